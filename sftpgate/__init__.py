@@ -1,0 +1,1 @@
+"""sftpgate: the SFTP server that owns the hand-over from an ERP to batch tools."""

@@ -1,0 +1,235 @@
+"""Every error that sftpgate raises on purpose.
+
+One tree, rooted at :class:`SftpgateError`. A class's docstring is its default message. Details are fields; a message is built
+from them once, here. ``temporary`` says whether the same act may succeed later without anybody changing anything; ``exit_code``
+is what the command line returns (documented in ``docs/exit-codes.md``). What an SFTP client is told about each class is decided in
+``gateway/status.py`` and nowhere else.
+
+Messages may be read by an ERP's admin: they never contain a path of the local disk unless the class says that it is
+for the local admin (``local = True``); those become a general sentence for the client.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  # click's own
+    NOTHING_TO_DO = 3
+    TOOL_FAILED = 4
+    NOT_FOUND = 5
+    REFUSED = 6
+    TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+    BAD_SETTINGS = 78  # EX_CONFIG of sysexits.h
+
+
+class SftpgateError(Exception):
+    """Something went wrong."""
+
+    temporary: ClassVar[bool] = False
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    local: ClassVar[bool] = False  # the message is for the local admin only
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").partition("\n")[0])
+
+    @property
+    def message(self) -> str:
+        """One line that says what is wrong and, where there is one, what to do."""
+        return str(self)
+
+
+# -- settings and set-up ---------------------------------------------------------------------------------------------
+
+
+class SettingsError(SftpgateError):
+    """The settings are not usable."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+    local = True
+
+
+# -- refusals: a rule says no ----------------------------------------------------------------------------------------
+
+
+class Refused(SftpgateError):
+    """A rule refuses this. The message names the rule."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class NameRefused(Refused):
+    """This name cannot be stored."""
+
+
+class PlaceRefused(Refused):
+    """Nothing can be written here: only the drop is writable."""
+
+
+class LinkRefused(Refused):
+    """Links are not supported here: symbolic and hard links are refused."""
+
+
+class OwnedByAnother(Refused):
+    """A file of this name from another sender is still waiting to be processed: choose another name or try again later."""
+
+    temporary = True
+
+
+class TooLarge(Refused):
+    """The file is larger than this server accepts."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the file is larger than the limit of {limit_bytes} bytes for one upload (rule: max_upload_bytes)")
+        self.limit_bytes = limit_bytes
+
+
+class QuotaExceeded(Refused):
+    """This account's quota is used up."""
+
+
+class TooMany(Refused):
+    """Too many of these are open at once."""
+
+    temporary = True
+
+
+class Unsupported(Refused):
+    """This operation is not supported by this server."""
+
+
+# -- what is or is not there -----------------------------------------------------------------------------------------
+
+
+class NotFound(SftpgateError):
+    """There is no such thing."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class NoSuchFile(NotFound):
+    """No such file or directory."""
+
+
+class AlreadyExists(SftpgateError):
+    """There is already something of this name."""
+
+
+class IsADirectory(SftpgateError):
+    """This is a directory, not a file."""
+
+
+class NotADirectory(SftpgateError):
+    """This is not a directory."""
+
+
+class DirectoryNotEmpty(SftpgateError):
+    """The directory is not empty."""
+
+
+# -- uploads and the hand-over ---------------------------------------------------------------------------------------
+
+
+class UploadFailed(SftpgateError):
+    """An earlier write of this upload failed: nothing of it was taken. Send the file again."""
+
+
+class UploadIncomplete(SftpgateError):
+    """Part of the file was never written: nothing of it was taken. Send the file again or resume it."""
+
+    def __init__(self, start: int, end: int) -> None:
+        super().__init__(
+            f"the bytes from {start} to {end} were never written (rule: an upload must have no gap): nothing of it was taken"
+        )
+        self.start = start
+        self.end = end
+
+
+class IllegalTransition(SftpgateError):
+    """This cannot happen to an arrival in its present state."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, state: str, event: str) -> None:
+        super().__init__(f"an arrival that is {state} cannot be {event}")
+        self.state = state
+        self.event = event
+
+
+# -- disk and ledger -------------------------------------------------------------------------------------------------
+
+
+class StorageError(SftpgateError):
+    """The disk refused an operation."""
+
+    temporary = True
+    exit_code = ExitCode.TRY_AGAIN
+    local = True
+
+
+class NoSpace(StorageError):
+    """The server has no space left: try again later."""
+
+    local = False
+
+
+class ReadOnlyStorage(StorageError):
+    """The server's storage is read-only at the moment: try again later."""
+
+    local = False
+
+
+class LedgerError(SftpgateError):
+    """The ledger refused an operation."""
+
+    temporary = True
+    exit_code = ExitCode.TRY_AGAIN
+    local = True
+
+
+# -- users and keys --------------------------------------------------------------------------------------------------
+
+
+class UnknownUser(NotFound):
+    """There is no user of this name."""
+
+
+class UserFileError(SftpgateError):
+    """A user's files in the keys directory cannot be used."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+    local = True
+
+
+class KeyRefused(Refused):
+    """This key cannot be used."""
+
+
+class HostKeyError(SftpgateError):
+    """A host key cannot be used."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+    local = True
+
+
+# -- runners ---------------------------------------------------------------------------------------------------------
+
+
+class UnknownTool(NotFound):
+    """There is no tool of this name in the settings."""
+
+
+class UnknownArrival(NotFound):
+    """There is no arrival with this id."""
+
+
+class ClaimLost(SftpgateError):
+    """This claim is no longer held: it expired, was released, or never existed."""
+
+    exit_code = ExitCode.NOT_FOUND

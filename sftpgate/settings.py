@@ -1,0 +1,251 @@
+"""The settings: one frozen tree, read once by the command line and passed down.
+
+Sources, strongest first: environment variables ``SFTPGATE_<NAME>``, then ``sftpgate.toml`` in the working directory (or the file that
+``SFTPGATE_CONFIG`` names), then the defaults here. An unknown key or variable is an error that suggests the nearest known one.
+Relative paths in the TOML file are relative to that file; those from the environment to the working directory.
+
+Every field has a description, bounds and a unit; the table in the README is generated from them (``sftpgate settings``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sftpgate.errors import SettingsError
+
+ENV_PREFIX = "SFTPGATE_"
+CONFIG_VARIABLE = "SFTPGATE_CONFIG"
+DEFAULT_CONFIG_NAME = "sftpgate.toml"
+_OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
+
+
+def parse_duration(value: object) -> object:
+    """Seconds of a duration such as ``30``, ``"30m"``, ``"1.5h"`` or ``"2d"``; anything else is returned for pydantic to refuse."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        return float(match[1]) * _UNITS[match[2] or "s"]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Mode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value), Field(ge=0, le=0o777)]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)]
+
+
+class Durability(StrEnum):
+    """What an answered CLOSE means for a power cut."""
+
+    FULL = "full"
+    RELAXED = "relaxed"
+
+
+class Algorithms(StrEnum):
+    """Which SSH algorithms are offered."""
+
+    DEFAULT = "default"
+    HARDENED = "hardened"
+    LEGACY = "legacy"
+
+
+class Order(StrEnum):
+    """What a second arrival of the same name does while the first one is unclaimed."""
+
+    LATEST = "latest"
+    QUEUE = "queue"
+
+
+class ToolSettings(BaseModel):
+    """One ``[tools.NAME]`` table: a named consumer of a file in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str | tuple[str, ...] = Field(description="the file in the store that the tool consumes: a name, a list, or a pattern such as users*.csv")
+    command: tuple[str, ...] = Field(min_length=1, description="the command and its arguments; {file} stands for the claimed file")
+    timeout: Duration = Field(1800.0, description="seconds after which a run is stopped")
+    after: Names = Field((), description="tools that go first in one pass")
+    arrivals: Order = Field(Order.LATEST, description='"latest" or "queue": every arrival, in order')
+    max_attempts: int = Field(3, ge=1, le=1000, description="attempts before an arrival goes to quarantine")
+    retry_delay: Duration = Field(0.0, description="seconds before a failed arrival is tried again")
+    enabled: bool = Field(True, description="whether `run` considers this tool")
+    environment: Mapping[str, str] = Field(default_factory=dict, description="extra environment of the command")
+    working_directory: Path | None = Field(None, description="where the command runs; default: the directory that sftpgate was started in")
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names or patterns, always as a tuple."""
+        return (self.file,) if isinstance(self.file, str) else self.file
+
+
+class Settings(BaseSettings):
+    """All settings of one gate."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", validate_default=True, env_ignore_empty=True
+    )
+
+    # where to listen
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(2222, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+
+    # where things are
+    data_dir: Path = Field(Path("data"), description="directory of drop, store and ledger, unless they are set on their own")
+    keys_dir: Path = Field(Path("keys"), description="directory of host keys and users")
+    store_dir: Path | None = Field(None, description="the store, what runners read; default: <data_dir>/store")
+    drop_dir: Path | None = Field(None, description="the drop on disk; default: <data_dir>/sync")
+    ledger_url: str = Field("", description="database URL of the ledger; default: SQLite in <data_dir>/ledger.db")
+    drop_mount: str = Field("/sync", description="where a user sees the drop; a connection starts there", pattern=r"^(/[^/\0]+)+$")
+    file_mode: Mode = Field(0o640, description="mode of files in the store, octal")
+    dir_mode: Mode = Field(0o750, description="mode of directories in the store, octal")
+    file_group: str = Field("", description="group of files and directories in the store; default: the group of the server process")
+
+    # the hand-over
+    durability: Durability = Field(Durability.FULL, description='"full": what CLOSE acknowledged survives a power cut; "relaxed": it survives a killed process only')
+    sweep_interval: Duration = Field(30.0, gt=0, description="seconds between two sweeps")
+    settle_seconds: Duration = Field(10.0, description="seconds that a file in the drop must stay unchanged before the sweeper takes it")
+    partial_ttl: Duration = Field(86400.0, gt=0, description="seconds that an interrupted upload can be resumed")
+    batch_lock_name: str = Field("alock.txt", min_length=1, description="while a file of this name lies in the drop, nothing is taken")
+    batch_lock_ttl: Duration = Field(10800.0, gt=0, description="seconds after which such a lock is stale and passed over")
+    ignored_suffixes: Names = Field(
+        (".tmp", ".part", ".partial", ".filepart", ".swp", "~"), description="names that end so are never taken (temporary names)"
+    )
+    companion_suffixes: Names = Field((".sha256", ".md5", ".done", ".ok"), description="names that end so speak of the file beside them and are never taken")
+    require_done_file: bool = Field(False, description="a file waits until NAME.done or NAME.ok lies beside it")
+    publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
+
+    # limits
+    max_upload_bytes: ByteSize = Field(ByteSize(16 * 1024**3), gt=0, description="largest upload, in bytes or as 512MiB")
+    max_pending_bytes: ByteSize = Field(ByteSize(64 * 1024**3), gt=0, description="bytes that one user may have waiting, held and in staging")
+    max_pending_files: int = Field(200_000, gt=0, description="files that one user may have waiting, held and in staging")
+    free_space_floor: ByteSize = Field(ByteSize(256 * 1024**2), ge=0, description="bytes of free space below which uploads are refused")
+    max_handles: int = Field(1024, ge=8, le=65536, description="open handles of one SFTP session")
+    max_connections: int = Field(2000, ge=1, description="connections at a time")
+    max_unauthenticated: int = Field(100, ge=1, description="connections that have not logged in yet, at a time")
+    max_auth_attempts: int = Field(6, ge=1, le=100, description="login attempts of one connection")
+    max_sessions_per_connection: int = Field(10, ge=1, le=1000, description="SFTP sessions in one connection")
+    login_timeout: Duration = Field(60.0, gt=0, description="seconds that a client has to log in")
+    idle_timeout: Duration = Field(1800.0, description="seconds without a request after which a session is ended; 0: never")
+    keepalive_interval: Duration = Field(30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none")
+    shutdown_grace: Duration = Field(30.0, description="seconds that uploads in flight have to finish at SIGTERM")
+
+    # SSH
+    algorithms: Algorithms = Field(Algorithms.DEFAULT, description='"default", "hardened" or "legacy"')
+    min_rsa_bits: int = Field(2048, ge=1024, le=16384, description="smallest RSA key of a user")
+    sftp_version: int = Field(3, ge=3, le=6, description="highest SFTP protocol version offered")
+
+    # logs and tools
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+    tools: Mapping[str, ToolSettings] = Field(default_factory=dict, description="the tools, one [tools.NAME] table each")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value != ""} if isinstance(data, dict) else data
+
+    @property
+    def drop(self) -> Path:
+        """The drop's directory on disk."""
+        return self.drop_dir or self.data_dir / "sync"
+
+    @property
+    def store(self) -> Path:
+        """The store's directory."""
+        return self.store_dir or self.data_dir / "store"
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's database URL."""
+        return self.ledger_url or f"sqlite:///{self.data_dir / 'ledger.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over the values of the TOML file, which come in as keyword arguments."""
+        return env_settings, init_settings
+
+
+_PATHS = ("data_dir", "keys_dir", "store_dir", "drop_dir")
+
+
+def config_path(environ: Mapping[str, str]) -> Path | None:
+    """The TOML file that holds, or None: ``SFTPGATE_CONFIG`` must exist, ``sftpgate.toml`` may."""
+    if named := environ.get(CONFIG_VARIABLE):
+        return Path(named)
+    default = Path(DEFAULT_CONFIG_NAME)
+    return default if default.is_file() else None
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process, paths made absolute. Raises SettingsError with one line that says which key and what to do."""
+    environ = os.environ if environ is None else environ
+    path = config_path(environ)
+    values = _read_toml(path) if path else {}
+    _refuse_unknown_variables(environ)
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, path)) from error
+    base = Path.cwd()
+    return settings.model_copy(
+        update={name: base / value for name in _PATHS if (value := getattr(settings, name)) is not None}
+    )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file (named by {CONFIG_VARIABLE})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    for name in _PATHS:
+        if isinstance(values.get(name), str):
+            values[name] = str(path.absolute().parent / values[name])
+    return values
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = {ENV_PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in environ:
+        name = variable.upper()
+        if name.startswith(ENV_PREFIX) and name not in known | _OTHER_VARIABLES and not name.startswith(ENV_PREFIX + "TOOLS__"):
+            raise SettingsError(f"unknown environment variable {variable}{_nearest(name, known)}")
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    """The first finding of a validation, as one line that names the key."""
+    finding = error.errors()[0]
+    location = [str(part) for part in finding["loc"]]
+    where = str(path) if path else "settings"
+    key = ".".join(location)
+    if finding["type"] == "extra_forbidden":
+        model = ToolSettings if location[0] == "tools" else Settings
+        return f"{where}: unknown key {key}{_nearest(location[-1], set(model.model_fields))}"
+    if finding["type"] == "missing":
+        return f"{where}: {key} is missing"
+    message = finding["msg"].removeprefix("Value error, ")
+    return f"{where}: {key}: {message[:1].lower()}{message[1:]} (got {finding['input']!r})"
