@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sftpgate.errors import SettingsError
 
@@ -41,7 +41,7 @@ def parse_duration(value: object) -> object:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Mode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value), Field(ge=0, le=0o777)]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)]
 
 
 class Durability(StrEnum):
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     store_dir: Path | None = Field(None, description="the store, what runners read; default: <data_dir>/store")
     drop_dir: Path | None = Field(None, description="the drop on disk; default: <data_dir>/sync")
     ledger_url: str = Field("", description="database URL of the ledger; default: SQLite in <data_dir>/ledger.db")
-    drop_mount: str = Field("/sync", description="where a user sees the drop; a connection starts there", pattern=r"^(/[^/\0]+)+$")
+    drop_mount: str = Field("/sync", description="where a user sees the drop; a connection starts there", pattern=r"^(/[^/]+)+$")
     file_mode: Mode = Field(0o640, description="mode of files in the store, octal")
     dir_mode: Mode = Field(0o750, description="mode of directories in the store, octal")
     file_group: str = Field("", description="group of files and directories in the store; default: the group of the server process")
@@ -192,12 +192,11 @@ def config_path(environ: Mapping[str, str]) -> Path | None:
     return default if default.is_file() else None
 
 
-def load(environ: Mapping[str, str] | None = None) -> Settings:
+def load() -> Settings:
     """The settings of this process, paths made absolute. Raises SettingsError with one line that says which key and what to do."""
-    environ = os.environ if environ is None else environ
-    path = config_path(environ)
+    path = config_path(os.environ)
     values = _read_toml(path) if path else {}
-    _refuse_unknown_variables(environ)
+    _refuse_unknown_variables(os.environ)
     try:
         settings = Settings(**values)
     except ValidationError as error:
