@@ -1,0 +1,73 @@
+"""Where a virtual path lies, and what may be done there (promise P6).
+
+Pure. The tree that a user sees has five zones; only one of them is writable, and not its reserved directories. All refusals are worded here,
+so that every operation says the same about the same place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sftpgate.errors import PlaceRefused
+from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, VirtualPath, folded, split
+
+
+class Zone(StrEnum):
+    """A part of the tree that a user sees."""
+
+    ROOT = "root"  # "/" and the directories above the drop
+    DROP = "drop"
+    RESERVED = "reserved"  # the system's own names inside the drop
+    ARCHIVES = "archives"
+    REPORTS = "reports"
+    NOWHERE = "nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A zone and the path inside it, relative and in normal form; empty for the zone's own directory."""
+
+    zone: Zone
+    inner: str
+
+    @property
+    def is_top(self) -> bool:
+        """True for the zone's own directory."""
+        return not self.inner
+
+
+def locate(path: VirtualPath, mount: VirtualPath) -> Place:
+    """The place of ``path`` for a user who sees the drop at ``mount``."""
+    parts, mount_parts = split(path), split(mount)
+    depth = len(mount_parts)
+    if parts[:depth] == mount_parts:
+        inner = parts[depth:]
+        if inner and (folded(inner[0]) in RESERVED_NAMES or any(folded(part) == MANAGED_NAME for part in inner)):
+            return Place(Zone.RESERVED, "/".join(inner))
+        return Place(Zone.DROP, "/".join(inner))
+    if parts == mount_parts[: len(parts)]:
+        return Place(Zone.ROOT, "/".join(parts))
+    if parts[0] in RESERVED_NAMES:
+        return Place(Zone(parts[0]), "/".join(parts[1:]))
+    return Place(Zone.NOWHERE, "/".join(parts))
+
+
+def require_writable(place: Place, mount: VirtualPath) -> str:
+    """The path inside the drop, where ``place`` may be changed. Raises PlaceRefused with the rule otherwise."""
+    if place.zone is Zone.DROP and not place.is_top:
+        return place.inner
+    raise PlaceRefused(_why_not_writable(place, mount))
+
+
+def _why_not_writable(place: Place, mount: VirtualPath) -> str:
+    match place.zone:
+        case Zone.RESERVED:
+            name = split(place.inner)[0]
+            return f"{name} is reserved: archives, reports and {MANAGED_NAME} in {mount} are the system's own (rule: reserved directories)"
+        case Zone.ARCHIVES | Zone.REPORTS:
+            return f"/{place.zone} is read-only: it shows what became of your files (rule: only {mount} is writable)"
+        case Zone.DROP:
+            return f"{mount} itself cannot be changed or replaced, only what is in it (rule: the drop stays)"
+        case Zone.ROOT | Zone.NOWHERE:
+            return f"only {mount} is writable: put the file there (rule: only {mount} is writable)"

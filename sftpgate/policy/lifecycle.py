@@ -1,0 +1,200 @@
+"""The states of arrivals and uploads, and every transition between them, as data.
+
+Pure. An event that the table does not list for a state raises IllegalTransition and changes nothing. ``docs/internals.md`` has the same tables for
+people, with who leaves what and who removes it; a test compares the two.
+
+Where the file of an arrival is follows from its state (``PLACE_OF``). A transition that moves the file is recorded in the ledger before the
+file is moved, with the place where it was: that record is the journal from which recovery completes the move.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sftpgate.errors import IllegalTransition
+
+
+class ArrivalState(StrEnum):
+    """Where an arrival stands."""
+
+    IGNORED = "ignored"  # in the drop, under a name that is never taken
+    HELD = "held"  # complete, but kept out of the store, with a reason
+    WAITING = "waiting"  # in the store under its name, for a runner to claim
+    QUEUED = "queued"  # behind an earlier arrival of the same name
+    CLAIMED = "claimed"  # a runner has it
+    DONE = "done"  # processed and archived
+    REPLACED = "replaced"  # a newer one took its place; a runner's input is archived
+    WITHDRAWN = "withdrawn"  # removed by its sender
+    DISCARDED = "discarded"  # removed by an admin
+    QUARANTINED = "quarantined"  # failed too often
+    TAKEN = "taken"  # a program that knows nothing of claims took the file
+    LOST = "lost"  # the file is not where it must be: damage, never normal
+
+
+class ArrivalEvent(StrEnum):
+    """What can happen to an arrival."""
+
+    PUBLISHED = "published"
+    QUEUED = "queued"
+    HELD = "held"
+    SET_ASIDE = "set aside"
+    REPLACED = "replaced"
+    WITHDRAWN = "withdrawn"
+    DISCARDED = "discarded"
+    CLAIMED = "claimed"
+    RETURNED = "returned"
+    DONE = "done"
+    QUARANTINED = "quarantined"
+    TAKEN = "taken"
+    LOST = "lost"
+
+
+_S, _E = ArrivalState, ArrivalEvent
+
+TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
+    (_S.IGNORED, _E.PUBLISHED): _S.WAITING,
+    (_S.IGNORED, _E.QUEUED): _S.QUEUED,
+    (_S.IGNORED, _E.HELD): _S.HELD,
+    (_S.IGNORED, _E.SET_ASIDE): _S.IGNORED,
+    (_S.IGNORED, _E.REPLACED): _S.REPLACED,
+    (_S.IGNORED, _E.WITHDRAWN): _S.WITHDRAWN,
+    (_S.IGNORED, _E.LOST): _S.LOST,
+    (_S.HELD, _E.PUBLISHED): _S.WAITING,
+    (_S.HELD, _E.QUEUED): _S.QUEUED,
+    (_S.HELD, _E.HELD): _S.HELD,
+    (_S.HELD, _E.SET_ASIDE): _S.IGNORED,
+    (_S.HELD, _E.REPLACED): _S.REPLACED,
+    (_S.HELD, _E.WITHDRAWN): _S.WITHDRAWN,
+    (_S.HELD, _E.DISCARDED): _S.DISCARDED,
+    (_S.HELD, _E.LOST): _S.LOST,
+    (_S.WAITING, _E.PUBLISHED): _S.WAITING,
+    (_S.WAITING, _E.QUEUED): _S.QUEUED,
+    (_S.WAITING, _E.HELD): _S.HELD,
+    (_S.WAITING, _E.SET_ASIDE): _S.IGNORED,
+    (_S.WAITING, _E.REPLACED): _S.REPLACED,
+    (_S.WAITING, _E.WITHDRAWN): _S.WITHDRAWN,
+    (_S.WAITING, _E.DISCARDED): _S.DISCARDED,
+    (_S.WAITING, _E.CLAIMED): _S.CLAIMED,
+    (_S.WAITING, _E.TAKEN): _S.TAKEN,
+    (_S.WAITING, _E.LOST): _S.LOST,
+    (_S.QUEUED, _E.PUBLISHED): _S.WAITING,
+    (_S.QUEUED, _E.QUEUED): _S.QUEUED,
+    (_S.QUEUED, _E.HELD): _S.HELD,
+    (_S.QUEUED, _E.SET_ASIDE): _S.IGNORED,
+    (_S.QUEUED, _E.REPLACED): _S.REPLACED,
+    (_S.QUEUED, _E.WITHDRAWN): _S.WITHDRAWN,
+    (_S.QUEUED, _E.DISCARDED): _S.DISCARDED,
+    (_S.QUEUED, _E.LOST): _S.LOST,
+    (_S.CLAIMED, _E.RETURNED): _S.WAITING,
+    (_S.CLAIMED, _E.QUEUED): _S.QUEUED,
+    (_S.CLAIMED, _E.REPLACED): _S.REPLACED,
+    (_S.CLAIMED, _E.DONE): _S.DONE,
+    (_S.CLAIMED, _E.QUARANTINED): _S.QUARANTINED,
+    (_S.CLAIMED, _E.TAKEN): _S.TAKEN,
+    (_S.CLAIMED, _E.LOST): _S.LOST,
+    (_S.QUARANTINED, _E.PUBLISHED): _S.WAITING,
+    (_S.QUARANTINED, _E.QUEUED): _S.QUEUED,
+    (_S.QUARANTINED, _E.DISCARDED): _S.DISCARDED,
+    (_S.QUARANTINED, _E.LOST): _S.LOST,
+}
+
+INITIAL_STATES = frozenset({_S.IGNORED, _S.HELD, _S.WAITING, _S.QUEUED})
+UNCLAIMED_STATES = frozenset({_S.IGNORED, _S.HELD, _S.WAITING, _S.QUEUED})  # what its sender still sees in the drop
+LIVE_STATES = UNCLAIMED_STATES | {_S.CLAIMED, _S.QUARANTINED}
+FINAL_STATES = frozenset(_S) - LIVE_STATES
+
+
+def after(state: ArrivalState, event: ArrivalEvent) -> ArrivalState:
+    """The state of an arrival in ``state`` after ``event``. Raises IllegalTransition."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError as error:
+        raise IllegalTransition(state.value, event.value) from error
+
+
+class HoldReason(StrEnum):
+    """Why a complete arrival is kept out of the store."""
+
+    BATCH_LOCK = "batch-lock"
+    INCOMPLETE = "incomplete?"
+    CHECKSUM_MISMATCH = "checksum mismatch"
+    AWAITING_DONE = "awaiting done-file"
+
+    @property
+    def shown_by_disk(self) -> bool:
+        """True where the drop itself shows why the file is held, so that it can lie there under its name and survive the loss of the ledger.
+
+        The others are known from the upload only: their files lie apart, where no sweep takes them.
+        """
+        return self in (HoldReason.BATCH_LOCK, HoldReason.AWAITING_DONE)
+
+
+class Area(StrEnum):
+    """The managed places of files; a location in the ledger is ``<area>/<path>``."""
+
+    STAGING = "staging"
+    DROP = "drop"
+    STORE = "store"
+    HELD = "held"
+    QUEUE = "queue"
+    CLAIMS = "claims"
+    QUARANTINE = "quarantine"
+    ARCHIVES = "archives"
+    REPORTS = "reports"
+
+
+PLACE_OF: dict[ArrivalState, Area | None] = {
+    _S.IGNORED: Area.DROP,
+    _S.HELD: Area.HELD,  # or the drop, where HoldReason.shown_by_disk
+    _S.WAITING: Area.STORE,
+    _S.QUEUED: Area.QUEUE,
+    _S.CLAIMED: Area.CLAIMS,
+    _S.DONE: Area.ARCHIVES,
+    _S.REPLACED: Area.ARCHIVES,  # none for what was never a runner's input
+    _S.WITHDRAWN: None,
+    _S.DISCARDED: None,
+    _S.QUARANTINED: Area.QUARANTINE,
+    _S.TAKEN: None,
+    _S.LOST: None,
+}
+
+
+class UploadState(StrEnum):
+    """Where an upload stands, from OPEN to its end."""
+
+    OPEN = "open"
+    FAILED = "failed"  # a write failed: sticky, its CLOSE fails too
+    INTERRUPTED = "interrupted"  # kept in staging for its user to resume
+    PUBLISHED = "published"  # it became an arrival
+    DISCARDED = "discarded"
+
+
+class UploadEvent(StrEnum):
+    """What can happen to an upload."""
+
+    WRITE_FAILED = "write failed"
+    BROKEN_OFF = "broken off"  # the connection ended, or its CLOSE was refused
+    CLOSED = "closed"  # a CLOSE request, and everything was durable
+    RESUMED = "resumed"
+    DROPPED = "dropped"  # removed by its user, superseded, or too old
+
+
+UPLOAD_TRANSITIONS: dict[tuple[UploadState, UploadEvent], UploadState] = {
+    (UploadState.OPEN, UploadEvent.WRITE_FAILED): UploadState.FAILED,
+    (UploadState.OPEN, UploadEvent.BROKEN_OFF): UploadState.INTERRUPTED,
+    (UploadState.OPEN, UploadEvent.CLOSED): UploadState.PUBLISHED,
+    (UploadState.OPEN, UploadEvent.DROPPED): UploadState.DISCARDED,
+    (UploadState.FAILED, UploadEvent.WRITE_FAILED): UploadState.FAILED,
+    (UploadState.FAILED, UploadEvent.BROKEN_OFF): UploadState.INTERRUPTED,
+    (UploadState.FAILED, UploadEvent.DROPPED): UploadState.DISCARDED,
+    (UploadState.INTERRUPTED, UploadEvent.RESUMED): UploadState.OPEN,
+    (UploadState.INTERRUPTED, UploadEvent.DROPPED): UploadState.DISCARDED,
+}
+
+
+def upload_after(state: UploadState, event: UploadEvent) -> UploadState:
+    """The state of an upload in ``state`` after ``event``. Raises IllegalTransition."""
+    try:
+        return UPLOAD_TRANSITIONS[state, event]
+    except KeyError as error:
+        raise IllegalTransition(state.value, event.value) from error

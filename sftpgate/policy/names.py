@@ -1,0 +1,128 @@
+"""Names and paths as a client sends them: which can be stored, and which a runner may ever see.
+
+Pure. A ``VirtualPath`` is absolute, in normal form (no ``.``, ``..``, empty component or trailing slash) and valid UTF-8 text;
+everything behind ``normalise`` can rely on that. Dots are resolved on the text, as the SFTP draft asks (filexfer-02 §6.11), so that no path ever
+climbs above ``/``; symbolic links are never followed, so text and disk cannot disagree.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+from sftpgate.errors import NameRefused
+
+VirtualPath = NewType("VirtualPath", str)
+
+MAX_NAME_BYTES = 255  # NAME_MAX of ext4, xfs and btrfs
+MAX_PATH_BYTES = 3072  # well below PATH_MAX (4096), which must hold the store's own directory too
+MAX_DEPTH = 64  # directories below the drop; nobody needs more, and recursion over them stays cheap
+
+MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in a drop on another filesystem
+RESERVED_NAMES = frozenset({"archives", "reports"})
+CONSUMER_LOCK_NAME = "lock.txt"  # the stock consumer's own lock: never a command file
+
+
+def folded(name: str) -> str:
+    """``name`` in the form in which reserved names are compared: any letter case and any Unicode form of them is the same."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).rstrip(". ")
+
+
+def decode(raw: bytes) -> str:
+    """The text of a name or path that a client sent. Raises NameRefused where it is not UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NameRefused("the name is not valid UTF-8 (rule: names are UTF-8)") from error
+
+
+def normalise(raw: bytes, start: VirtualPath) -> VirtualPath:
+    """The absolute path that ``raw`` means for a client whose current directory is ``start``."""
+    text = decode(raw)
+    if "\0" in text:
+        raise NameRefused("the name contains a NUL character (rule: no control characters in names)")
+    if len(raw) > MAX_PATH_BYTES:
+        raise NameRefused(f"the path is longer than {MAX_PATH_BYTES} bytes")
+    parts: list[str] = [] if text.startswith("/") else split(start)
+    for part in text.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return VirtualPath("/" + "/".join(parts))
+
+
+def split(path: str) -> list[str]:
+    """The components of a path in normal form."""
+    return [part for part in path.split("/") if part]
+
+
+def check_storable(inner: str) -> None:
+    """Refuse a path below the drop, relative and in normal form, that cannot be stored, naming the rule."""
+    parts = split(inner)
+    if len(parts) > MAX_DEPTH:
+        raise NameRefused(f"the path is more than {MAX_DEPTH} directories deep")
+    for name in parts:
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise NameRefused(f"the name is longer than {MAX_NAME_BYTES} bytes (rule: names have at most {MAX_NAME_BYTES} bytes)")
+        if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+            raise NameRefused("the name contains a control character (rule: no control characters in names)")
+        if folded(name) == MANAGED_NAME:
+            raise NameRefused(f"the name {MANAGED_NAME} is the system's own")
+
+
+class Eligibility(StrEnum):
+    """Whether runners may ever see a name, or the rule by which they don't."""
+
+    ELIGIBLE = "eligible"
+    HIDDEN = "hidden"
+    UNDERSCORE = "underscore"
+    TEMPORARY = "temporary"
+    COMPANION = "companion"
+    LOCK = "lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRules:
+    """The configurable part of eligibility: names and suffixes, compared without regard to letter case."""
+
+    batch_lock_name: str = "alock.txt"
+    ignored_suffixes: tuple[str, ...] = (".tmp", ".part", ".partial", ".filepart", ".swp", "~")
+    companion_suffixes: tuple[str, ...] = (".sha256", ".md5", ".done", ".ok")
+
+    def eligibility(self, path: str) -> Eligibility:
+        """Whether the file at ``path`` (relative to the drop) may be taken into the store."""
+        parts = split(path)
+        name = parts[-1].casefold()
+        if any(part.startswith(".") for part in parts):
+            return Eligibility.HIDDEN
+        if any(part.startswith("_") for part in parts):
+            return Eligibility.UNDERSCORE
+        if name in (self.batch_lock_name.casefold(), CONSUMER_LOCK_NAME):
+            return Eligibility.LOCK
+        if name.endswith(tuple(suffix.casefold() for suffix in self.ignored_suffixes)):
+            return Eligibility.TEMPORARY
+        if name.endswith(tuple(suffix.casefold() for suffix in self.companion_suffixes)):
+            return Eligibility.COMPANION
+        return Eligibility.ELIGIBLE
+
+    def eligible(self, path: str) -> bool:
+        """True where runners may see the file at ``path``."""
+        return self.eligibility(path) is Eligibility.ELIGIBLE
+
+    def is_batch_lock(self, path: str, home: str) -> bool:
+        """True where ``path`` is the batch lock of the users whose home is ``home``: it lies at the top of what they see."""
+        top, _, name = path.rpartition("/")
+        return top == home and name == self.batch_lock_name
+
+
+def join(base: str, name: str) -> str:
+    """``name`` below the relative directory ``base``, which may be empty."""
+    return f"{base}/{name}" if base else name
+
+
+def parent(path: str) -> str:
+    """The directory of a relative path; empty at the top."""
+    return path.rpartition("/")[0]

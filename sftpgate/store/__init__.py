@@ -1,0 +1,1 @@
+"""The store on disk: operations, paths, and the local file manager."""

@@ -1,0 +1,376 @@
+"""The disk: the only module that renames, links, removes or flushes files.
+
+Every operation names a ``Spot``: a root directory and a relative path in it. The directories of the path are opened one after the other without
+following symbolic links, and the last step is taken relative to the open directory: a link that somebody puts into drop or store, even
+while we walk, leads nowhere. Only the root itself may be reached through links; the admin chose it.
+
+All functions block for the time of their system calls, so callers are in a thread, but for ``lstat``, ``create`` and the writes of an upload, which cost
+no more than a write to the page cache.
+
+``OSError`` is translated here, once: NoSuchFile, AlreadyExists, NoSpace … and StorageError for the rest. Each operation that changes
+something calls ``step`` first; the crash suite and the fault tests override it, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftpgate.errors import (
+    AlreadyExists,
+    DirectoryNotEmpty,
+    IsADirectory,
+    NameRefused,
+    NoSpace,
+    NoSuchFile,
+    NotADirectory,
+    ReadOnlyStorage,
+    SftpgateError,
+    StorageError,
+)
+
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_COPY_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place on disk: ``path`` is relative to ``root``, without dots; empty for the root itself."""
+
+    root: Path
+    path: str
+
+    def __truediv__(self, name: str) -> Spot:
+        return Spot(self.root, f"{self.path}/{name}" if self.path else name)
+
+    @property
+    def parent(self) -> Spot:
+        """The directory of this spot."""
+        return Spot(self.root, self.path.rpartition("/")[0])
+
+    @property
+    def name(self) -> str:
+        """The last component."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def local(self) -> Path:
+        """The path for people and for commands; our own code opens spots, never this."""
+        return self.root / self.path
+
+
+def translate(error: OSError, what: str) -> SftpgateError:
+    """The error of ours that stands for ``error``. ``what`` says which act failed, for the local admin."""
+    match error.errno:
+        case errno.ENOENT:
+            return NoSuchFile()
+        case errno.ELOOP:
+            return NoSuchFile("symbolic links are not followed (rule: no links)")
+        case errno.EEXIST:
+            return AlreadyExists()
+        case errno.EISDIR:
+            return IsADirectory()
+        case errno.ENOTDIR:
+            return NotADirectory()
+        case errno.ENOTEMPTY:
+            return DirectoryNotEmpty()
+        case errno.ENOSPC | errno.EDQUOT:
+            return NoSpace()
+        case errno.EROFS:
+            return ReadOnlyStorage()
+        case errno.ENAMETOOLONG | errno.EILSEQ:
+            return NameRefused("the name cannot be stored: it is too long or has characters that the disk refuses")
+        case _:
+            return StorageError(f"{what}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into one of our errors."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, what) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory, with what ``lstat`` says of it."""
+
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_dir(self) -> bool:
+        """True for a directory, not for a link to one."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """True for a regular file, not for a link to one."""
+        return stat.S_ISREG(self.status.st_mode)
+
+
+class Disk:
+    """Operations on spots. One instance serves all threads; it has no state."""
+
+    def step(self, operation: str, *spots: Spot | int) -> None:
+        """Called before each operation that changes the disk, with the spots (or the file descriptor) that it changes."""
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def directory(self, spot: Spot) -> Iterator[int]:
+        """A descriptor of the directory ``spot``, reached without following links."""
+        fd = os.open(spot.root, _DIR_FLAGS)
+        try:
+            for part in spot.path.split("/") if spot.path else ():
+                below = os.open(part, _DIR_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    def lstat(self, spot: Spot) -> os.stat_result | None:
+        """What is at ``spot``, or None where there is nothing (or where a directory on the way is none)."""
+        try:
+            with self.directory(spot.parent) as fd:
+                return os.stat(spot.name or ".", dir_fd=fd, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return None
+            raise translate(error, f"look at {spot.local}") from error
+
+    def exists(self, spot: Spot) -> bool:
+        """True where anything is at ``spot``."""
+        return self.lstat(spot) is not None
+
+    def entries(self, spot: Spot) -> Iterator[Entry]:
+        """What is in the directory, in no order, read as it is consumed. Names that are not UTF-8 come with surrogates."""
+        with translated(f"list {spot.local}"), self.directory(spot) as fd, os.scandir(fd) as found:
+            for item in found:
+                with contextlib.suppress(FileNotFoundError):
+                    yield Entry(item.name, item.stat(follow_symlinks=False))
+
+    def names(self, spot: Spot) -> list[str]:
+        """The names in a directory; none where it does not exist."""
+        try:
+            with self.directory(spot) as fd:
+                return os.listdir(fd)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise translate(error, f"list {spot.local}") from error
+
+    def open_read(self, spot: Spot) -> int:
+        """A descriptor of the regular file at ``spot``, for reading."""
+        return self._open(spot, os.O_RDONLY)
+
+    def open_write(self, spot: Spot) -> int:
+        """A descriptor of the existing regular file at ``spot``, for reading and writing."""
+        return self._open(spot, os.O_RDWR)
+
+    def _open(self, spot: Spot, flags: int) -> int:
+        with translated(f"open {spot.local}"), self.directory(spot.parent) as directory:
+            # O_NONBLOCK: opening a FIFO that somebody put there must not wait for a writer.
+            fd = os.open(spot.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        kind = os.fstat(fd).st_mode
+        if stat.S_ISREG(kind):
+            return fd
+        os.close(fd)
+        raise IsADirectory() if stat.S_ISDIR(kind) else NoSuchFile()
+
+    def free_bytes(self, root: Path) -> int:
+        """Bytes that are free for us on the filesystem of ``root``."""
+        with translated(f"look at {root}"):
+            found = os.statvfs(root)
+            return found.f_bavail * found.f_frsize
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def create(self, spot: Spot, mode: int) -> int:
+        """A descriptor of a new empty file, for reading and writing. Raises AlreadyExists."""
+        with translated(f"create {spot.local}"), self.directory(spot.parent) as directory:
+            self.step("create", spot)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(spot.name, flags, mode, dir_fd=directory)
+
+    def write(self, fd: int, offset: int, data: bytes | memoryview) -> None:
+        """Write all of ``data`` at ``offset``."""
+        with translated("write"):
+            self.step("write", fd)
+            done = os.pwrite(fd, data, offset)
+            while done < len(data):
+                done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Set the size of an open file."""
+        with translated("truncate"):
+            self.step("truncate", fd)
+            os.ftruncate(fd, size)
+
+    def set_times(self, fd: int, atime_ns: int, mtime_ns: int) -> None:
+        """Set the times of an open file."""
+        with translated("set times"):
+            self.step("set_times", fd)
+            os.utime(fd, ns=(atime_ns, mtime_ns))
+
+    def set_mode(self, fd: int, mode: int, gid: int | None) -> None:
+        """Give an open file the mode, and the group unless it is None."""
+        with translated("set mode"):
+            if gid is not None:
+                os.fchown(fd, -1, gid)
+            os.fchmod(fd, mode)
+
+    def sync(self, fd: int) -> None:
+        """Make the content of an open file durable."""
+        with translated("flush"):
+            self.step("sync", fd)
+            os.fdatasync(fd)
+
+    def write_small(self, spot: Spot, content: bytes, mode: int = 0o600) -> None:
+        """Put a small file of ours in place, whole, replacing what is there. Not durable by itself."""
+        fresh = spot.parent / f".{spot.name}.new"
+        self.unlink(fresh, missing_ok=True)
+        fd = self.create(fresh, mode)
+        try:
+            self.write(fd, 0, content)
+        finally:
+            os.close(fd)
+        self.rename(fresh, spot)
+
+    def read_small(self, spot: Spot, limit_bytes: int = 1 << 20) -> bytes:
+        """The first ``limit_bytes`` of a file."""
+        fd = self.open_read(spot)
+        with translated(f"read {spot.local}"), open(fd, "rb") as file:
+            return file.read(limit_bytes)
+
+    # -- names -------------------------------------------------------------------------------------------------------
+
+    def rename(self, source: Spot, target: Spot) -> None:
+        """Give the file the name ``target``, replacing what has it; both on one filesystem."""
+        with translated(f"rename {source.local} to {target.local}"):
+            with self.directory(source.parent) as old, self.directory(target.parent) as new:
+                self.step("rename", source, target)
+                os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)
+
+    def link(self, source: Spot, target: Spot) -> None:
+        """Give the file a second name. Raises AlreadyExists, and never replaces."""
+        with translated(f"link {source.local} to {target.local}"):
+            with self.directory(source.parent) as old, self.directory(target.parent) as new:
+                self.step("link", source, target)
+                os.link(source.name, target.name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
+
+    def unlink(self, spot: Spot, *, missing_ok: bool = False) -> None:
+        """Remove a name of a file."""
+        try:
+            with translated(f"remove {spot.local}"), self.directory(spot.parent) as directory:
+                self.step("unlink", spot)
+                os.unlink(spot.name, dir_fd=directory)
+        except NoSuchFile:
+            if not missing_ok:
+                raise
+
+    def copy(self, source: Spot, target: Spot, mode: int) -> None:
+        """Make a durable copy at ``target``, which must not exist; times are kept. Its name is not durable yet."""
+        reading = self.open_read(source)
+        try:
+            writing = self.create(target, mode)
+            try:
+                with translated(f"copy {source.local}"):
+                    status = os.fstat(reading)
+                    self.step("copy", writing)
+                    copy_bytes(reading, writing)
+                    os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))
+                self.sync(writing)
+            finally:
+                os.close(writing)
+        finally:
+            os.close(reading)
+
+    # -- directories -------------------------------------------------------------------------------------------------
+
+    def make_root(self, root: Path, mode: int) -> None:
+        """Make a root directory and its parents where they are missing."""
+        with translated(f"make {root}"):
+            if not root.is_dir():
+                root.parent.mkdir(parents=True, exist_ok=True)
+                root.mkdir(mode=mode, exist_ok=True)
+
+    def make_dir(self, spot: Spot, mode: int) -> None:
+        """Make one directory. Raises AlreadyExists."""
+        with translated(f"make {spot.local}"), self.directory(spot.parent) as directory:
+            self.step("make_dir", spot)
+            os.mkdir(spot.name, mode, dir_fd=directory)
+
+    def make_dirs(self, spot: Spot, mode: int) -> None:
+        """Make a directory and its parents below the root where they are missing, and make their names durable."""
+        if not spot.path or self.exists(spot):
+            return
+        self.make_dirs(spot.parent, mode)
+        with contextlib.suppress(AlreadyExists):
+            self.make_dir(spot, mode)
+        self.sync_dirs([spot.parent])
+
+    def remove_dir(self, spot: Spot) -> None:
+        """Remove an empty directory."""
+        with translated(f"remove {spot.local}"), self.directory(spot.parent) as directory:
+            self.step("remove_dir", spot)
+            os.rmdir(spot.name, dir_fd=directory)
+
+    def sync_dirs(self, spots: Iterable[Spot]) -> None:
+        """Make the names in these directories durable, each directory once."""
+        for spot in dict.fromkeys(spots):
+            with translated(f"flush {spot.local}"), self.directory(spot) as directory:
+                self.step("sync_dir", spot)
+                os.fsync(directory)
+
+    # -- locks -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of the file ``spot`` for the block; the kernel releases it when a process dies.
+
+        Yields False, without the lock, where ``wait`` is false and somebody else has it.
+        """
+        with translated(f"lock {spot.local}"), self.directory(spot.parent) as directory:
+            fd = os.open(spot.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        try:
+            yield try_lock(fd, wait=wait)
+        finally:
+            os.close(fd)
+
+
+def try_lock(fd: int, *, wait: bool = False) -> bool:
+    """Lock the open file for as long as the descriptor lives. False where somebody else has the lock and ``wait`` is false."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise translate(error, "lock") from error
+    return True
+
+
+def copy_bytes(source: int, target: int) -> None:
+    """Append all of ``source`` to ``target``, in the kernel where the filesystems can."""
+    offset = 0
+    with contextlib.suppress(OSError):
+        while done := os.copy_file_range(source, target, _COPY_CHUNK_BYTES, offset):
+            offset += done
+        return
+    os.lseek(target, 0, os.SEEK_END)
+    while chunk := os.pread(source, _COPY_CHUNK_BYTES, offset):
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(target, view) :]
+        offset += len(chunk)

@@ -1,0 +1,94 @@
+"""Every path of drop and store, and the one notation in which the ledger names them.
+
+A ``Location`` is ``<area>/<path>`` (areas: ``policy.lifecycle.Area``), for example ``store/sub/enrols.csv`` or ``claims/01J…``. It says where a file is
+without saying where the store lies, so that a data directory can be moved. ``Layout.spot`` is the only way from a Location to the disk.
+
+    <store>/                      what runners read            Area.STORE
+    <store>/archives, reports     managed                      Area.ARCHIVES, Area.REPORTS
+    <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.json: a note for those that can be resumed
+    <store>/.sftpgate/{held,queue,claims,quarantine}/<arrival>
+    <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
+    <drop>/                       Area.DROP
+
+Everything but the drop is on one filesystem. The drop may be on another one: moves from and to it then copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NewType
+
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.names import MANAGED_NAME
+from sftpgate.store.disk import Disk, Spot
+
+Location = NewType("Location", str)
+
+_MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+_TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
+
+
+def location(area: Area, path: str) -> Location:
+    """The location of ``path`` in ``area``."""
+    return Location(f"{area}/{path}")
+
+
+def area_of(where: Location) -> Area:
+    """The area of a location."""
+    return Area(where.partition("/")[0])
+
+
+def path_in(where: Location) -> str:
+    """The path of a location inside its area."""
+    return where.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where drop and store lie."""
+
+    store: Path
+    drop: Path
+
+    def root(self, area: Area) -> Path:
+        """The directory of an area."""
+        if area is Area.DROP:
+            return self.drop
+        if area is Area.STORE:
+            return self.store
+        if area in _TOP_AREAS:
+            return self.store / area
+        return self.store / MANAGED_NAME / area
+
+    def spot(self, where: Location) -> Spot:
+        """The place on disk of a location."""
+        return Spot(self.root(area_of(where)), path_in(where))
+
+    def directory(self, where: Location) -> Spot:
+        """The directory that a location's file is in."""
+        return self.spot(where).parent
+
+    def staging(self, user: str) -> Spot:
+        """The directory of one user's uploads."""
+        return Spot(self.root(Area.STAGING), user)
+
+    @property
+    def lock(self) -> Spot:
+        """The file whose lock guards every change of names in the store."""
+        return Spot(self.store, f"{MANAGED_NAME}/lock")
+
+    @property
+    def sweep_lock(self) -> Spot:
+        """The file whose lock says who sweeps."""
+        return Spot(self.store, f"{MANAGED_NAME}/sweep.lock")
+
+    def create(self, disk: Disk, dir_mode: int) -> None:
+        """Make the directories that are missing. What runs in the store may read it; our own directory in it is private."""
+        disk.make_root(self.store, dir_mode)
+        disk.make_root(self.drop, dir_mode)
+        for area in _TOP_AREAS:
+            disk.make_dirs(Spot(self.store, area), dir_mode)
+        disk.make_dirs(Spot(self.store, MANAGED_NAME), 0o700)
+        for area in _MANAGED_AREAS:
+            disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{area}"), 0o700)
