@@ -1,0 +1,110 @@
+# sftpgate: `make run` to see it work, `make test` to test it, `make help` for the rest.
+#
+# Everything is installed into .venv, from the lock files and nothing else. The files .venv/.runtime and .venv/.dev
+# are stamps: delete .venv to start afresh.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# The first Python ≥ 3.11 of the machine, or the one given as `make PYTHON=…`.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+
+BIN := .venv/bin
+WORKERS ?= 2
+say = @printf '==> %s\n'
+
+# $(call install,LOCK): the packages of a lock file, one line each, then sftpgate itself from this checkout.
+define install
+$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r $(1) \
+	| sed -un 's/^Collecting \([^ ]*\).*/    \1/p; s/^Installing collected packages.*/    … unpacking/p'
+$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+endef
+
+.PHONY: help
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST)
+
+# -- set-up ----------------------------------------------------------------------------------------------------------
+
+.venv/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "sftpgate needs Python 3.11 or newer: apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
+	$(say) "creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/python
+	$(say) "installing $$(grep -c '==' requirements.lock) locked packages: what sftpgate runs on"
+	@$(call install,requirements.lock)
+	@touch $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+	$(say) "installing $$(grep -c '==' requirements-dev.lock) locked packages: what sftpgate runs on, and its tests and checks"
+	@$(call install,requirements-dev.lock)
+	@touch $@ .venv/.runtime
+
+.PHONY: setup
+setup: .venv/.dev  ## virtual environment with everything for development
+
+# -- use -------------------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: .venv/.runtime  ## set everything up, prove it with a sample file, and serve on 127.0.0.1:2222 until Ctrl-C
+	@exec $(BIN)/sftpgate quickstart
+
+# -- tests -----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: .venv/.dev  ## the quick tests, about a minute
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: crash
+crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash
+
+.PHONY: clients
+clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
+	$(BIN)/python -m pytest --timeout 300 tests/clients
+
+# -- checks ----------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: .venv/.dev  ## what CI checks: format, lint, types, import direction, generated documents
+	$(say) "format"
+	@$(BIN)/ruff format --check .
+	$(say) "lint"
+	@$(BIN)/ruff check .
+	$(say) "types"
+	@$(BIN)/mypy
+	$(say) "imports"
+	@$(BIN)/lint-imports --no-logo
+	$(say) "generated documents"
+	@$(BIN)/python -m pytest -q tests/unit/test_documents.py
+
+.PHONY: format
+format: .venv/.dev  ## put the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: .venv/.dev  ## write the generated parts of README.md and docs/ anew
+	$(BIN)/python -m docs.generate
+
+# -- maintenance -----------------------------------------------------------------------------------------------------
+
+UV_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS)
+
+.PHONY: lock
+lock: .venv/.dev  ## resolve the lock files anew, as far as pyproject.toml demands; LOCK_FLAGS=--upgrade for all
+	$(UV_COMPILE) --group dev --output-file requirements-dev.lock
+	$(UV_COMPILE) --group build --constraints requirements-dev.lock --output-file requirements.lock
+
+.PHONY: clean
+clean:  ## remove what make has made; data/ and keys/ stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
