@@ -48,6 +48,9 @@ help:  ## show this list
 	@$(call install,requirements-dev.lock)
 	@touch $@ .venv/.runtime
 
+.PHONY: runtime
+runtime: .venv/.runtime  ## virtual environment with what the server needs, and no more
+
 .PHONY: setup
 setup: .venv/.dev  ## virtual environment with everything for development
 
