@@ -185,6 +185,10 @@ class ReadOnlyStorage(StorageError):
     local = False
 
 
+class CrossDevice(StorageError):
+    """The two places are on different filesystems."""
+
+
 class LedgerError(SftpgateError):
     """The ledger refused an operation."""
 

@@ -58,6 +58,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.IGNORED, _E.SET_ASIDE): _S.IGNORED,
     (_S.IGNORED, _E.REPLACED): _S.REPLACED,
     (_S.IGNORED, _E.WITHDRAWN): _S.WITHDRAWN,
+    (_S.IGNORED, _E.DISCARDED): _S.DISCARDED,
     (_S.IGNORED, _E.LOST): _S.LOST,
     (_S.HELD, _E.PUBLISHED): _S.WAITING,
     (_S.HELD, _E.QUEUED): _S.QUEUED,

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from sftpgate.errors import (
     AlreadyExists,
+    CrossDevice,
     DirectoryNotEmpty,
     IsADirectory,
     NameRefused,
@@ -84,6 +85,8 @@ def translate(error: OSError, what: str) -> SftpgateError:
             return NoSpace()
         case errno.EROFS:
             return ReadOnlyStorage()
+        case errno.EXDEV:
+            return CrossDevice()
         case errno.ENAMETOOLONG | errno.EILSEQ:
             return NameRefused("the name cannot be stored: it is too long or has characters that the disk refuses")
         case _:

@@ -1,7 +1,4 @@
-"""Every path of drop and store, and the one notation in which the ledger names them.
-
-A ``Location`` is ``<area>/<path>`` (areas: ``policy.lifecycle.Area``), for example ``store/sub/enrols.csv`` or ``claims/01J…``. It says where a file is
-without saying where the store lies, so that a data directory can be moved. ``Layout.spot`` is the only way from a Location to the disk.
+"""Every path of drop and store. ``Layout.spot`` is the only way from a Location to the disk.
 
     <store>/                      what runners read            Area.STORE
     <store>/archives, reports     managed                      Area.ARCHIVES, Area.REPORTS
@@ -17,31 +14,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NewType
 
 from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import Location, area_of, path_in
 from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.store.disk import Disk, Spot
 
-Location = NewType("Location", str)
-
 _MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
-
-
-def location(area: Area, path: str) -> Location:
-    """The location of ``path`` in ``area``."""
-    return Location(f"{area}/{path}")
-
-
-def area_of(where: Location) -> Area:
-    """The area of a location."""
-    return Area(where.partition("/")[0])
-
-
-def path_in(where: Location) -> str:
-    """The path of a location inside its area."""
-    return where.partition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)

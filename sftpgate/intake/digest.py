@@ -1,0 +1,73 @@
+"""The SHA-256 of an upload, computed behind its writes.
+
+Writes in order are hashed from the page cache in a thread, some MiB behind the writer, so that the event loop never waits for them and CLOSE has only the tail left to do.
+Where bytes that were hashed are written again, or cut off, the hash is made anew from the file: the content decides, not the history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from threading import Lock
+
+from sftpgate.store.disk import translated
+
+# Hash in steps of this size: large enough that a thread hop costs little, small enough to stay in the page cache and to leave little for CLOSE.
+STEP_BYTES = 4 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+
+
+class Digest:
+    """A running SHA-256. ``written`` and ``truncated`` are called on the event loop; ``advance`` and ``finish`` in threads."""
+
+    __slots__ = ("_hash", "_hashed", "_lock", "_next", "_stale")
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._hashed = 0
+        self._next = 0  # the bytes from 0 to here were written in order
+        self._stale = False
+        self._lock = Lock()
+
+    def written(self, start: int, end: int) -> None:
+        """Note that the bytes from ``start`` to ``end`` were written."""
+        if start == self._next:
+            self._next = end
+        elif start < self._next:
+            self._stale = True
+
+    def truncated(self, size: int) -> None:
+        """Note that what lies behind ``size`` was cut off."""
+        if size < self._next:
+            self._stale = True
+
+    @property
+    def is_behind(self) -> bool:
+        """True where ``advance`` has a step to do."""
+        return not self._stale and self._next - self._hashed >= STEP_BYTES
+
+    def advance(self, fd: int) -> None:
+        """Hash what was written in order so far."""
+        with self._lock:
+            self._read(fd, self._next)
+
+    def finish(self, fd: int, size: int) -> str:
+        """The SHA-256 of the first ``size`` bytes of the file, in hex."""
+        with self._lock:
+            if self._stale or self._next > size:
+                self._hash = hashlib.sha256()
+                self._hashed = 0
+            self._read(fd, size)
+            return self._hash.hexdigest()
+
+    def _read(self, fd: int, end: int) -> None:
+        with translated("read back"):
+            while self._hashed < end and (chunk := os.pread(fd, min(_READ_BYTES, end - self._hashed), self._hashed)):
+                self._hash.update(chunk)
+                self._hashed += len(chunk)
+
+
+def sha256_of(fd: int) -> str:
+    """The SHA-256 of an open file, in hex."""
+    digest = Digest()
+    return digest.finish(fd, os.fstat(fd).st_size)

@@ -1,0 +1,405 @@
+"""Changes of names in the store: ledger first, then disk, so that a crash leaves a record of what to complete.
+
+A :class:`Change` is one unit of work. It holds the store's lock (an ``flock``, which the kernel releases when its holder dies) from its first look to the last
+flush, so that publishers, senders, sweepers and runners of all processes take turns:
+
+1. arrivals are loaded, settled (see below) and decided upon;
+2. one ledger transaction records their new states, where each file shall be (``location``) and where it is (``pending_from``);
+3. the files are moved, and the directories flushed;
+4. ``pending_from`` is cleared, by the next transaction that comes along: nothing depends on it being prompt.
+
+A crash before the commit of 2 leaves nothing of the change. A crash after it leaves rows with ``pending_from``; *settling* such a row moves the file if it still is where
+it was, and is done by whoever touches the row next, and by recovery. So every change starts from a disk that agrees with the ledger.
+
+A file is known by its place where the place is named by the arrival's id, otherwise by its inode (after a restore from a backup: by its size and time).
+Nothing here decides what should happen; nothing here awaits; everything blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from threading import Lock
+
+from sqlalchemy import Connection
+from ulid import ULID
+
+from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
+from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.audit import Event
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalEvent, ArrivalState, after
+from sftpgate.policy.locations import NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
+from sftpgate.policy.stamps import archive_names
+from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.layout import Layout
+
+Clock = Callable[[], datetime]
+
+
+def new_id(at: datetime) -> str:
+    """A fresh ULID: sorts by time, cannot be guessed."""
+    return str(ULID.from_datetime(at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileModes:
+    """Mode and group of what runners read."""
+
+    file_mode: int = 0o640
+    dir_mode: int = 0o750
+    gid: int | None = None
+
+
+class Moves:
+    """The door through which names in the store change. One instance per process; any thread may open a change."""
+
+    def __init__(self, layout: Layout, disk: Disk, ledger: Ledger, *, clock: Clock, modes: FileModes, durable: bool = True) -> None:
+        self.layout = layout
+        self.disk = disk
+        self.ledger = ledger
+        self.clock = clock
+        self.modes = modes
+        self.durable = durable
+        self._settled: dict[ArrivalId, int] = {}
+        self._settled_lock = Lock()
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Change]:
+        """A unit of work: committed and carried out at the end of the block, undone where the block raises.
+
+        A file that could not be moved is in ``Change.failures`` afterwards; its record stands, and the next sweep tries again.
+        """
+        with self.disk.locked(self.layout.lock):
+            done = self._take_settled()
+            try:
+                with self.ledger.transaction() as connection:
+                    arrivals.settled(connection, done)
+                    change = Change(self, connection)
+                    yield change
+                    change.write()
+            except BaseException:
+                self._remember_settled(done)
+                raise
+            self._carry_out(change)
+
+    def flush(self) -> None:
+        """Clear what is known to be durable, so that a later start has nothing to look at."""
+        if self._settled:
+            with self.change():
+                pass
+
+    # -- carrying out ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, change: Change) -> None:
+        moving = [item for item in change.written if item.pending_from is not None]
+        targets = {item.location for item in moving}
+        touched: dict[Spot, None] = dict.fromkeys(change.touched)
+        inodes: dict[ArrivalId, int] = {item.id: item.inode for item in change.already_settled}
+        for item in moving:
+            try:
+                inodes[item.id] = self._move(item, touched, replaced_next=item.pending_from in targets)
+            except SftpgateError as error:
+                change.failures[item.id] = error
+        if self.durable:
+            self.disk.sync_dirs(touched)
+        self._remember_settled(inodes)
+
+    def _move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
+        """Move the file of ``item`` from where it is to where the record says; returns its inode.
+
+        ``replaced_next``: another file takes the old name right after, so that it must not vanish in between.
+        """
+        assert item.pending_from is not None
+        source = self.layout.spot(item.pending_from)
+        inode = item.inode
+        if item.location is None:
+            if not replaced_next:
+                self.disk.unlink(source, missing_ok=True)
+        else:
+            target = self.layout.spot(item.location)
+            self._write_note(item)
+            if area_of(item.location) in NEVER_REPLACED:
+                self._move_beside(source, target, keep_source=replaced_next)
+            else:
+                inode = self._move_over(item, source, target)
+            touched[target.parent] = None
+        if area_of(item.pending_from) in NAMED_BY_ID:
+            self.disk.unlink(_note(source), missing_ok=True)
+        else:
+            touched[source.parent] = None
+        return inode
+
+    def _move_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+        try:
+            self.disk.rename(source, target)
+        except NoSuchFile:
+            self.disk.make_dirs(target.parent, self.modes.dir_mode)
+            self.disk.rename(source, target)
+        except CrossDevice:
+            return self._copy_over(item, source, target)
+        return item.inode
+
+    def _copy_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+        """The same from another filesystem: a durable copy takes the name, then the source goes."""
+        self.disk.make_dirs(target.parent, self.modes.dir_mode)
+        fresh = target.parent / f".sftpgate-{item.id}"
+        self.disk.unlink(fresh, missing_ok=True)
+        self.disk.copy(source, fresh, self.modes.file_mode)
+        self.disk.rename(fresh, target)
+        self.disk.sync_dirs([target.parent])
+        self.disk.unlink(source)
+        found = self.disk.lstat(target)
+        return found.st_ino if found else 0
+
+    def _move_beside(self, source: Spot, target: Spot, *, keep_source: bool) -> None:
+        """Move without ever replacing. A crash between link and unlink leaves two names of one file, which settling recognises."""
+        try:
+            self.disk.link(source, target)
+        except AlreadyExists:
+            if not self._same_file(source, target):
+                raise
+        except CrossDevice:
+            self.disk.copy(source, target, self.modes.file_mode)
+        if not keep_source:
+            self.disk.unlink(source)
+
+    def _same_file(self, one: Spot, other: Spot) -> bool:
+        first, second = self.disk.lstat(one), self.disk.lstat(other)
+        return first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+    def _write_note(self, item: Arrival) -> None:
+        """Beside a file named by its id lies what is needed to know it again without the ledger."""
+        if item.location is not None and area_of(item.location) in NAMED_BY_ID:
+            note = {
+                "path": item.path,
+                "owner": item.owner,
+                "state": item.state,
+                "hold_reason": item.hold_reason,
+                "received_at": item.received_at.isoformat(),
+            }
+            self.disk.write_small(_note(self.layout.spot(item.location)), json.dumps(note, ensure_ascii=False).encode())
+
+    # -- settling ----------------------------------------------------------------------------------------------------
+
+    def settle(self, item: Arrival, touched: dict[Spot, None]) -> Arrival | None:
+        """``item`` with its last move made, or None where its file is nowhere."""
+        assert item.pending_from is not None
+        if self.is_at(item, item.pending_from):
+            return replace(item, inode=self._move(item, touched), pending_from=None)
+        if item.location is None or self.is_at(item, item.location):
+            return replace(item, pending_from=None)
+        found = self._search(item)
+        if found is None:
+            return None
+        return replace(item, inode=self._move(replace(item, pending_from=found), touched), pending_from=None)
+
+    def is_at(self, item: Arrival, where: Location) -> bool:
+        """Whether the file of ``item`` is at ``where``."""
+        found = self.disk.lstat(self.layout.spot(where))
+        if found is None:
+            return False
+        if area_of(where) in NAMED_BY_ID or found.st_ino == item.inode:
+            return True
+        return (found.st_size, found.st_mtime_ns) == (item.size, item.mtime_ns)
+
+    def _search(self, item: Arrival) -> Location | None:
+        """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
+        for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE):
+            where = location(area, f"{item.owner}/{item.id}" if area is Area.STAGING else item.id)
+            if self.disk.exists(self.layout.spot(where)):
+                return where
+        return None
+
+    def _take_settled(self) -> dict[ArrivalId, int]:
+        with self._settled_lock:
+            done, self._settled = self._settled, {}
+            return done
+
+    def _remember_settled(self, inodes: dict[ArrivalId, int]) -> None:
+        with self._settled_lock:
+            self._settled = inodes | self._settled
+
+
+class Change:
+    """One unit of work on arrivals; made by ``Moves.change``. Rows that it hands out are settled, and agree with the disk."""
+
+    def __init__(self, moves: Moves, connection: Connection) -> None:
+        self._moves = moves
+        self.connection = connection
+        self.now = moves.clock()
+        self.failures: dict[ArrivalId, SftpgateError] = {}
+        self.touched: dict[Spot, None] = {}
+        self.already_settled: list[Arrival] = []
+        self.written: list[Arrival] = []
+        self._rows: dict[ArrivalId, Arrival] = {}
+        self._by_path: dict[str, list[ArrivalId]] = {}
+        self._fresh: dict[ArrivalId, None] = {}
+        self._changed: dict[ArrivalId, None] = {}
+        self._events: list[Event] = []
+        self._archive_names: set[str] = set()
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def load(self, paths: Iterable[str]) -> None:
+        """Fetch the live arrivals of several paths at once."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._by_path]
+        if not missing:
+            return
+        self._by_path.update((path, []) for path in missing)
+        for row in arrivals.find(self.connection, live=True, paths=missing):
+            self._adopt(row)
+
+    def live_at(self, path: str) -> list[Arrival]:
+        """The arrivals of ``path`` that are not at their end, in order of arrival."""
+        self.load([path])
+        found = [self._rows[key] for key in self._by_path[path]]
+        return [item for item in found if item.path == path and item.state in LIVE_STATES]
+
+    def get(self, arrival: str) -> Arrival:
+        """The arrival with this id, settled. Raises UnknownArrival."""
+        if arrival not in self._rows:
+            row = arrivals.get(self.connection, ArrivalId(arrival))
+            self.load([row.path])
+            if row.id not in self._rows:
+                self._adopt(row)
+        return self._rows[ArrivalId(arrival)]
+
+    def adopt(self, rows: Iterable[Arrival]) -> list[Arrival]:
+        """Rows found by another query, settled and checked."""
+        found = list(rows)
+        self.load(row.path for row in found)
+        return [self.get(row.id) for row in found]
+
+    def _adopt(self, row: Arrival) -> None:
+        """Take a row in, after its file was brought to, or found at, the place that it names."""
+        if row.id in self._rows:
+            return
+        self._rows[row.id] = row
+        self._by_path.setdefault(row.path, []).append(row.id)
+        if row.pending_from is not None:
+            settled = self._moves.settle(row, self.touched)
+            if settled is None:
+                self.event(replace(row, pending_from=None, location=None), ArrivalEvent.LOST)
+                return
+            self._rows[row.id] = settled
+            self.already_settled.append(settled)
+            row = settled
+        if row.location is not None and row.state in LIVE_STATES and not self._moves.is_at(row, row.location):
+            gone = _GONE[row.state]
+            self.event(replace(row, location=None), gone)
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def add(self, item: Arrival) -> None:
+        """Record a new arrival, whose file is at its ``pending_from``."""
+        self.load([item.path])
+        self._rows[item.id] = item
+        self._by_path[item.path].append(item.id)
+        self._fresh[item.id] = None
+
+    def event(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM, **changes: object) -> Arrival:
+        """Let something happen to an arrival: a transition of the table, with further changes. Raises IllegalTransition.
+
+        The file moves where ``changes`` has a ``location``.
+        """
+        state = after(item.state, event)
+        if "location" in changes:
+            item = arrivals.moved(item, changes.pop("location"))  # type: ignore[arg-type]  # a Location or None, by the callers
+        changed = replace(item, state=state, changed_at=self.now, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
+        self.put(changed)
+        self.note(f"arrival.{event.replace(' ', '_')}", changed, actor=actor)
+        return changed
+
+    def put(self, item: Arrival) -> None:
+        """Record a changed row."""
+        self._rows[item.id] = item
+        self._by_path.setdefault(item.path, [])
+        if item.id not in self._by_path[item.path]:
+            self._by_path[item.path].append(item.id)
+        if item.id not in self._fresh:
+            self._changed.pop(item.id, None)
+            self._changed[item.id] = None
+
+    def note(self, event: str, item: Arrival, *, actor: str, **details: audit.Detail) -> None:
+        """Add an event to the record of an arrival."""
+        facts: dict[str, audit.Detail] = {"path": item.path, "state": item.state.value, "reason": item.hold_reason}
+        known: dict[str, audit.Detail] = {name: value for name, value in (facts | details).items() if value is not None}
+        self._events.append(Event(at=self.now, event=event, actor=actor, address=item.address, arrival=item.id, details=known))
+
+    def archive_location(self, name: str) -> Location:
+        """A place in the archives that nothing has, for a file called ``name``."""
+        for candidate in archive_names(name, self.now.astimezone()):
+            where = location(Area.ARCHIVES, candidate)
+            if candidate not in self._archive_names and not self._moves.disk.exists(self._moves.layout.spot(where)):
+                self._archive_names.add(candidate)
+                return where
+        raise AssertionError("archive names do not end")
+
+    def archive(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM) -> Arrival:
+        """End an arrival and keep its file in the archives."""
+        where = self.archive_location(item.path.rpartition("/")[2])
+        return self.event(item, event, actor=actor, location=where, archived_as=path_in(where))
+
+    def keep_unknown(self, where: Location, path: str) -> None:
+        """Archive a file that lies at ``where`` and that the ledger does not know: no content is ever overwritten unseen."""
+        found = self._moves.disk.lstat(self._moves.layout.spot(where))
+        if found is None:
+            return
+        archived = self.archive_location(path.rpartition("/")[2])
+        item = Arrival(
+            id=ArrivalId(new_id(self.now)),
+            owner=LOCAL_OWNER,
+            path=path,
+            state=ArrivalState.REPLACED,
+            size=found.st_size,
+            sha256="",
+            grade=Grade.PLAUSIBLE,
+            location=archived,
+            pending_from=where,
+            inode=found.st_ino,
+            mtime_ns=found.st_mtime_ns,
+            received_at=self.now,
+            changed_at=self.now,
+            source="store",
+            archived_as=path_in(archived),
+        )
+        self.add(item)
+        self.note("arrival.replaced", item, actor=audit.SYSTEM)
+
+    def write(self) -> None:
+        """Put everything into the transaction. Called once, by ``Moves.change``."""
+        fresh = [self._rows[key] for key in self._fresh]
+        changed = [self._rows[key] for key in self._changed]
+        arrivals.add(self.connection, fresh)
+        arrivals.save(self.connection, changed)
+        audit.record(self.connection, self._events)
+        self.written = _in_order_of_moves(changed, fresh)
+
+
+# What it means that the file of a live arrival is not at its place: somebody on this machine removed or took it.
+_GONE = {
+    ArrivalState.IGNORED: ArrivalEvent.DISCARDED,
+    ArrivalState.HELD: ArrivalEvent.DISCARDED,
+    ArrivalState.WAITING: ArrivalEvent.TAKEN,
+    ArrivalState.QUEUED: ArrivalEvent.LOST,
+    ArrivalState.CLAIMED: ArrivalEvent.LOST,
+    ArrivalState.QUARANTINED: ArrivalEvent.LOST,
+}
+
+
+def _in_order_of_moves(changed: list[Arrival], fresh: list[Arrival]) -> list[Arrival]:
+    """Files that leave a name go before files that take it."""
+    rows = changed + fresh
+    leaving = [item for item in rows if item.state not in LIVE_STATES]
+    staying = [item for item in rows if item.state in LIVE_STATES]
+    return leaving + staying
+
+
+def _note(spot: Spot) -> Spot:
+    return spot.parent / f"{spot.name}.json"

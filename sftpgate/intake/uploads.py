@@ -1,0 +1,417 @@
+"""Uploads: one handle opened for writing, from OPEN to its end, and the staging files that hold their bytes.
+
+Each upload has a staging file of its own under an unguessable name, locked for as long as the upload lives; nobody else sees it, and no two writers ever share one
+(promise P1). Writing goes to the page cache on the event loop; everything else here is called in a thread.
+
+An upload that does not end with a CLOSE stays in staging for its user to resume. So that this survives a kill of the server, a *note* is written beside the staging file of an
+upload that is open for a while or has grown: whose it is, which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless the
+ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
+
+Left by a crash: staging files and notes. Removed by: the resumed upload's publication, the user's REMOVE, the sweeper after ``partial_ttl``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from sftpgate.errors import NoSuchFile, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.intake.digest import Digest
+from sftpgate.intake.moves import Clock, new_id
+from sftpgate.ledger.arrivals import ArrivalId
+from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
+from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
+from sftpgate.store.disk import Disk, Spot, copy_bytes, translated, try_lock
+from sftpgate.store.layout import Layout
+
+# An upload gets its note when it has grown past this; smaller ones get it from the regular round (``UploadRegister.note_lingering``), so that small files, which are over
+# at once, never pay for one.
+NOTE_AT_BYTES = 256 * 1024
+SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who uploads, as the record has it (P8). ``home`` is the directory of the drop that the user sees as its top; empty for all of it."""
+
+    user: str
+    home: str
+    address: str
+    login: str
+    client: str
+    session: str
+
+
+@dataclass(slots=True)
+class SessionTrace:
+    """What the uploads of one SFTP session have in common: the longest write seen tells how long the client's writes can be."""
+
+    longest_write_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """An interrupted upload (or one that another connection still has open), as its note and its file tell."""
+
+    upload: str
+    user: str
+    path: str
+    size: int
+    mtime_ns: int
+    noted_at: datetime
+
+
+@dataclass(slots=True, eq=False)
+class Upload:
+    """One open handle for writing. ``path`` is relative to the drop."""
+
+    id: ArrivalId
+    sender: Sender
+    path: str
+    spot: Spot
+    fd: int
+    opened_at: datetime
+    max_bytes: int
+    trace: SessionTrace
+    appending: bool = False
+    existing_bytes: int = 0
+    declared_size: int | None = None
+    state: UploadState = UploadState.OPEN
+    times_ns: tuple[int, int] | None = None
+    size: int = 0
+    noted: bool = False
+    superseded: bool = False
+    digest: Digest = field(default_factory=Digest)
+    _coverage: Coverage = field(init=False)
+    _writes: int = 0
+    _longest_write: int = 0
+    _short_writes: int = 0
+    _last_write: int = 0
+    _append_base: int | None = None
+
+    def __post_init__(self) -> None:
+        self._coverage = Coverage(self.existing_bytes)
+        self.size = self.existing_bytes
+
+    # -- while it is open --------------------------------------------------------------------------------------------
+
+    def write(self, disk: Disk, offset: int, data: bytes | memoryview) -> None:
+        """Take one WRITE. A failure is for good: nothing of this upload can be published any more."""
+        if self.state is not UploadState.OPEN:
+            raise UploadFailed()
+        if self.appending:
+            offset = self._append_offset(offset)
+        length = len(data)
+        end = offset + length
+        try:
+            if end > self.max_bytes:
+                raise TooLarge(self.max_bytes)
+            disk.write(self.fd, offset, data)
+        except SftpgateError:
+            self._happen(UploadEvent.WRITE_FAILED)
+            raise
+        self._coverage.add(offset, end)
+        self.digest.written(offset, end)
+        self.size = max(self.size, end)
+        self._writes += 1
+        if end == self.size:
+            self._last_write = length
+        if length > self._longest_write:
+            self._short_writes = self._writes - 1
+            self._longest_write = length
+            self.trace.longest_write_bytes = max(self.trace.longest_write_bytes, length)
+        elif length < self._longest_write:
+            self._short_writes += 1
+
+    def _append_offset(self, offset: int) -> int:
+        """Where a write of an upload opened with APPEND goes.
+
+        A client that resumes and knows where it is (OpenSSH's ``reput``) sends true offsets with APPEND; trusting them means that bytes which a dead connection still delivered
+        cannot shift the rest. A client that leaves the place to the server sends 0, and gets the end of the file (filexfer-02 §6.3).
+        """
+        if self._append_base is None:
+            self._append_base = self.size if offset == 0 else 0
+        return max(self._append_base, self.size) if self._append_base else offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes that were uploaded so far; empty at the end."""
+        with translated("read"):
+            return os.pread(self.fd, length, offset)
+
+    def truncate(self, disk: Disk, size: int) -> None:
+        """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
+        if self.state is not UploadState.OPEN:
+            raise UploadFailed()
+        if size > self.max_bytes:
+            raise TooLarge(self.max_bytes)
+        try:
+            disk.truncate(self.fd, size)
+        except SftpgateError:
+            self._happen(UploadEvent.WRITE_FAILED)
+            raise
+        self._coverage.truncate(size)
+        if size < self.size:
+            self.digest.truncated(size)
+        self.size = size
+        self.declared_size = size
+
+    def stat(self) -> os.stat_result:
+        """What the disk says of the staging file."""
+        with translated("look at an upload"):
+            return os.fstat(self.fd)
+
+    # -- its end -----------------------------------------------------------------------------------------------------
+
+    def require_complete(self) -> None:
+        """Raise UploadFailed after a failed write, UploadIncomplete where there is a gap."""
+        if self.state is not UploadState.OPEN:
+            raise UploadFailed()
+        if gap := self._coverage.first_gap(self.size):
+            raise UploadIncomplete(*gap)
+
+    def grade(self) -> Grade:
+        """How sure it is that the closed upload is complete (DESIGN: evidence); reads a sample where that decides."""
+        trace = WriteTrace(
+            size=self.size,
+            declared_size=self.declared_size,
+            writes=self._writes,
+            last_write_bytes=self._last_write,
+            longest_write_bytes=max(self._longest_write, self.trace.longest_write_bytes),
+            short_writes=self._short_writes,
+        )
+        worst = grade(trace, is_text=True, ends_with_newline=False)
+        if worst is not Grade.SUSPECT or self.declared_size is not None:
+            return worst
+        return grade(trace, is_text=self._looks_like_text(), ends_with_newline=self.read(self.size - 1, 1) == b"\n")
+
+    def _looks_like_text(self) -> bool:
+        places = {0, max(0, self.size // 2), max(0, self.size - SAMPLE_BYTES)}
+        return not any(b"\0" in self.read(place, SAMPLE_BYTES) for place in places)
+
+    @property
+    def trusted_bytes(self) -> int:
+        """How many bytes from the start were all written."""
+        gap = self._coverage.first_gap(self.size)
+        return gap[0] if gap else self.size
+
+    def published(self) -> None:
+        """The staging file became an arrival."""
+        self._happen(UploadEvent.CLOSED)
+
+    def _happen(self, event: UploadEvent) -> None:
+        self.state = upload_after(self.state, event)
+
+
+class Staging:
+    """The staging files of all users. All methods block but ``create``, which costs one creation in the page cache."""
+
+    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._clock = clock
+        self._max_bytes = max_upload_bytes
+
+    def create(self, sender: Sender, path: str, trace: SessionTrace, *, declared_size: int | None = None) -> Upload:
+        """A new empty upload."""
+        now = self._clock()
+        upload = ArrivalId(new_id(now))
+        spot = self._layout.staging(sender.user) / upload
+        try:
+            fd = self._disk.create(spot, 0o600)
+        except NoSuchFile:
+            self._disk.make_dirs(spot.parent, 0o700)
+            fd = self._disk.create(spot, 0o600)
+        try_lock(fd)
+        return Upload(
+            id=upload,
+            sender=sender,
+            path=path,
+            spot=spot,
+            fd=fd,
+            opened_at=now,
+            max_bytes=self._max_bytes,
+            trace=trace,
+            declared_size=declared_size,
+        )
+
+    def copy_of(self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None) -> Upload:
+        """A new upload that starts with the content of ``source``: its own copy, so that no two writers share a file."""
+        upload = self.create(sender, path, trace)
+        try:
+            fd = self._disk.open_read(source)
+            try:
+                with translated("copy for writing"):
+                    copy_bytes(fd, upload.fd)
+            finally:
+                os.close(fd)
+            size = upload.stat().st_size
+            if trusted_bytes is not None and trusted_bytes < size:
+                self._disk.truncate(upload.fd, trusted_bytes)
+                size = trusted_bytes
+        except BaseException:
+            self.discard(upload)
+            raise
+        return self._continued(upload, size)
+
+    def _continued(self, upload: Upload, size: int) -> Upload:
+        upload.existing_bytes = size
+        upload.__post_init__()
+        return upload
+
+    def resume(self, partial: Partial, sender: Sender, trace: SessionTrace) -> Upload:
+        """Continue an interrupted upload. Where another connection still has it open, on a copy of what it had: two writers never mix."""
+        directory = self._layout.staging(sender.user)
+        old = directory / partial.upload
+        fd = self._disk.open_write(old)
+        if not try_lock(fd):
+            os.close(fd)
+            return self.copy_of(old, sender, partial.path, trace, trusted_bytes=partial.size)
+        now = self._clock()
+        upload = ArrivalId(new_id(now))
+        try:
+            self._disk.rename(old, directory / upload)
+            self._disk.truncate(fd, partial.size)
+        except BaseException:
+            os.close(fd)
+            raise
+        resumed = Upload(
+            id=upload,
+            sender=sender,
+            path=partial.path,
+            spot=directory / upload,
+            fd=fd,
+            opened_at=now,
+            max_bytes=self._max_bytes,
+            trace=trace,
+            existing_bytes=partial.size,
+        )
+        self.note(resumed)
+        self._disk.unlink(_note_of(old), missing_ok=True)
+        return resumed
+
+    def note(self, upload: Upload, *, synced: bool = False) -> None:
+        """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
+        content = {
+            "path": upload.path,
+            "home": upload.sender.home,
+            "noted_at": self._clock().isoformat(),
+            "boot": boot_id(),
+            "synced_bytes": upload.trusted_bytes if synced else 0,
+            "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
+        }
+        self._disk.write_small(_note_of(upload.spot), json.dumps(content, ensure_ascii=False).encode())
+        upload.noted = True
+
+    def interrupt(self, upload: Upload) -> None:
+        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume."""
+        try:
+            if upload.superseded or not upload.trusted_bytes:
+                self._remove(upload)
+                return
+            if upload.trusted_bytes < upload.size:
+                self._disk.truncate(upload.fd, upload.trusted_bytes)
+            self._disk.sync(upload.fd)
+            self.note(upload, synced=True)
+        finally:
+            os.close(upload.fd)
+
+    def discard(self, upload: Upload) -> None:
+        """Remove an upload and its bytes."""
+        try:
+            self._remove(upload)
+        finally:
+            os.close(upload.fd)
+
+    def _remove(self, upload: Upload) -> None:
+        self._disk.unlink(_note_of(upload.spot), missing_ok=True)
+        self._disk.unlink(upload.spot, missing_ok=True)
+
+    def partials(self, user: str) -> Iterator[Partial]:
+        """The uploads of ``user`` that can be resumed, and noted ones that are open, newest last."""
+        directory = self._layout.staging(user)
+        for name in sorted(self._disk.names(directory)):
+            if name.endswith(".json") and not name.startswith("."):
+                partial = self._read(user, directory / name.removesuffix(".json"))
+                if partial is not None:
+                    yield partial
+
+    def partial_at(self, user: str, path: str) -> Partial | None:
+        """The newest upload of ``user`` to ``path`` that can be resumed."""
+        found = [partial for partial in self.partials(user) if partial.path == path]
+        return found[-1] if found else None
+
+    def remove_partials(self, user: str, path: str, *, before: str | None = None) -> int:
+        """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many."""
+        count = 0
+        for partial in self.partials(user):
+            if partial.path == path and (before is None or partial.upload <= before) and self.remove_idle(user, partial.upload):
+                count += 1
+        return count
+
+    def remove_idle(self, user: str, upload: str) -> bool:
+        """Remove one staging file and its note, unless a live upload has it."""
+        spot = self._layout.staging(user) / upload
+        try:
+            fd = self._disk.open_read(spot)
+        except SftpgateError:
+            self._disk.unlink(_note_of(spot), missing_ok=True)
+            return False
+        try:
+            if not try_lock(fd):
+                return False
+            self._disk.unlink(_note_of(spot), missing_ok=True)
+            self._disk.unlink(spot, missing_ok=True)
+            return True
+        finally:
+            os.close(fd)
+
+    def users(self) -> list[str]:
+        """The users that have a staging directory."""
+        return self._disk.names(self._layout.staging(""))
+
+    def idle_files(self, user: str) -> Iterator[tuple[str, os.stat_result]]:
+        """The staging files of ``user``, by upload id, with what the disk says of them; open ones too."""
+        directory = self._layout.staging(user)
+        for entry in self._disk.entries(directory):
+            if entry.is_file and not entry.name.endswith(".json") and not entry.name.startswith("."):
+                yield entry.name, entry.status
+
+    def _read(self, user: str, spot: Spot) -> Partial | None:
+        status = self._disk.lstat(spot)
+        if status is None:
+            return None
+        try:
+            note = json.loads(self._disk.read_small(_note_of(spot)))
+            size = _trusted_size(status.st_size, note)
+            if not size:
+                return None
+            noted_at = datetime.fromisoformat(note["noted_at"])
+            return Partial(upload=spot.name, user=user, path=note["path"], size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at)
+        except (ValueError, KeyError, TypeError, NoSuchFile):
+            return None
+
+
+def _trusted_size(size: int, note: dict[str, object]) -> int:
+    """How many bytes of a staging file can be resumed from.
+
+    After a reboot only what was flushed: the page cache of the machine before may be lost while the size survived. Before one, all of it, unless the note says that there were gaps.
+    """
+    if note["boot"] != boot_id():
+        return min(size, int(str(note["synced_bytes"])))
+    trusted = note["trusted_bytes"]
+    return size if trusted is None else min(size, int(str(trusted)))
+
+
+@cache
+def boot_id() -> str:
+    """Which start of this machine we run in (Linux: proc(5))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _note_of(spot: Spot) -> Spot:
+    return spot.parent / f"{spot.name}.json"

@@ -1,0 +1,180 @@
+"""Records of arrivals: one row each, from publication to its end.
+
+A row that says where its file is (``location``) and where it was before (``pending_from``) is the journal of the
+hand-over: see ``intake/moves.py``. All functions take an open connection, so that several of them make one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import NewType
+
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, literal_column, select, update
+
+from sftpgate.errors import UnknownArrival
+from sftpgate.ledger.schema import arrivals
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import LIVE_STATES, ArrivalState, HoldReason
+from sftpgate.policy.locations import Location
+
+ArrivalId = NewType("ArrivalId", str)
+
+LOCAL_OWNER = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One complete file received, and where it stands. ``path`` is relative to the drop; times are aware UTC; ``sha256`` is in hex.
+
+    ``inode`` identifies the file on the store's filesystem; 0 where it is not known.
+    """
+
+    id: ArrivalId
+    owner: str
+    path: str
+    state: ArrivalState
+    hold_reason: HoldReason | None = None
+    size: int
+    sha256: str
+    grade: Grade
+    location: Location | None
+    pending_from: Location | None = None
+    inode: int
+    mtime_ns: int
+    received_at: datetime
+    changed_at: datetime
+    source: str
+    address: str | None = None
+    login: str | None = None
+    client: str | None = None
+    session: str | None = None
+    attempts: int = 0
+    not_before: datetime | None = None
+    archived_as: str | None = None
+    seq: int = 0  # given by the ledger
+
+
+_FIELDS = [field.name for field in fields(Arrival)]
+_COLUMNS = [arrivals.c[name] for name in _FIELDS]
+_ALL = select(*_COLUMNS)
+_INSERT = insert(arrivals)
+_UPDATE = update(arrivals).where(arrivals.c.seq == bindparam("row_seq"))
+_LIVE: ColumnElement[bool] = literal_column("live = 1")  # as it stands in the partial index, or the index is not used
+_LIVE_VALUES = tuple(state.value for state in LIVE_STATES)
+_SETTLE = (
+    update(arrivals)
+    .where(arrivals.c.id == bindparam("row_id"))
+    .values(
+        pending_from=None,
+        inode=bindparam("inode"),
+        live=case((arrivals.c.state.in_(_LIVE_VALUES), 1), else_=0),
+    )
+)
+
+
+def add(connection: Connection, new: Sequence[Arrival]) -> None:
+    """Record new arrivals, in their order."""
+    if new:
+        connection.execute(_INSERT, [_values(item, without=("seq",)) for item in new])
+
+
+def save(connection: Connection, changed: Iterable[Arrival]) -> None:
+    """Record changes of arrivals that the ledger has."""
+    rows = [_values(item, without=("seq", "id", "owner", "received_at", "source")) | {"row_seq": item.seq} for item in changed]
+    if rows:
+        connection.execute(_UPDATE, rows)
+
+
+def settled(connection: Connection, inodes: Mapping[ArrivalId, int]) -> None:
+    """Record that the last moves of these arrivals are durable, and which inodes their files have now."""
+    if inodes:
+        connection.execute(_SETTLE, [{"row_id": arrival, "inode": inode} for arrival, inode in inodes.items()])
+
+
+def get(connection: Connection, arrival: ArrivalId) -> Arrival:
+    """The arrival with this id. Raises UnknownArrival."""
+    row = connection.execute(_ALL.where(arrivals.c.id == arrival)).first()
+    if row is None:
+        raise UnknownArrival(f"there is no arrival {arrival}")
+    return _arrival(row)
+
+
+def find(
+    connection: Connection,
+    *,
+    live: bool = False,
+    paths: Collection[str] | None = None,
+    below: str | None = None,
+    states: Collection[ArrivalState] | None = None,
+    owner: str | None = None,
+    ids: Collection[str] | None = None,
+    pending: bool = False,
+    since: datetime | None = None,
+    glob: str | None = None,
+    archived_as: str | None = None,
+    archived: bool = False,
+    after_seq: int = 0,
+    newest_first: bool = False,
+    limit: int | None = None,
+) -> list[Arrival]:
+    """Arrivals that fit all that is given, in order of arrival.
+
+    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` is a directory, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
+    """
+    query = _ALL
+    if live:
+        query = query.where(_LIVE)
+    if paths is not None:
+        query = query.where(arrivals.c.path.in_(paths))
+    if below:
+        query = query.where(arrivals.c.path > below + "/", arrivals.c.path < below + "0")  # "0" follows "/"
+    if states is not None:
+        query = query.where(arrivals.c.state.in_([state.value for state in states]))
+    if owner is not None:
+        query = query.where(arrivals.c.owner == owner)
+    if ids is not None:
+        query = query.where(arrivals.c.id.in_(ids))
+    if pending:
+        query = query.where(arrivals.c.pending_from.is_not(None))
+    if since is not None:
+        query = query.where(arrivals.c.received_at >= since)
+    if glob is not None:
+        query = query.where(arrivals.c.path.like(_like(glob), escape="\\"))
+    if archived_as is not None:
+        query = query.where(arrivals.c.archived_as == archived_as)
+    if archived:
+        query = query.where(arrivals.c.archived_as.is_not(None))
+    if after_seq:
+        query = query.where(arrivals.c.seq > after_seq)
+    query = query.order_by(arrivals.c.seq.desc() if newest_first else arrivals.c.seq)
+    if limit is not None:
+        query = query.limit(limit)
+    return [_arrival(row) for row in connection.execute(query)]
+
+
+def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
+    """``arrival`` with its file at ``to``, the move still to be made. Two such changes in a row, before the file was moved, are one move."""
+    origin = arrival.pending_from or arrival.location
+    return replace(arrival, location=to, pending_from=None if origin == to else origin, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
+
+
+def _values(item: Arrival, without: Collection[str]) -> dict[str, object]:
+    live = item.state in LIVE_STATES or item.pending_from is not None
+    return {name: getattr(item, name) for name in _FIELDS if name not in without} | {"live": int(live)}
+
+
+def _arrival(row: Row[tuple[object, ...]]) -> Arrival:
+    values = dict(row._mapping)  # noqa: SLF001  # the documented way to a row's mapping
+    values["state"] = ArrivalState(values["state"])
+    values["grade"] = Grade(values["grade"])
+    if values["hold_reason"] is not None:
+        values["hold_reason"] = HoldReason(values["hold_reason"])
+    return Arrival(**values)
+
+
+def _like(glob: str) -> str:
+    """The LIKE pattern of a glob, with a backslash as escape."""
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%").replace("?", "_")

@@ -1,0 +1,119 @@
+"""The tables of the ledger.
+
+Times are aware UTC in Python and microseconds since the epoch in the database: they sort, they have no time zone to lose, and every database has them.
+``arrivals.seq`` is the order of arrival: it is given under the store's lock, so a clock that jumps back does not change it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, MetaData, String, Table, Text, TypeDecorator, text
+
+SCHEMA_VERSION = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as microseconds since 1970."""
+
+    impl = BigInteger  # type: ignore[mutable-override]  # as SQLAlchemy documents it
+    cache_ok = True  # type: ignore[mutable-override]  # as SQLAlchemy documents it
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To the database."""
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return None if value is None else _EPOCH + value * _MICROSECOND
+
+
+metadata = MetaData()
+
+_SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER PRIMARY KEY counts up by itself in SQLite
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("seq", _SEQ, primary_key=True),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("owner", String(64), nullable=False),  # empty: a local program
+    Column("path", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("hold_reason", String(32)),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("grade", String(16), nullable=False),
+    Column("location", Text),
+    Column("pending_from", Text),  # where the file was before the last commit, until the move is known to be durable
+    Column("inode", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+    Column("source", String(16), nullable=False),  # sftp, sweep, put, rebuilt
+    Column("address", String(64)),
+    Column("login", Text),  # how the sender logged in: a key's fingerprint, or "password"
+    Column("client", Text),
+    Column("session", String(26)),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", UtcTime),
+    Column("archived_as", Text),
+    Column("live", Integer, nullable=False),  # 1 while its state is not final or a move is pending: what has to be looked at
+    Index("arrivals_path_live", "path", sqlite_where=text("live = 1"), postgresql_where=text("live = 1")),
+    Index("arrivals_state", "state", "path", "seq"),
+    Index("arrivals_owner", "owner", "state"),
+    Index("arrivals_pending", "seq", sqlite_where=text("pending_from IS NOT NULL"), postgresql_where=text("pending_from IS NOT NULL")),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("arrival", String(26), primary_key=True),
+    Column("token", String(26), nullable=False, unique=True),
+    Column("tool", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("claimed_at", UtcTime, nullable=False),
+    Column("lease_until", UtcTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("seq", _SEQ, primary_key=True),
+    Column("id", String(26), nullable=False, unique=True),
+    Column("arrival", String(26), nullable=False, index=True),
+    Column("tool", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("exit_status", Integer),
+    Column("outcome", String(16)),
+    Column("report", Text),
+    Column("tryback", Text),
+    Column("owner", String(64), nullable=False),  # copied from the arrival: whose report this is
+    Index("runs_owner", "owner", "seq"),
+    Index("runs_tool", "tool", "seq"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _SEQ, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("event", String(48), nullable=False),
+    Column("actor", Text, nullable=False),  # a user, "admin", "runner" or "system"
+    Column("address", String(64)),
+    Column("arrival", String(26), index=True),
+    Column("details", Text, nullable=False, server_default="{}"),  # JSON
+)
+
+facts = Table(
+    "facts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)

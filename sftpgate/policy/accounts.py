@@ -1,0 +1,42 @@
+"""What a user may be called, and where its home may lie.
+
+Pure. A user's name is a directory in the keys directory and a value in logs and reports; a home is a directory in the drop.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sftpgate.errors import NameRefused
+from sftpgate.policy.names import RESERVED_NAMES, check_storable, folded
+
+_USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
+
+
+def valid_user_name(name: str) -> bool:
+    """True where a user may be called ``name``."""
+    return _USER_NAME.fullmatch(name) is not None and ".." not in name
+
+
+def check_user_name(name: str) -> None:
+    """Refuse a name that no user may have, with the rule."""
+    if not valid_user_name(name):
+        raise NameRefused(
+            "this cannot be a user's name (rule: 1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row)"
+        )
+
+
+def check_home(home: str) -> None:
+    """Refuse a home that is no clean path inside the drop, with the rule. The empty home is the drop itself."""
+    if not home:
+        return
+    parts = home.split("/")
+    if home.startswith("/"):
+        raise NameRefused("a home is relative to the drop: leave out the leading / (rule: homes lie in the drop)")
+    if any(part in ("", ".", "..") for part in parts):
+        raise NameRefused("a home has no empty, . or .. part (rule: homes lie in the drop)")
+    if any(part.startswith((".", "_")) for part in parts):
+        raise NameRefused("no part of a home begins with . or _: nothing would ever be taken from there (rule: hidden names)")
+    if folded(parts[0]) in RESERVED_NAMES:
+        raise NameRefused(f"{parts[0]} is the system's own: choose another home (rule: reserved directories)")
+    check_storable(home)

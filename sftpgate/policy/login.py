@@ -1,0 +1,208 @@
+"""Who may log in, from where, and with which key.
+
+Pure: the address and the time come in as arguments. The functions here decide; a client learns nothing from a refusal but that it was
+refused, and the log line carries the reason (``LoginRefusal``).
+
+Address patterns mean what they mean to OpenSSH (sshd(8), ``from=``; ssh_config(5), PATTERNS): ``*`` and ``?``, CIDR networks, and ``!``, where
+one negated match refuses whatever else matches. Host names are not looked up: whoever controls a reverse zone could choose one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from functools import lru_cache
+from typing import Protocol
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_RSA_BITS = 16384  # OpenSSH's own limit (SSHBUF_MAX_BIGNUM): longer ones only cost time
+
+# The kinds of keys that are accepted. RSA stands for rsa-sha2-256 and rsa-sha2-512 too: the key is the same, the signature differs.
+ACCEPTED_KEY_TYPES = frozenset(
+    {
+        "ssh-ed25519",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "ssh-rsa",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+    }
+)
+
+
+class LoginRefusal(StrEnum):
+    """Why a login is refused: for the log, never for the client."""
+
+    UNKNOWN_USER = "unknown user"
+    DISABLED_USER = "disabled user"
+    EXPIRED_USER = "expired user"
+    WRONG_NETWORK = "wrong network"
+    UNKNOWN_KEY = "unknown key"
+    WEAK_KEY = "weak key"
+    EXPIRED_KEY = "expired key"
+    WRONG_KEY_NETWORK = "wrong network for this key"
+    NO_PRINCIPAL = "certificate without a fitting principal"
+    WRONG_PASSWORD = "wrong password"  # noqa: S105 - a reason, not a password
+
+
+class AccountRules(Protocol):
+    """What of a user decides about a login."""
+
+    @property
+    def disabled(self) -> bool:
+        """True where the user may not log in at all."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """From when on the user may not log in (aware)."""
+
+    @property
+    def networks(self) -> Sequence[str]:
+        """Address patterns that the user may come from; empty for everywhere."""
+
+
+class KeyRules(Protocol):
+    """What of a key decides about a login."""
+
+    @property
+    def type(self) -> str:
+        """The key's type, as SSH names it."""
+
+    @property
+    def bits(self) -> int:
+        """The key's length."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """From when on the key is not accepted (aware)."""
+
+    @property
+    def from_patterns(self) -> Sequence[str]:
+        """Address patterns that the key may be used from; empty for everywhere."""
+
+
+def account_refusal(account: AccountRules | None, *, address: str, now: datetime) -> LoginRefusal | None:
+    """Why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None where it may. None stands for an unknown user."""
+    if account is None:
+        return LoginRefusal.UNKNOWN_USER
+    if account.disabled:
+        return LoginRefusal.DISABLED_USER
+    if account.expires_at is not None and now >= account.expires_at:
+        return LoginRefusal.EXPIRED_USER
+    if account.networks and not address_matches(address, account.networks):
+        return LoginRefusal.WRONG_NETWORK
+    return None
+
+
+def key_refusal(key: KeyRules | None, *, address: str, now: datetime, min_rsa_bits: int) -> LoginRefusal | None:
+    """Why ``key`` is not accepted from ``address`` at ``now``; None where it is. None stands for a key that the user does not have."""
+    if key is None:
+        return LoginRefusal.UNKNOWN_KEY
+    if key_weakness(key.type, key.bits, min_rsa_bits=min_rsa_bits):
+        return LoginRefusal.WEAK_KEY
+    if key.expires_at is not None and now >= key.expires_at:
+        return LoginRefusal.EXPIRED_KEY
+    if key.from_patterns and not address_matches(address, key.from_patterns):
+        return LoginRefusal.WRONG_KEY_NETWORK
+    return None
+
+
+def login_refusal(
+    account: AccountRules | None, key: KeyRules | None, *, address: str, now: datetime, min_rsa_bits: int
+) -> LoginRefusal | None:
+    """Why a login with ``key`` is refused; None where it is not. The account's own reasons come first."""
+    return account_refusal(account, address=address, now=now) or key_refusal(
+        key, address=address, now=now, min_rsa_bits=min_rsa_bits
+    )
+
+
+def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
+    """What is wrong with keys of this type and length, as words that end a sentence; None for a good one."""
+    if key_type == "ssh-dss":
+        return "DSA keys are broken by their length: make an ed25519 key"
+    if key_type not in ACCEPTED_KEY_TYPES:
+        return f"keys of the type {key_type} are not supported: make an ed25519 key"
+    if key_type == "ssh-rsa" and bits < min_rsa_bits:
+        return f"this RSA key has {bits} bits, fewer than the {min_rsa_bits} that are asked for (rule: min_rsa_bits)"
+    if key_type == "ssh-rsa" and bits > MAX_RSA_BITS:
+        return f"this RSA key has {bits} bits, more than the {MAX_RSA_BITS} that are supported"
+    return None
+
+
+def principal_fits(name: str, *, allowed: Sequence[str], certificate: Sequence[str]) -> bool:
+    """Whether a certificate's principals let it log in as ``name``.
+
+    ``allowed`` is the ``principals=`` option of the cert-authority line; where it is empty, the certificate must name the user itself. A
+    certificate without principals would be good for everybody and fits nobody here.
+    """
+    return not set(allowed or (name,)).isdisjoint(certificate)
+
+
+def address_matches(address: str, patterns: Sequence[str]) -> bool:
+    """Whether ``address`` matches the pattern list. A pattern that is not valid makes the whole list match nothing: fail closed."""
+    ip = _ip(address)
+    text = str(ip) if ip is not None else address.lower()
+    matched = False
+    for pattern in patterns:
+        if pattern_problem(pattern):
+            return False
+        body = pattern.removeprefix("!")
+        if _matches_one(ip, text, body):
+            if body != pattern:
+                return False
+            matched = True
+    return matched
+
+
+def pattern_problem(pattern: str) -> str | None:
+    """What is wrong with an address pattern, as words that follow its name; None for a good one."""
+    body = pattern.removeprefix("!")
+    if not body:
+        return "is empty"
+    if not re.fullmatch(r"[!-~]+", body) or re.search(r'[",!]', body):
+        return "has a character that no address has"
+    if "/" not in body:
+        return None
+    try:
+        _network(body)
+    except ValueError as error:
+        # OpenSSH refuses 10.0.0.1/8 as well: it may be meant as a network or as one address
+        return "has bits set behind its length" if "host bits" in str(error) else "is not a network such as 192.0.2.0/24"
+    return None
+
+
+def _matches_one(ip: IpAddress | None, text: str, body: str) -> bool:
+    if "/" in body:
+        network = _network(body)
+        return ip is not None and ip.version == network.version and ip in network
+    exact = _ip(body)
+    return exact == ip if exact is not None else _glob(body.lower()).fullmatch(text) is not None
+
+
+def _ip(text: str) -> IpAddress | None:
+    """The address, without an IPv6 scope; one of IPv4 that came in over IPv6 is that IPv4 address."""
+    try:
+        ip = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+@lru_cache(maxsize=1024)
+def _network(text: str) -> IpNetwork:
+    if not re.fullmatch(r"[0-9A-Fa-f.:]+/[0-9]{1,3}", text):
+        raise ValueError(f"not a network: {text}")  # a netmask such as /255.0.0.0 is nothing that OpenSSH knows
+    return ipaddress.ip_network(text)
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    # a run of stars is one star, and each is possessive in effect: no pattern can make the match slow
+    body = re.sub(r"\*+", "*", pattern)
+    return re.compile("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in body), re.DOTALL)
