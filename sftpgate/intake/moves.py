@@ -59,7 +59,9 @@ class FileModes:
 class Moves:
     """The door through which names in the store change. One instance per process; any thread may open a change."""
 
-    def __init__(self, layout: Layout, disk: Disk, ledger: Ledger, *, clock: Clock, modes: FileModes, durable: bool = True) -> None:
+    def __init__(
+        self, layout: Layout, disk: Disk, ledger: Ledger, *, clock: Clock, modes: FileModes, durable: bool = True
+    ) -> None:
         self.layout = layout
         self.disk = disk
         self.ledger = ledger
@@ -106,9 +108,14 @@ class Moves:
                 inodes[item.id] = self._move(item, touched, replaced_next=item.pending_from in targets)
             except SftpgateError as error:
                 change.failures[item.id] = error
-        if self.durable:
-            self.disk.sync_dirs(touched)
-        self._remember_settled(inodes)
+                inodes.pop(item.id, None)
+        try:
+            if self.durable:
+                self.disk.sync_dirs(touched)
+        except SftpgateError as error:
+            change.failures = dict.fromkeys(inodes, error) | change.failures
+        else:
+            self._remember_settled(inodes)
 
     def _move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
         """Move the file of ``item`` from where it is to where the record says; returns its inode.
@@ -243,6 +250,8 @@ class Change:
         self._changed: dict[ArrivalId, None] = {}
         self._events: list[Event] = []
         self._archive_names: set[str] = set()
+        self._known_places: set[Location | None] = set()
+        self._vacated: set[Location] = set()
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
@@ -293,6 +302,8 @@ class Change:
         if row.location is not None and row.state in LIVE_STATES and not self._moves.is_at(row, row.location):
             gone = _GONE[row.state]
             self.event(replace(row, location=None), gone)
+            return
+        self._known_places.add(row.location)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
@@ -302,6 +313,7 @@ class Change:
         self._rows[item.id] = item
         self._by_path[item.path].append(item.id)
         self._fresh[item.id] = None
+        self._known_places |= {item.location, item.pending_from}
 
     def event(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM, **changes: object) -> Arrival:
         """Let something happen to an arrival: a transition of the table, with further changes. Raises IllegalTransition.
@@ -310,6 +322,8 @@ class Change:
         """
         state = after(item.state, event)
         if "location" in changes:
+            if item.location is not None:
+                self._vacated.add(item.location)
             item = arrivals.moved(item, changes.pop("location"))  # type: ignore[arg-type]  # a Location or None, by the callers
         changed = replace(item, state=state, changed_at=self.now, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
         self.put(changed)
@@ -318,6 +332,7 @@ class Change:
 
     def put(self, item: Arrival) -> None:
         """Record a changed row."""
+        self._known_places |= {item.location, item.pending_from}
         self._rows[item.id] = item
         self._by_path.setdefault(item.path, [])
         if item.id not in self._by_path[item.path]:
@@ -345,6 +360,14 @@ class Change:
         """End an arrival and keep its file in the archives."""
         where = self.archive_location(item.path.rpartition("/")[2])
         return self.event(item, event, actor=actor, location=where, archived_as=path_in(where))
+
+    def accounts_for(self, where: Location) -> bool:
+        """Whether what lies at ``where`` is known to this change: a live arrival's, or one's that it moves."""
+        return where in self._known_places
+
+    def vacates(self, where: Location) -> bool:
+        """Whether this change moves away what lies at ``where``."""
+        return where in self._vacated
 
     def keep_unknown(self, where: Location, path: str) -> None:
         """Archive a file that lies at ``where`` and that the ledger does not know: no content is ever overwritten unseen."""

@@ -239,7 +239,9 @@ class Staging:
             declared_size=declared_size,
         )
 
-    def copy_of(self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None) -> Upload:
+    def copy_of(
+        self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
+    ) -> Upload:
         """A new upload that starts with the content of ``source``: its own copy, so that no two writers share a file."""
         upload = self.create(sender, path, trace)
         try:
@@ -391,7 +393,9 @@ class Staging:
             if not size:
                 return None
             noted_at = datetime.fromisoformat(note["noted_at"])
-            return Partial(upload=spot.name, user=user, path=note["path"], size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at)
+            return Partial(
+                upload=spot.name, user=user, path=note["path"], size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at
+            )
         except (ValueError, KeyError, TypeError, NoSuchFile):
             return None
 

@@ -33,6 +33,7 @@ class Arrival:
 
     id: ArrivalId
     owner: str
+    home: str = ""
     path: str
     state: ArrivalState
     hold_reason: HoldReason | None = None

@@ -53,6 +53,8 @@ def history(connection: Connection, arrival: str) -> list[Event]:
     """Everything that happened to an arrival, in order."""
     query = select(events).where(events.c.arrival == arrival).order_by(events.c.seq)
     return [
-        Event(at=row.at, event=row.event, actor=row.actor, address=row.address, arrival=row.arrival, details=json.loads(row.details))
+        Event(
+            at=row.at, event=row.event, actor=row.actor, address=row.address, arrival=row.arrival, details=json.loads(row.details)
+        )
         for row in connection.execute(query)
     ]

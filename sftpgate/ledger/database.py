@@ -52,7 +52,9 @@ class Ledger:
             if found is None:
                 set_fact(connection, _VERSION_FACT, str(SCHEMA_VERSION))
             elif found != str(SCHEMA_VERSION):
-                raise LedgerError(f"the ledger has version {found}, this program needs {SCHEMA_VERSION}: use the program that wrote it")
+                raise LedgerError(
+                    f"the ledger has version {found}, this program needs {SCHEMA_VERSION}: use the program that wrote it"
+                )
 
     def step(self, operation: str) -> None:
         """Called before each commit; the crash suite overrides it, and nothing else does."""
@@ -115,7 +117,11 @@ def _engine(url: str, durable: bool) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     engine = create_engine(
-        url, poolclass=QueuePool, pool_size=8, max_overflow=24, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+        url,
+        poolclass=QueuePool,
+        pool_size=8,
+        max_overflow=24,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")

@@ -41,6 +41,7 @@ arrivals = Table(
     Column("seq", _SEQ, primary_key=True),
     Column("id", String(26), nullable=False, unique=True),
     Column("owner", String(64), nullable=False),  # empty: a local program
+    Column("home", Text, nullable=False),  # of the owner, when it came: whose batch lock holds it
     Column("path", Text, nullable=False),
     Column("state", String(16), nullable=False),
     Column("hold_reason", String(32)),
@@ -65,7 +66,12 @@ arrivals = Table(
     Index("arrivals_path_live", "path", sqlite_where=text("live = 1"), postgresql_where=text("live = 1")),
     Index("arrivals_state", "state", "path", "seq"),
     Index("arrivals_owner", "owner", "state"),
-    Index("arrivals_pending", "seq", sqlite_where=text("pending_from IS NOT NULL"), postgresql_where=text("pending_from IS NOT NULL")),
+    Index(
+        "arrivals_pending",
+        "seq",
+        sqlite_where=text("pending_from IS NOT NULL"),
+        postgresql_where=text("pending_from IS NOT NULL"),
+    ),
 )
 
 claims = Table(

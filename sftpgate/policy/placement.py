@@ -65,8 +65,16 @@ class Fate(StrEnum):
     DROPPED = "dropped"
 
 
-def fate_of_earlier(earlier: ArrivalState, *, queued: bool) -> Fate:
-    """P3: a file meant for a runner is kept, in the queue or in the archives; one under a name that is never taken is simply overwritten."""
-    if earlier is ArrivalState.IGNORED:
-        return Fate.DROPPED
-    return Fate.STAYS if queued else Fate.ARCHIVED
+def fate_of_earlier(earlier: Placement, new: Placement, *, queued: bool) -> Fate:
+    """P3: what is meant for a runner is kept, in the queue or in the archives; a file under a name that is never taken is simply overwritten.
+
+    A file that is held itself says nothing against one that is already in the store. A doubtful file gives way to whatever comes after it.
+    """
+    states = ArrivalState
+    if earlier.state is states.IGNORED or new.state is states.IGNORED:
+        return Fate.DROPPED if earlier.state is new.state else Fate.STAYS
+    if earlier.hold_reason in (HoldReason.INCOMPLETE, HoldReason.CHECKSUM_MISMATCH):
+        return Fate.ARCHIVED
+    if queued or (new.state is states.HELD and earlier.state is not states.HELD):
+        return Fate.STAYS
+    return Fate.ARCHIVED

@@ -1,0 +1,265 @@
+"""Where complete files go: the decisions of ``policy.placement``, made with what drop, store and ledger say, and written into a change.
+
+Used for uploads, for files that the sweeper finds, for what local programs deposit, and for held files when their reason may have gone. Everything here runs inside
+a ``moves.Change``, and blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sftpgate.errors import IsADirectory, NoSuchFile, OwnedByAnother, Refused, SftpgateError
+from sftpgate.intake.moves import Change, Moves
+from sftpgate.ledger import audit
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
+from sftpgate.policy.locations import Location, location
+from sftpgate.policy.names import NameRules, join
+from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
+from sftpgate.policy.tools import Pointer, is_queued
+
+_HASHES = {".sha256": 64, ".md5": 32}
+_DONE_SUFFIXES = (".done", ".ok")
+_CHECKSUM_LINE = re.compile(r"\\?([0-9a-fA-F]+)(?:[ \t]+\*?(.*))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeRules:
+    """The settings that decide about files. ``pointers`` is asked each time: tools can be pointed elsewhere while we run."""
+
+    names: NameRules
+    batch_lock_ttl: timedelta
+    require_done_file: bool
+    publish_suspect: bool
+    pointers: Callable[[], Sequence[Pointer]]
+
+
+class Placer:
+    """Puts complete files where they belong."""
+
+    def __init__(self, moves: Moves, rules: IntakeRules) -> None:
+        self._moves = moves
+        self._disk = moves.disk
+        self._layout = moves.layout
+        self.rules = rules
+
+    # -- new files ---------------------------------------------------------------------------------------------------
+
+    def admit(self, change: Change, draft: Arrival) -> Arrival:
+        """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
+
+        State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another user's, IsADirectory where a directory has the name.
+        """
+        earlier = change.live_at(draft.path)
+        refuse_foreign(earlier, draft.owner)
+        found = self._placement(change, draft, earlier)
+        where = self._prepare(change, draft, found, earlier)
+        arrival = replace(draft, state=found.state, hold_reason=found.hold_reason, location=where)
+        change.add(arrival)
+        change.note(
+            "arrival.received",
+            arrival,
+            actor=draft.owner or audit.SYSTEM,
+            size=draft.size,
+            sha256=draft.sha256,
+            grade=draft.grade,
+        )
+        return arrival
+
+    def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:
+        """Give an unclaimed arrival another path, and put it where it belongs under that name."""
+        earlier = [other for other in change.live_at(path) if other.id != item.id]
+        refuse_foreign(earlier, item.owner)
+        renamed = replace(item, path=path)
+        found = self._placement(change, renamed, earlier)
+        where = self._prepare(change, renamed, found, earlier)
+        changed = change.event(renamed, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
+        self.advance(change, item.path)
+        return changed
+
+    def reconsider(self, change: Change, item: Arrival, *, actor: str = audit.SYSTEM, release: bool = False) -> Arrival:
+        """Place a held (or waiting) arrival anew, because its companions or the batch lock may have changed; ``release``: whatever they say."""
+        others = [other for other in change.live_at(item.path) if other.id != item.id]
+        found = self._free(item, others) if release else self._placement(change, item, others)
+        if found.state is ArrivalState.WAITING and any(
+            other.seq > item.seq and other.state is ArrivalState.WAITING for other in others
+        ):
+            if release:
+                raise Refused("a newer file of this name is already waiting: it would be replaced by an older one")
+            return change.archive(item, ArrivalEvent.REPLACED, actor=actor)
+        if (found.state, found.hold_reason) == (
+            item.state,
+            item.hold_reason,
+        ) or found.state is item.state is ArrivalState.WAITING:
+            return item
+        where = self._prepare(change, item, found, others)
+        return change.event(item, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
+
+    def advance(self, change: Change, path: str) -> None:
+        """Bring up the next arrival of a queue whose head is gone."""
+        live = change.live_at(path)
+        if any(item.state in (ArrivalState.WAITING, ArrivalState.CLAIMED) for item in live):
+            return
+        queue = [item for item in live if item.state is ArrivalState.QUEUED]
+        if queue:
+            where = location(Area.STORE, path)
+            self._clear(change, where, path)
+            change.event(queue[0], ArrivalEvent.PUBLISHED, location=where)
+
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
+    def _placement(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
+        if not self.rules.names.eligible(item.path):
+            return Placement(ArrivalState.IGNORED)
+        beside = self._companions(item.path)
+        return place(
+            Situation(
+                eligible=True,
+                grade=item.grade,
+                batch_locked=self.batch_locked(item.home, change.now),
+                checksum_matches=self._checksum_matches(item, beside),
+                has_done_file=any(item.path + suffix in beside for suffix in _DONE_SUFFIXES),
+                require_done_file=self.rules.require_done_file,
+                publish_suspect=self.rules.publish_suspect,
+                queued=self._is_queued(item.path),
+                occupied=_occupied(earlier),
+            )
+        )
+
+    def _free(self, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
+        queued = self._is_queued(item.path) and _occupied(earlier)
+        return Placement(ArrivalState.QUEUED if queued else ArrivalState.WAITING)
+
+    def _is_queued(self, path: str) -> bool:
+        return is_queued(path, self.rules.pointers())
+
+    def batch_locked(self, home: str, now: datetime) -> bool:
+        """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a client cannot set that."""
+        age = self.batch_lock_age(home, now)
+        return age is not None and age <= self.rules.batch_lock_ttl
+
+    def batch_lock_age(self, home: str, now: datetime) -> timedelta | None:
+        """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody means a lock."""
+        found = self._disk.lstat(self._layout.spot(location(Area.DROP, join(home, self.rules.names.batch_lock_name))))
+        return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
+
+    # -- companions --------------------------------------------------------------------------------------------------
+
+    def _companions(self, path: str) -> frozenset[str]:
+        candidates = [path + suffix for suffix in (*_HASHES, *_DONE_SUFFIXES)]
+        return frozenset(name for name in candidates if self._disk.exists(self._layout.spot(location(Area.DROP, name))))
+
+    def _checksum_matches(self, item: Arrival, beside: frozenset[str]) -> bool | None:
+        """Whether the checksum files beside a file speak for it; None where there is none, False where one is malformed or speaks of another content."""
+        verdicts = []
+        for suffix, digits in _HASHES.items():
+            if item.path + suffix in beside:
+                expected = self._read_checksum(location(Area.DROP, item.path + suffix), item.path, digits)
+                actual = item.sha256 if suffix == ".sha256" else self._md5_of(item)
+                verdicts.append(expected == actual)
+        return all(verdicts) if verdicts else None
+
+    def _read_checksum(self, where: Location, path: str, digits: int) -> str | None:
+        """The checksum of ``path`` in a file as ``sha256sum`` and ``md5sum`` write it, or with the checksum alone; None where it has none."""
+        name = path.rpartition("/")[2]
+        try:
+            text = self._disk.read_small(self._layout.spot(where)).decode("utf-8", "replace")
+        except SftpgateError:
+            return None
+        lines = [match for line in text.splitlines() if (match := _CHECKSUM_LINE.fullmatch(line.strip().lstrip("\ufeff")))]
+        fitting = [match[1].lower() for match in lines if len(match[1]) == digits and match[2] in (None, "", name)]
+        others = [match[1].lower() for match in lines if len(match[1]) == digits]
+        # A single line that names another file (a path of the ERP's machine, usually) speaks of this one all the same.
+        return fitting[0] if fitting else others[0] if len(others) == 1 else None
+
+    def _md5_of(self, item: Arrival) -> str | None:
+        where = item.pending_from or item.location
+        if where is None:
+            return None
+        try:
+            fd = self._disk.open_read(self._layout.spot(where))
+        except NoSuchFile:
+            return None
+        with open(fd, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+    # -- making room -------------------------------------------------------------------------------------------------
+
+    def _prepare(self, change: Change, item: Arrival, new: Placement, earlier: Sequence[Arrival]) -> Location:
+        """Where ``item`` goes, after what has to make way for it was sent away."""
+        queued = self._is_queued(item.path)
+        for other in earlier:
+            if other.state not in UNCLAIMED_STATES:
+                continue
+            match fate_of_earlier(Placement(other.state, other.hold_reason), new, queued=queued):
+                case Fate.ARCHIVED:
+                    change.archive(other, ArrivalEvent.REPLACED)
+                case Fate.DROPPED:
+                    change.event(other, ArrivalEvent.REPLACED, location=None)
+                case Fate.STAYS:
+                    pass
+        return self._target(change, item, new)
+
+    def _target(self, change: Change, item: Arrival, new: Placement) -> Location:
+        match new.state:
+            case ArrivalState.WAITING:
+                where = location(Area.STORE, item.path)
+                self._clear(change, where, item.path)
+                return where
+            case ArrivalState.QUEUED:
+                return location(Area.QUEUE, item.id)
+            case ArrivalState.HELD:
+                in_drop = location(Area.DROP, item.path)
+                if new.hold_reason in _SHOWN_BY_DISK and (item.location == in_drop or not self._is_taken(change, in_drop)):
+                    return in_drop
+                return location(Area.HELD, item.id)
+            case _:
+                where = location(Area.DROP, item.path)
+                self._refuse_directory(where)
+                return where
+
+    def _is_taken(self, change: Change, where: Location) -> bool:
+        return self._disk.exists(self._layout.spot(where)) and not change.vacates(where)
+
+    def _clear(self, change: Change, where: Location, path: str) -> None:
+        """Keep what lies in the store under a name that is about to be taken and that no live arrival has."""
+        self._refuse_directory(where)
+        if not change.accounts_for(where):
+            change.keep_unknown(where, path)
+
+    def _refuse_directory(self, where: Location) -> None:
+        found = self._disk.lstat(self._layout.spot(where))
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise IsADirectory("a directory of this name is already there (rule: one name is one file)")
+
+
+_SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)
+
+_EVENTS = {
+    ArrivalState.WAITING: ArrivalEvent.PUBLISHED,
+    ArrivalState.QUEUED: ArrivalEvent.QUEUED,
+    ArrivalState.HELD: ArrivalEvent.HELD,
+    ArrivalState.IGNORED: ArrivalEvent.SET_ASIDE,
+}
+
+
+def refuse_foreign(earlier: Sequence[Arrival], owner: str) -> None:
+    """Raise OwnedByAnother where a path has an unclaimed arrival of another user. What a local program put there is nobody's."""
+    if any(item.owner not in (owner, LOCAL_OWNER) and item.state in UNCLAIMED_STATES for item in earlier):
+        raise OwnedByAnother()
+
+
+def companion_of(path: str, suffixes: Sequence[str]) -> str | None:
+    """The file that the companion ``path`` speaks of, or None where it is no companion."""
+    return next(
+        (path[: -len(suffix)] for suffix in suffixes if path.casefold().endswith(suffix) and len(path) > len(suffix)), None
+    )
+
+
+def _occupied(earlier: Sequence[Arrival]) -> bool:
+    return any(item.state in (ArrivalState.WAITING, ArrivalState.QUEUED, ArrivalState.CLAIMED) for item in earlier)

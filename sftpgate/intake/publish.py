@@ -1,0 +1,179 @@
+"""Publish: the one act that makes complete uploads arrivals, for several of them at once (promises P1, P2, P3).
+
+When ``publish`` returns, content, name and record of the upload are durable; when it raises, nothing of it is visible to runners. Uploads that
+close while a commit is under way are committed together by the next one: they share the transaction and the flushes of directories.
+
+The order: flush the contents; one ledger transaction; rename; flush the directories; answer. See ``moves`` for what a crash leaves at each point.
+``relaxed`` durability leaves out the flushes: an answered CLOSE then survives a killed process, not a power cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.hops import Hops
+from sftpgate.intake.moves import Moves
+from sftpgate.intake.placing import Placer, companion_of
+from sftpgate.intake.uploads import Staging, Upload
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import Area, ArrivalState
+from sftpgate.policy.locations import location
+
+log = get_logger("publish")
+
+# Enough to keep a disk's queue busy; the time of one flush is the disk's, not ours.
+FLUSH_THREADS = 8
+# A batch is one transaction: bounded, so that its first file does not wait for too many others.
+BATCH_LIMIT = 256
+
+Outcome = Arrival | SftpgateError
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    upload: Upload
+    done: asyncio.Future[Arrival]
+
+
+class Publisher:
+    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits."""
+
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, hops: Hops) -> None:
+        self._moves = moves
+        self._placer = placer
+        self._staging = staging
+        self._hops = hops
+        self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
+        self._waiting: list[_Waiting] = []
+        self._wake = asyncio.Event()
+
+    async def publish(self, upload: Upload) -> Arrival:
+        """Make the closed upload an arrival.
+
+        Raises UploadFailed, UploadIncomplete, OwnedByAnother, IsADirectory, StorageError or LedgerError; nothing was published then, and the upload is
+        still open unless its state says that it was handed over.
+        """
+        upload.require_complete()
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(upload, done))
+        self._wake.set()
+        return await done
+
+    async def run(self) -> None:
+        """Commit batches until cancelled; what waits then is committed first."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                await self._drain()
+        finally:
+            await self._drain()
+            self._flushers.shutdown(wait=True)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+            outcomes = await self._hops.run(self.commit, [item.upload for item in batch])
+            for item, outcome in zip(batch, outcomes, strict=True):
+                if item.done.cancelled():
+                    continue
+                if isinstance(outcome, SftpgateError):
+                    item.done.set_exception(outcome)
+                else:
+                    item.done.set_result(outcome)
+
+    # -- in a thread -------------------------------------------------------------------------------------------------
+
+    def commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
+        """Publish uploads in their order; one outcome for each. Blocks."""
+        drafts = (
+            list(self._flushers.map(self._prepare, uploads))
+            if len(uploads) > 1
+            else [self._prepare(upload) for upload in uploads]
+        )
+        outcomes: list[Outcome] = list(drafts)
+        handed_over: list[int] = []
+        try:
+            with self._moves.change() as change:
+                change.load(draft.path for draft in drafts if isinstance(draft, Arrival))
+                for index, draft in enumerate(drafts):
+                    if isinstance(draft, Arrival):
+                        try:
+                            outcomes[index] = self._placer.admit(change, draft)
+                            handed_over.append(index)
+                        except SftpgateError as error:
+                            outcomes[index] = error
+        except SftpgateError as error:
+            return [outcome if isinstance(outcome, SftpgateError) else error for outcome in outcomes]
+        for index in handed_over:
+            self._hand_over(uploads[index])
+            outcomes[index] = change.failures.get(uploads[index].id, outcomes[index])
+        self._follow_up([outcomes[index] for index in handed_over])
+        return outcomes
+
+    def _prepare(self, upload: Upload) -> Outcome:
+        """Everything that can be done for one upload alone: its hash, its grade, its mode and times, and the flush."""
+        disk, modes, now = self._moves.disk, self._moves.modes, self._moves.clock()
+        try:
+            upload.require_complete()
+            sha256 = upload.digest.finish(upload.fd, upload.size)
+            grade = upload.grade()
+            disk.set_mode(upload.fd, modes.file_mode, modes.gid)
+            if upload.times_ns is not None:
+                disk.set_times(upload.fd, *upload.times_ns)
+            if self._moves.durable:
+                disk.sync(upload.fd)
+            status = upload.stat()
+        except SftpgateError as error:
+            return error
+        sender = upload.sender
+        return Arrival(
+            id=upload.id,
+            owner=sender.user,
+            home=sender.home,
+            path=upload.path,
+            state=ArrivalState.IGNORED,  # until it is placed
+            size=status.st_size,
+            sha256=sha256,
+            grade=grade,
+            location=None,
+            pending_from=location(Area.STAGING, f"{sender.user}/{upload.id}"),
+            inode=status.st_ino,
+            mtime_ns=status.st_mtime_ns,
+            received_at=now,
+            changed_at=now,
+            source="sftp",
+            address=sender.address,
+            login=sender.login,
+            client=sender.client,
+            session=sender.session,
+        )
+
+    def _hand_over(self, upload: Upload) -> None:
+        """The file is an arrival's now, whatever happens next."""
+        upload.published()
+        os.close(upload.fd)
+        with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
+            self._staging.remove_partials(upload.sender.user, upload.path)
+
+    def _follow_up(self, published: Iterable[Outcome]) -> None:
+        """Look again at the files whose companions have just arrived."""
+        suffixes = self._placer.rules.names.companion_suffixes
+        speaks_of = [other for item in published if isinstance(item, Arrival) and (other := companion_of(item.path, suffixes))]
+        if not speaks_of:
+            return
+        try:
+            with self._moves.change() as change:
+                for path in speaks_of:
+                    for item in change.live_at(path):
+                        if item.state in (ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED):
+                            self._placer.reconsider(change, item)
+        except SftpgateError as error:
+            log.warning("companion.failed", reason=error.message)  # the next sweep looks again
