@@ -61,7 +61,7 @@ class Publisher:
         still open unless its state says that it was handed over.
         """
         upload.require_complete()
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(upload, done))
         self._wake.set()
         return await done

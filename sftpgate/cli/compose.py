@@ -1,0 +1,101 @@
+"""The composition root: settings become the parts of a running system. Nothing else builds them.
+
+Imports what it builds, so commands that need only the settings do not import this.
+"""
+
+from __future__ import annotations
+
+import grp
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sftpgate.errors import SettingsError
+from sftpgate.intake.moves import Clock, FileModes, Moves
+from sftpgate.intake.placing import IntakeRules, Placer
+from sftpgate.intake.uploads import Staging
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.names import NameRules
+from sftpgate.policy.tools import Pointer
+from sftpgate.settings import Durability, Order, Settings
+from sftpgate.store.disk import Disk
+from sftpgate.store.layout import Layout
+
+
+def utc_now() -> datetime:
+    """The time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """The parts below the gateway and the runners, ready for use."""
+
+    settings: Settings
+    clock: Clock
+    disk: Disk
+    layout: Layout
+    ledger: Ledger
+    moves: Moves
+    placer: Placer
+    staging: Staging
+
+    def close(self) -> None:
+        """Clear what is known to be durable, and close the ledger."""
+        self.moves.flush()
+        self.ledger.close()
+
+
+def pointers_of(settings: Settings) -> tuple[Pointer, ...]:
+    """What the tools are pointed at."""
+    return tuple(
+        Pointer(tool=name, files=tool.files, queued=tool.arrivals is Order.QUEUE) for name, tool in settings.tools.items()
+    )
+
+
+def name_rules(settings: Settings) -> NameRules:
+    """The rules by which names are never taken."""
+    return NameRules(
+        batch_lock_name=settings.batch_lock_name,
+        ignored_suffixes=settings.ignored_suffixes,
+        companion_suffixes=settings.companion_suffixes,
+    )
+
+
+def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_now, ledger: Ledger | None = None) -> System:
+    """The system of these settings; directories and tables are made where they are missing."""
+    durable = settings.durability is Durability.FULL
+    disk = disk or Disk()
+    layout = Layout(settings.store, settings.drop)
+    modes = FileModes(file_mode=settings.file_mode, dir_mode=settings.dir_mode, gid=group_id(settings.file_group))
+    layout.create(disk, modes.dir_mode)
+    ledger = ledger or Ledger(settings.ledger, durable=durable)
+    ledger.create()
+    moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable)
+    pointers = pointers_of(settings)
+    rules = IntakeRules(
+        names=name_rules(settings),
+        batch_lock_ttl=timedelta(seconds=settings.batch_lock_ttl),
+        require_done_file=settings.require_done_file,
+        publish_suspect=settings.publish_suspect,
+        pointers=lambda: pointers,
+    )
+    return System(
+        settings=settings,
+        clock=clock,
+        disk=disk,
+        layout=layout,
+        ledger=ledger,
+        moves=moves,
+        placer=Placer(moves, rules),
+        staging=Staging(layout, disk, clock=clock, max_upload_bytes=settings.max_upload_bytes),
+    )
+
+
+def group_id(name: str) -> int | None:
+    """The id of the group that files in the store get; None for the process's own."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise SettingsError(f"file_group: there is no group {name!r} on this machine") from error
