@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -233,8 +232,7 @@ class Placer:
             change.keep_unknown(where, path)
 
     def _refuse_directory(self, where: Location) -> None:
-        found = self._disk.lstat(self._layout.spot(where))
-        if found is not None and stat.S_ISDIR(found.st_mode):
+        if self._disk.is_dir(self._layout.spot(where)):
             raise IsADirectory("a directory of this name is already there (rule: one name is one file)")
 
 

@@ -31,7 +31,7 @@ from sftpgate.store.layout import Layout
 
 # An upload gets its note when it has grown past this; smaller ones get it from the regular round (``UploadRegister.note_lingering``), so that small files, which are over
 # at once, never pay for one.
-NOTE_AT_BYTES = 256 * 1024
+NOTE_AT_BYTES = 1024 * 1024
 SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
 
 
@@ -85,6 +85,7 @@ class Upload:
     times_ns: tuple[int, int] | None = None
     size: int = 0
     noted: bool = False
+    gap_noted: bool = False
     superseded: bool = False
     digest: Digest = field(default_factory=Digest)
     _coverage: Coverage = field(init=False)
@@ -199,6 +200,15 @@ class Upload:
         gap = self._coverage.first_gap(self.size)
         return gap[0] if gap else self.size
 
+    @property
+    def has_unnoted_gap(self) -> bool:
+        """True where a gap came up after the note was written: a resumed upload must not trust the size then."""
+        return self.noted and not self.gap_noted and self._coverage.range_count > 1
+
+    def dropped(self) -> None:
+        """The upload was removed by its user while it was open."""
+        self._happen(UploadEvent.DROPPED)
+
     def published(self) -> None:
         """The staging file became an arrival."""
         self._happen(UploadEvent.CLOSED)
@@ -308,11 +318,12 @@ class Staging:
         }
         self._disk.write_small(_note_of(upload.spot), json.dumps(content, ensure_ascii=False).encode())
         upload.noted = True
+        upload.gap_noted = content["trusted_bytes"] is not None
 
     def interrupt(self, upload: Upload) -> None:
         """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume."""
         try:
-            if upload.superseded or not upload.trusted_bytes:
+            if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
                 self._remove(upload)
                 return
             if upload.trusted_bytes < upload.size:
@@ -346,6 +357,12 @@ class Staging:
         """The newest upload of ``user`` to ``path`` that can be resumed."""
         found = [partial for partial in self.partials(user) if partial.path == path]
         return found[-1] if found else None
+
+    def rename_partial(self, partial: Partial, path: str) -> None:
+        """Give an interrupted upload another path."""
+        spot = self._layout.staging(partial.user) / partial.upload
+        note = json.loads(self._disk.read_small(_note_of(spot)))
+        self._disk.write_small(_note_of(spot), json.dumps(note | {"path": path}, ensure_ascii=False).encode())
 
     def remove_partials(self, user: str, path: str, *, before: str | None = None) -> int:
         """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import NewType
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, func, insert, literal_column, select, update
 
 from sftpgate.errors import UnknownArrival
 from sftpgate.ledger.schema import arrivals
 from sftpgate.policy.evidence import Grade
-from sftpgate.policy.lifecycle import LIVE_STATES, ArrivalState, HoldReason
+from sftpgate.policy.lifecycle import LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
 
 ArrivalId = NewType("ArrivalId", str)
@@ -108,8 +108,11 @@ def find(
     live: bool = False,
     paths: Collection[str] | None = None,
     below: str | None = None,
+    children_of: str | None = None,
     states: Collection[ArrivalState] | None = None,
     owner: str | None = None,
+    home: str | None = None,
+    hold_reason: HoldReason | None = None,
     ids: Collection[str] | None = None,
     pending: bool = False,
     since: datetime | None = None,
@@ -122,7 +125,7 @@ def find(
 ) -> list[Arrival]:
     """Arrivals that fit all that is given, in order of arrival.
 
-    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` is a directory, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
+    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` and ``children_of`` are directories, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
     """
     query = _ALL
     if live:
@@ -131,10 +134,19 @@ def find(
         query = query.where(arrivals.c.path.in_(paths))
     if below:
         query = query.where(arrivals.c.path > below + "/", arrivals.c.path < below + "0")  # "0" follows "/"
+    if children_of is not None:
+        top = children_of + "/" if children_of else ""
+        query = query.where(arrivals.c.path > top, arrivals.c.path.not_like(_escaped(top) + "%/%", escape="\\"))
+        if top:
+            query = query.where(arrivals.c.path < children_of + "0")
     if states is not None:
         query = query.where(arrivals.c.state.in_([state.value for state in states]))
     if owner is not None:
         query = query.where(arrivals.c.owner == owner)
+    if home is not None:
+        query = query.where(arrivals.c.home == home)
+    if hold_reason is not None:
+        query = query.where(arrivals.c.hold_reason == hold_reason.value)
     if ids is not None:
         query = query.where(arrivals.c.id.in_(ids))
     if pending:
@@ -177,5 +189,18 @@ def _arrival(row: Row[tuple[object, ...]]) -> Arrival:
 
 def _like(glob: str) -> str:
     """The LIKE pattern of a glob, with a backslash as escape."""
-    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return escaped.replace("*", "%").replace("?", "_")
+    return _escaped(glob).replace("*", "%").replace("?", "_")
+
+
+def _escaped(text: str) -> str:
+    """``text`` for LIKE, standing for itself."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def usage(connection: Connection, owner: str) -> tuple[int, int]:
+    """How many files of ``owner`` no runner has claimed yet, and how many bytes they have."""
+    query = select(func.count(), func.coalesce(func.sum(arrivals.c.size), 0)).where(
+        arrivals.c.owner == owner, arrivals.c.state.in_([state.value for state in UNCLAIMED_STATES])
+    )
+    files, size = connection.execute(query).one()
+    return files, size

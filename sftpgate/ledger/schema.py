@@ -65,7 +65,8 @@ arrivals = Table(
     Column("live", Integer, nullable=False),  # 1 while its state is not final or a move is pending: what has to be looked at
     Index("arrivals_path_live", "path", sqlite_where=text("live = 1"), postgresql_where=text("live = 1")),
     Index("arrivals_state", "state", "path", "seq"),
-    Index("arrivals_owner", "owner", "state"),
+    Index("arrivals_owner", "owner", "state", "size"),
+    Index("arrivals_archived", "archived_as"),
     Index(
         "arrivals_pending",
         "seq",

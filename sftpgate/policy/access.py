@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sftpgate.errors import PlaceRefused
-from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, VirtualPath, folded, split
+from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, VirtualPath, folded, is_managed, split
 
 
 class Zone(StrEnum):
@@ -43,7 +43,7 @@ def locate(path: VirtualPath, mount: VirtualPath) -> Place:
     depth = len(mount_parts)
     if parts[:depth] == mount_parts:
         inner = parts[depth:]
-        if inner and (folded(inner[0]) in RESERVED_NAMES or any(folded(part) == MANAGED_NAME for part in inner)):
+        if inner and (folded(inner[0]) in RESERVED_NAMES or any(is_managed(part) for part in inner)):
             return Place(Zone.RESERVED, "/".join(inner))
         return Place(Zone.DROP, "/".join(inner))
     if parts == mount_parts[: len(parts)]:

@@ -30,6 +30,11 @@ def folded(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).rstrip(". ")
 
 
+def is_managed(name: str) -> bool:
+    """True for names of our own directory and of files that we have under way in the drop."""
+    return folded(name).startswith(MANAGED_NAME)
+
+
 def decode(raw: bytes) -> str:
     """The text of a name or path that a client sent. Raises NameRefused where it is not UTF-8."""
     try:
@@ -69,8 +74,8 @@ def check_storable(inner: str) -> None:
             raise NameRefused(f"the name is longer than {MAX_NAME_BYTES} bytes (rule: names have at most {MAX_NAME_BYTES} bytes)")
         if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
             raise NameRefused("the name contains a control character (rule: no control characters in names)")
-        if folded(name) == MANAGED_NAME:
-            raise NameRefused(f"the name {MANAGED_NAME} is the system's own")
+        if is_managed(name):
+            raise NameRefused(f"names that begin with {MANAGED_NAME} are the system's own (rule: reserved names)")
 
 
 class Eligibility(StrEnum):

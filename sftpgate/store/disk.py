@@ -157,6 +157,11 @@ class Disk:
         """True where anything is at ``spot``."""
         return self.lstat(spot) is not None
 
+    def is_dir(self, spot: Spot) -> bool:
+        """True where a directory is at ``spot``, not a link to one."""
+        found = self.lstat(spot)
+        return found is not None and stat.S_ISDIR(found.st_mode)
+
     def entries(self, spot: Spot) -> Iterator[Entry]:
         """What is in the directory, in no order, read as it is consumed. Names that are not UTF-8 come with surrogates."""
         with translated(f"list {spot.local}"), self.directory(spot) as fd, os.scandir(fd) as found:

@@ -1,0 +1,368 @@
+"""What a sender does to its files besides writing them: open again, rename, remove, set times, make directories (promise P5).
+
+The semantics are those that clients expect of any SFTP server, on the union of DESIGN §4. Paths are relative to the drop and were checked by the gateway to be in it; names that are
+made here are checked here. Everything blocks. Each function is one commit, or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sftpgate.errors import (
+    AlreadyExists,
+    DirectoryNotEmpty,
+    IsADirectory,
+    NoSpace,
+    NoSuchFile,
+    NotADirectory,
+    OwnedByAnother,
+    QuotaExceeded,
+    Refused,
+    SftpgateError,
+    TooLarge,
+)
+from sftpgate.intake.digest import sha256_of
+from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
+from sftpgate.intake.union import Item, Union
+from sftpgate.intake.uploads import Sender, SessionTrace, Staging, Upload
+from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import check_storable, join, parent
+
+# How many held files one change releases: a batch of an ERP can be large, and others wait for the store's lock.
+RELEASE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenMode:
+    """How a client opens a file for writing: the flags of filexfer-02 §6.3 but READ and WRITE, and the size that it declares."""
+
+    create: bool
+    truncate: bool
+    exclusive: bool
+    append: bool
+    declared_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """Limits on what one user may have pending, and on the disk."""
+
+    max_upload_bytes: int
+    max_pending_bytes: int
+    max_pending_files: int
+    free_space_floor: int
+
+
+class Edits:
+    """The acts of senders. One instance per process."""
+
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, union: Union, quota: Quota) -> None:
+        self._moves = moves
+        self._disk = moves.disk
+        self._layout = moves.layout
+        self._placer = placer
+        self._staging = staging
+        self._union = union
+        self._quota = quota
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def open_for_writing(
+        self, sender: Sender, path: str, mode: OpenMode, trace: SessionTrace, uploads: Sequence[Upload]
+    ) -> Upload:
+        """A new upload to ``path``: empty, or continuing what is there. ``uploads`` are the open ones of the user."""
+        check_storable(path)
+        if not self._union.is_directory(parent(path)):
+            raise NoSuchFile("no such directory")
+        if mode.declared_size is not None and mode.declared_size > self._quota.max_upload_bytes:
+            raise TooLarge(self._quota.max_upload_bytes)
+        there = self._union.lookup(sender.user, path, uploads)
+        if there is None:
+            self._refuse_foreign(sender.user, path)
+            if not mode.create:
+                raise NoSuchFile()
+        elif there.is_dir:
+            raise IsADirectory()
+        elif mode.create and mode.exclusive:
+            raise AlreadyExists()
+        self._require_room(sender.user)
+        if there is None or mode.truncate:
+            upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
+        else:
+            upload = self._continue(there, sender, path, trace)
+        upload.appending = mode.append
+        return upload
+
+    def _continue(self, there: Item, sender: Sender, path: str, trace: SessionTrace) -> Upload:
+        if there.partial is not None:
+            return self._staging.resume(there.partial, sender, trace)
+        trusted = there.upload.trusted_bytes if there.upload is not None else None
+        return self._staging.copy_of(there.spot, sender, path, trace, trusted_bytes=trusted)
+
+    def _refuse_foreign(self, user: str, path: str) -> None:
+        with self._moves.ledger.reading() as connection:
+            refuse_foreign(arrivals.find(connection, live=True, paths=[path]), user)
+        found = self._layout.spot(location(Area.STORE, path))
+        if self._disk.is_dir(found) and not self._union.is_directory(path):
+            raise IsADirectory("a directory of this name is in the store (rule: one name is one file)")
+
+    def _require_room(self, user: str) -> None:
+        with self._moves.ledger.reading() as connection:
+            files, size = arrivals.usage(connection, user)
+        quota = self._quota
+        if files >= quota.max_pending_files:
+            raise QuotaExceeded(
+                f"{files} files of this account wait to be processed, the limit is {quota.max_pending_files} (rule: max_pending_files)"
+            )
+        if size >= quota.max_pending_bytes:
+            raise QuotaExceeded(
+                f"{size} bytes of this account wait to be processed, the limit is {quota.max_pending_bytes} (rule: max_pending_bytes)"
+            )
+        self.require_free_space()
+
+    def require_free_space(self) -> None:
+        """Raise NoSpace where the disk is below its floor."""
+        if self._disk.free_bytes(self._layout.store) < self._quota.free_space_floor:
+            raise NoSpace()
+
+    # -- changing what is there --------------------------------------------------------------------------------------
+
+    def rename(self, sender: Sender, old: str, new: str, *, replacing: bool, uploads: Sequence[Upload]) -> None:
+        """Give a file or directory another path; ``replacing``: also where a file has it (``posix-rename@openssh.com``)."""
+        check_storable(new)
+        there = self._require(sender.user, old, uploads)
+        if not self._union.is_directory(parent(new)):
+            raise NoSuchFile("no such directory")
+        if old == new:
+            return
+        target = self._union.lookup(sender.user, new, uploads)
+        if target is None:
+            self._refuse_foreign(sender.user, new)
+        elif target.is_dir:
+            raise IsADirectory("a directory has the new name") if not there.is_dir else AlreadyExists()
+        elif there.is_dir or not replacing:
+            raise AlreadyExists("there is already a file of the new name")
+        if there.is_dir:
+            self._rename_directory(sender, old, new)
+        elif there.upload is not None:
+            self._refuse_unfinished(new)
+            there.upload.path = new
+        elif there.partial is not None:
+            self._refuse_unfinished(new)
+            self._staging.rename_partial(there.partial, new)
+        else:
+            self._rename_file(sender, there, old, new)
+
+    def _refuse_unfinished(self, new: str) -> None:
+        if self._placer.rules.names.eligible(new):
+            raise Refused(
+                "the upload of this file was not finished: resume it or send it again (rule: an unfinished upload gets no final name)"
+            )
+
+    def _rename_file(self, sender: Sender, there: Item, old: str, new: str) -> None:
+        with self._moves.change() as change:
+            if there.arrival is not None:
+                item = change.get(there.arrival.id)
+                if item.state not in UNCLAIMED_STATES or item.path != old:
+                    raise NoSuchFile()
+                if item.state is ArrivalState.IGNORED and self._placer.rules.names.eligible(new):
+                    item = replace(item, grade=Grade.PROVEN)
+                moved = self._placer.move(change, item, new, actor=sender.user)
+            else:
+                moved = self._placer.admit(change, self.draft_of_local(old, sender.home, new, change.now))
+        self._raise_failure(change, moved.id)
+        self._staging.remove_partials(sender.user, new)
+        self.names_changed(sender.home, [old, new])
+
+    def draft_of_local(self, path: str, home: str, new_path: str, now: datetime) -> Arrival:
+        """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way."""
+        where = location(Area.DROP, path)
+        fd = self._disk.open_read(self._layout.spot(where))
+        try:
+            sha256 = sha256_of(fd)
+            if self._moves.durable:
+                self._disk.sync(fd)
+            self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
+            status = os.fstat(fd)
+        finally:
+            os.close(fd)
+        return Arrival(
+            id=ArrivalId(new_id(now)),
+            owner=LOCAL_OWNER,
+            home=home,
+            path=new_path,
+            state=ArrivalState.IGNORED,
+            size=status.st_size,
+            sha256=sha256,
+            grade=Grade.PLAUSIBLE,
+            location=None,
+            pending_from=where,
+            inode=status.st_ino,
+            mtime_ns=status.st_mtime_ns,
+            received_at=now,
+            changed_at=now,
+            source="drop",
+        )
+
+    def _rename_directory(self, sender: Sender, old: str, new: str) -> None:
+        """Rename a directory of the sender's: each of its files gets its new path, in one change."""
+        if f"{new}/".startswith(f"{old}/"):
+            raise Refused("a directory cannot be moved into itself")
+        with self._moves.change() as change:
+            rows = change.adopt(arrivals.find(change.connection, live=True, below=old))
+            known = {row.location for row in rows}
+            if any(row.owner != sender.user or row.state not in UNCLAIMED_STATES for row in rows):
+                raise OwnedByAnother("the directory has files that are being processed or are not yours")
+            directories = self._directories(old, known)
+            for directory in directories:
+                self._make_directory(new + directory.removeprefix(old))
+            for row in rows:
+                self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.user)
+        if change.failures:
+            raise next(iter(change.failures.values()))
+        for directory in reversed(directories):
+            self._remove_directory(directory)
+
+    def _directories(self, top: str, known: set[str | None]) -> list[str]:
+        """``top`` and the directories below it, parents first. Refuses where there is a file that is not an arrival."""
+        found = [top]
+        for directory in found:
+            for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
+                path = join(directory, entry.name)
+                if entry.is_dir:
+                    found.append(path)
+                elif location(Area.DROP, path) not in known:
+                    raise OwnedByAnother("the directory has files that are not yours")
+        return found
+
+    def remove(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
+        """Remove a file: an unclaimed arrival is withdrawn, an unfinished upload forgotten."""
+        there = self._require(sender.user, path, uploads)
+        if there.is_dir:
+            raise IsADirectory()
+        for upload in uploads:
+            if upload.path == path:
+                upload.dropped()
+        self._staging.remove_partials(sender.user, path)
+        with self._moves.change() as change:
+            mine = [item for item in change.live_at(path) if item.owner == sender.user and item.state in UNCLAIMED_STATES]
+            for item in mine:
+                change.event(item, ArrivalEvent.WITHDRAWN, actor=sender.user, location=None)
+            if not mine and there.upload is None and there.partial is None:
+                if there.arrival is not None:
+                    raise NoSuchFile()  # claimed since we looked
+                self._disk.unlink(there.spot)
+        self._raise_failure(change, *(item.id for item in mine))
+        self.names_changed(sender.home, [path])
+
+    def set_times(self, sender: Sender, path: str, atime_ns: int, mtime_ns: int, uploads: Sequence[Upload]) -> None:
+        """Set the times of a file; those of a directory are accepted and have no effect."""
+        there = self._require(sender.user, path, uploads)
+        if there.upload is not None:
+            there.upload.times_ns = (atime_ns, mtime_ns)
+        elif not there.is_dir:
+            fd = self._disk.open_read(there.spot)
+            try:
+                self._disk.set_times(fd, atime_ns, mtime_ns)
+            finally:
+                os.close(fd)
+
+    def _require(self, user: str, path: str, uploads: Sequence[Upload]) -> Item:
+        there = self._union.lookup(user, path, uploads)
+        if there is None:
+            raise NoSuchFile()
+        return there
+
+    # -- directories -------------------------------------------------------------------------------------------------
+
+    def make_directory(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
+        """Make a directory in the drop, and its mirror in the store."""
+        check_storable(path)
+        if self._union.lookup(sender.user, path, uploads) is not None:
+            raise AlreadyExists()
+        if not self._union.is_directory(parent(path)):
+            raise NoSuchFile("no such directory")
+        if not self._disk.is_dir(self._layout.spot(location(Area.STORE, path))):
+            self._refuse_foreign(sender.user, path)
+        self._make_directory(path)
+
+    def _make_directory(self, path: str) -> None:
+        spot = self._layout.spot(location(Area.DROP, path))
+        self._disk.make_dir(spot, self._moves.modes.dir_mode)
+        self._disk.sync_dirs([spot.parent])
+        with contextlib.suppress(NotADirectory):  # a file has a part of the path in the store: uploads below it will say so
+            self._disk.make_dirs(self._layout.spot(location(Area.STORE, path)), self._moves.modes.dir_mode)
+
+    def remove_directory(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
+        """Remove a directory in which the sender sees nothing, and its mirror where that is empty too."""
+        there = self._require(sender.user, path, uploads)
+        if not there.is_dir:
+            raise NotADirectory()
+        if self._union.listing(sender.user, path, uploads):
+            raise DirectoryNotEmpty()
+        self._remove_directory(path)
+
+    def _remove_directory(self, path: str) -> None:
+        spot = self._layout.spot(location(Area.DROP, path))
+        self._disk.remove_dir(spot)
+        self._disk.sync_dirs([spot.parent])
+        with contextlib.suppress(SftpgateError):  # files of others, or the admin's, are in it: it stays
+            self._disk.remove_dir(self._layout.spot(location(Area.STORE, path)))
+
+    # -- what follows from a change of names -------------------------------------------------------------------------
+
+    def names_changed(self, home: str, paths: Sequence[str]) -> None:
+        """Look again at files that are held because of what was at these paths: the batch lock of ``home``, and companions."""
+        names = self._placer.rules.names
+        if any(names.is_batch_lock(path, home) for path in paths):
+            self.release_batch(home)
+        for path in paths:
+            if other := companion_of(path, names.companion_suffixes):
+                with self._moves.change() as change:
+                    for item in change.live_at(other):
+                        if item.state is ArrivalState.HELD:
+                            self._placer.reconsider(change, item)
+
+    def release_batch(self, home: str) -> int:
+        """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns how many."""
+        released = 0
+        last = 0
+        while True:
+            with self._moves.change() as change:
+                if self._placer.batch_locked(home, change.now):
+                    return released
+                rows = arrivals.find(
+                    change.connection,
+                    states=[ArrivalState.HELD],
+                    hold_reason=HoldReason.BATCH_LOCK,
+                    home=home,
+                    after_seq=last,
+                    limit=RELEASE_BATCH,
+                )
+                if not rows:
+                    return released
+                last = rows[-1].seq
+                for item in change.adopt(rows):
+                    if item.state is ArrivalState.HELD:
+                        released += self._try_release(change, item)
+
+    def _try_release(self, change: Change, item: Arrival) -> bool:
+        try:
+            return self._placer.reconsider(change, item, actor=audit.SYSTEM).state is not ArrivalState.HELD
+        except SftpgateError as error:
+            change.note("arrival.release_failed", item, actor=audit.SYSTEM, error=error.message)
+            return False
+
+    def _raise_failure(self, change: Change, *ids: ArrivalId) -> None:
+        for arrival in ids:
+            if arrival in change.failures:
+                raise change.failures[arrival]

@@ -1,0 +1,65 @@
+"""The uploads that are open in this process. A cache of nothing: when the process dies they are gone, and their staging files and notes stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.uploads import NOTE_AT_BYTES, Staging, Upload
+from sftpgate.logs import get_logger
+
+log = get_logger("uploads")
+
+
+class OpenUploads:
+    """All open uploads of this process, by user. Used on the event loop; ``note_lingering`` runs in a thread on a snapshot."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._by_user: dict[str, list[Upload]] = {}
+
+    def add(self, upload: Upload) -> None:
+        """An upload was opened."""
+        self._by_user.setdefault(upload.sender.user, []).append(upload)
+
+    def remove(self, upload: Upload) -> None:
+        """An upload came to its end."""
+        uploads = self._by_user[upload.sender.user]
+        uploads.remove(upload)
+        if not uploads:
+            del self._by_user[upload.sender.user]
+
+    def of(self, user: str, path: str) -> Upload | None:
+        """The newest open upload of ``user`` to ``path``."""
+        return next((upload for upload in reversed(self._by_user.get(user, ())) if upload.path == path), None)
+
+    def of_user(self, user: str) -> list[Upload]:
+        """The open uploads of ``user``, oldest first."""
+        return list(self._by_user.get(user, ()))
+
+    def supersede(self, upload: Upload) -> None:
+        """``upload`` was published: older ones of its path must not come back as interrupted."""
+        for other in self._by_user.get(upload.sender.user, ()):
+            if other is not upload and other.path == upload.path and other.opened_at <= upload.opened_at:
+                other.superseded = True
+
+    def __iter__(self) -> Iterator[Upload]:
+        for uploads in self._by_user.values():
+            yield from uploads
+
+    def __len__(self) -> int:
+        return sum(len(uploads) for uploads in self._by_user.values())
+
+    @staticmethod
+    def needs_note(upload: Upload) -> bool:
+        """True where an upload has grown so much, or got such gaps, that its note must be written now."""
+        return (upload.size >= NOTE_AT_BYTES and not upload.noted) or upload.has_unnoted_gap
+
+    def note_lingering(self, uploads: list[Upload]) -> None:
+        """Write the notes of uploads that are open for a while, so that a kill of the server leaves something to resume. Blocks."""
+        for upload in uploads:
+            if not upload.noted and upload.size:
+                try:
+                    self._staging.note(upload)
+                except SftpgateError as error:
+                    log.warning("upload.note_failed", path=upload.path, reason=error.message)

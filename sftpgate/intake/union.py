@@ -1,0 +1,137 @@
+"""What a user sees in the drop: the union of open uploads, interrupted uploads, files in the drop, and unclaimed arrivals (DESIGN §4, promise P5).
+
+Computed from disk and ledger at each look, so there is nothing to expire. A file that was taken into the store stays visible to its sender until a runner claims it. Nobody
+sees another user's files; files in the drop that the ledger does not know belong to nobody, and everybody who can see their directory sees them.
+
+Read-only; ``path`` is relative to the drop. Everything blocks, so callers are in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sftpgate.intake.uploads import Partial, Staging, Upload
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area
+from sftpgate.policy.locations import area_of, location, path_in
+from sftpgate.policy.names import is_managed, join
+from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.layout import Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One thing that a user sees. ``spot`` is where its bytes are; ``arrival``, ``partial`` and ``upload`` tell what it is, all None for a directory or a local file."""
+
+    name: str
+    status: os.stat_result
+    spot: Spot
+    is_dir: bool = False
+    size: int = 0
+    arrival: Arrival | None = None
+    partial: Partial | None = None
+    upload: Upload | None = None
+
+
+class Union:
+    """Looks a path or a directory up for a user."""
+
+    def __init__(self, layout: Layout, disk: Disk, ledger: Ledger, staging: Staging) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._ledger = ledger
+        self._staging = staging
+
+    def lookup(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Item | None:
+        """What ``user`` sees at ``path``, or None. ``uploads`` are the open uploads of the user, the newest last."""
+        for upload in reversed(uploads):
+            if upload.path == path:
+                return _of_upload(upload)
+        if partial := self._staging.partial_at(user, path):
+            return self._of_partial(partial)
+        with self._ledger.reading() as connection:
+            rows = arrivals.find(connection, live=True, paths=[path])
+        in_drop = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
+        return self._choose(user, path, rows, in_drop)
+
+    def listing(self, user: str, directory: str, uploads: Iterable[Upload] = ()) -> list[Item]:
+        """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist."""
+        with self._ledger.reading() as connection:
+            rows = arrivals.find(connection, live=True, children_of=directory)
+        by_name: dict[str, list[Arrival]] = {}
+        for row in rows:
+            by_name.setdefault(row.path.rpartition("/")[2], []).append(row)
+        found: dict[str, Item] = {}
+        for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
+            if (entry.is_dir or entry.is_file) and is_showable(entry.name):
+                item = self._choose(user, join(directory, entry.name), by_name.pop(entry.name, []), entry.status)
+                if item is not None:
+                    found[entry.name] = item
+        for name, same in by_name.items():
+            if item := self._choose(user, join(directory, name), same, None):
+                found[name] = item
+        for partial in self._staging.partials(user):
+            if partial.path == join(directory, partial.path.rpartition("/")[2]) and (item := self._of_partial(partial)):
+                found[item.name] = item
+        for upload in uploads:
+            if upload.path == join(directory, upload.path.rpartition("/")[2]):
+                item = _of_upload(upload)
+                found[item.name] = item
+        return [found[name] for name in sorted(found)]
+
+    def is_directory(self, path: str) -> bool:
+        """Whether the drop has a directory at ``path``."""
+        return self._disk.is_dir(self._layout.spot(location(Area.DROP, path)))
+
+    def _choose(self, user: str, path: str, rows: Sequence[Arrival], in_drop: os.stat_result | None) -> Item | None:
+        """What is at a path, given the live arrivals of everybody there and what lies in the drop."""
+        name = path.rpartition("/")[2]
+        drop_spot = self._layout.spot(location(Area.DROP, path))
+        if in_drop is not None and stat.S_ISDIR(in_drop.st_mode):
+            return Item(name=name, status=in_drop, spot=drop_spot, is_dir=True)
+        for row in reversed([row for row in rows if row.owner == user and row.state in UNCLAIMED_STATES]):
+            if item := self._of_arrival(row, name):
+                return item
+        if in_drop is None or not stat.S_ISREG(in_drop.st_mode) or any(_lies_in_drop(row) for row in rows):
+            return None
+        return Item(name=name, status=in_drop, spot=drop_spot, size=in_drop.st_size)
+
+    def _of_arrival(self, row: Arrival, name: str) -> Item | None:
+        """An arrival at the place that its record names, or where it still is while its move is under way."""
+        for where in (row.location, row.pending_from):
+            if where is not None:
+                spot = self._layout.spot(where)
+                status = self._disk.lstat(spot)
+                if status is not None:
+                    return Item(name=name, status=status, spot=spot, size=status.st_size, arrival=row)
+        return None
+
+    def _of_partial(self, partial: Partial) -> Item | None:
+        spot = self._layout.staging(partial.user) / partial.upload
+        status = self._disk.lstat(spot)
+        if status is None:
+            return None
+        return Item(name=partial.path.rpartition("/")[2], status=status, spot=spot, size=partial.size, partial=partial)
+
+
+def is_showable(name: str) -> bool:
+    """Whether a name on disk can be shown to a client at all: ours and those that are not UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return not is_managed(name)
+
+
+def _of_upload(upload: Upload) -> Item:
+    name = upload.path.rpartition("/")[2]
+    return Item(name=name, status=upload.stat(), spot=upload.spot, size=upload.size, upload=upload)
+
+
+def _lies_in_drop(row: Arrival) -> bool:
+    return row.location is not None and area_of(row.location) is Area.DROP and path_in(row.location) == row.path
