@@ -104,6 +104,14 @@ class Unsupported(Refused):
     """This operation is not supported by this server."""
 
 
+class BadMessage(SftpgateError):
+    """The request is not well formed."""
+
+
+class InvalidHandle(SftpgateError):
+    """There is no open file or directory with this handle."""
+
+
 # -- what is or is not there -----------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ from sftpgate.errors import (
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Change, Moves, new_id
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
+from sftpgate.intake.publish import Publisher
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Staging, Upload
 from sftpgate.ledger import arrivals, audit
@@ -65,13 +66,14 @@ class Quota:
 class Edits:
     """The acts of senders. One instance per process."""
 
-    def __init__(self, moves: Moves, placer: Placer, staging: Staging, union: Union, quota: Quota) -> None:
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, union: Union, publisher: Publisher, quota: Quota) -> None:
         self._moves = moves
         self._disk = moves.disk
         self._layout = moves.layout
         self._placer = placer
         self._staging = staging
         self._union = union
+        self._publisher = publisher
         self._quota = quota
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -133,6 +135,14 @@ class Edits:
         """Raise NoSpace where the disk is below its floor."""
         if self._disk.free_bytes(self._layout.store) < self._quota.free_space_floor:
             raise NoSpace()
+
+    def room(self, user: str) -> tuple[int, int, int, int]:
+        """Bytes free and in all, files used and allowed, for ``user``: by the quota or by the disk, whichever is less."""
+        with self._moves.ledger.reading() as connection:
+            files, size = arrivals.usage(connection, user)
+        on_disk = max(0, self._disk.free_bytes(self._layout.store) - self._quota.free_space_floor)
+        free = min(on_disk, max(0, self._quota.max_pending_bytes - size))
+        return free, self._quota.max_pending_bytes, files, self._quota.max_pending_files
 
     # -- changing what is there --------------------------------------------------------------------------------------
 
@@ -275,6 +285,27 @@ class Edits:
                 self._disk.set_times(fd, atime_ns, mtime_ns)
             finally:
                 os.close(fd)
+
+    def truncate(self, sender: Sender, path: str, size: int, uploads: Sequence[Upload]) -> None:
+        """Set the size of a file: of an open upload directly, of an arrival by publishing a copy of that size in its place."""
+        there = self._require(sender.user, path, uploads)
+        if there.is_dir:
+            raise IsADirectory()
+        if there.upload is not None:
+            there.upload.truncate(self._disk, size)
+        elif size != there.size:
+            if there.partial is not None or size > there.size:
+                raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
+            upload = self._staging.copy_of(there.spot, sender, path, SessionTrace())
+            try:
+                upload.truncate(self._disk, size)
+                [outcome] = self._publisher.commit([upload])
+            except BaseException:
+                self._staging.discard(upload)
+                raise
+            if isinstance(outcome, SftpgateError):
+                self._staging.discard(upload)
+                raise outcome
 
     def _require(self, user: str, path: str, uploads: Sequence[Upload]) -> Item:
         there = self._union.lookup(user, path, uploads)

@@ -144,6 +144,15 @@ class Upload:
         with translated("read"):
             return os.pread(self.fd, length, offset)
 
+    @property
+    def closed(self) -> bool:
+        """True when the upload came to its end, whichever it was."""
+        return self.state in (UploadState.PUBLISHED, UploadState.DISCARDED, UploadState.INTERRUPTED)
+
+    def hash_behind(self) -> None:
+        """Hash what was written in order so far."""
+        self.digest.advance(self.fd)
+
     def truncate(self, disk: Disk, size: int) -> None:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
         if self.state is not UploadState.OPEN:
@@ -321,7 +330,9 @@ class Staging:
         upload.gap_noted = content["trusted_bytes"] is not None
 
     def interrupt(self, upload: Upload) -> None:
-        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume."""
+        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume. One that was handed over is left alone."""
+        if upload.state is UploadState.PUBLISHED:
+            return
         try:
             if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
                 self._remove(upload)
@@ -334,7 +345,9 @@ class Staging:
             os.close(upload.fd)
 
     def discard(self, upload: Upload) -> None:
-        """Remove an upload and its bytes."""
+        """Remove an upload and its bytes. One that was handed over is left alone."""
+        if upload.state is UploadState.PUBLISHED:
+            return
         try:
             self._remove(upload)
         finally:

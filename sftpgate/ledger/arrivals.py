@@ -197,6 +197,17 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
+def archives_of(connection: Connection, owner: str) -> list[str]:
+    """The names in the archives of the files of ``owner``, sorted."""
+    query = select(arrivals.c.archived_as).where(arrivals.c.owner == owner, arrivals.c.archived_as.is_not(None))
+    return sorted(connection.execute(query).scalars())
+
+
+def archive_owner(connection: Connection, name: str) -> str | None:
+    """Whose file is archived as ``name``, or None."""
+    return connection.execute(select(arrivals.c.owner).where(arrivals.c.archived_as == name)).scalar()
+
+
 def usage(connection: Connection, owner: str) -> tuple[int, int]:
     """How many files of ``owner`` no runner has claimed yet, and how many bytes they have."""
     query = select(func.count(), func.coalesce(func.sum(arrivals.c.size), 0)).where(

@@ -1,0 +1,1 @@
+"""The gateway: SSH and SFTP. The only package that imports asyncssh."""

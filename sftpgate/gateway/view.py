@@ -1,0 +1,306 @@
+"""The tree that one user sees, in SFTP's terms: paths as the client sends them, attributes, names, and what may be done where.
+
+Translates between the virtual tree (DESIGN §4) and the hand-over: ``policy.access`` says in which zone a path lies, ``intake`` does the work below the drop, and the two
+read-only directories are made of what the ledger says became of this user's files. All methods block but ``normalise``; the session calls them in a thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from asyncssh import SFTPAttrs, SFTPName, SFTPVFSAttrs
+
+from sftpgate.errors import AlreadyExists, IsADirectory, LinkRefused, NoSuchFile, NotADirectory
+from sftpgate.gateway.longname import longname
+from sftpgate.intake.edits import Edits, OpenMode
+from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.union import Item, Union
+from sftpgate.intake.uploads import Sender, SessionTrace, Upload
+from sftpgate.ledger import arrivals, runs
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.access import Place, Zone, locate, require_writable
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import VirtualPath, join, normalise, split
+from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.layout import Layout
+
+# Ids that mean nothing on this machine: clients of version 3 want numbers, and must not learn of local accounts.
+_ID = 1000
+_FILE_MODE = stat.S_IFREG | 0o640
+_READ_ONLY_FILE_MODE = stat.S_IFREG | 0o440
+_DIR_MODE = stat.S_IFDIR | 0o750
+_READ_ONLY_DIR_MODE = stat.S_IFDIR | 0o550
+_TYPE_FILE, _TYPE_DIRECTORY = 1, 2  # filexfer-04 §5.2
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a view is made of; one set per process."""
+
+    layout: Layout
+    disk: Disk
+    ledger: Ledger
+    union: Union
+    edits: Edits
+    register: OpenUploads
+    mount: VirtualPath
+
+
+class View:
+    """The tree of one user in one SFTP session."""
+
+    def __init__(self, parts: Parts, sender: Sender) -> None:
+        self._parts = parts
+        self._sender = sender
+        self._trace = SessionTrace()
+
+    # -- paths -------------------------------------------------------------------------------------------------------
+
+    def normalise(self, raw: bytes, base: bytes = b"") -> VirtualPath:
+        """The path that the client means; relative ones start in the drop."""
+        start = normalise(base, self._parts.mount) if base else self._parts.mount
+        return normalise(raw, start)
+
+    def _place(self, raw: bytes) -> Place:
+        return locate(self.normalise(raw), self._parts.mount)
+
+    def _drop_path(self, place: Place) -> str:
+        return join(self._sender.home, place.inner) if place.inner else self._sender.home
+
+    def _writable(self, raw: bytes) -> str:
+        return join(self._sender.home, require_writable(self._place(raw), self._parts.mount))
+
+    @property
+    def _uploads(self) -> Sequence[Upload]:
+        return self._parts.register.of_user(self._sender.user)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def attributes(self, raw: bytes) -> SFTPAttrs:
+        """What STAT and LSTAT answer: there are no links, so they are the same."""
+        place = self._place(raw)
+        match place.zone:
+            case Zone.ROOT:
+                return self._directory(_READ_ONLY_DIR_MODE, None)
+            case Zone.DROP if place.is_top:
+                return self._directory(_DIR_MODE, self._parts.disk.lstat(self._drop_spot(self._sender.home)))
+            case Zone.DROP:
+                return self._of_item(self._item(place))
+            case Zone.ARCHIVES | Zone.REPORTS if place.is_top:
+                return self._directory(_READ_ONLY_DIR_MODE, None)
+            case Zone.ARCHIVES | Zone.REPORTS:
+                return self._of_file(self._record_status(place), _READ_ONLY_FILE_MODE)
+            case Zone.RESERVED | Zone.NOWHERE:
+                raise NoSuchFile()
+
+    def entries(self, raw: bytes) -> Iterator[SFTPName]:
+        """The content of a directory, ``.`` and ``..`` first, made as it is consumed."""
+        place = self._place(raw)
+        match place.zone:
+            case Zone.ROOT:
+                return self._dotted(self._virtual(place))
+            case Zone.DROP:
+                return self._dotted(self._drop(place))
+            case Zone.ARCHIVES | Zone.REPORTS:
+                return self._dotted(self._records(place))
+            case Zone.RESERVED | Zone.NOWHERE:
+                raise NoSuchFile()
+
+    def _dotted(self, below: Iterator[SFTPName]) -> Iterator[SFTPName]:
+        for name in (".", ".."):
+            yield self._name(name, self._directory(_DIR_MODE, None))
+        yield from below
+
+    def _virtual(self, place: Place) -> Iterator[SFTPName]:
+        depth = len(split(place.inner))
+        names = [split(self._parts.mount)[depth]]
+        if depth == 0:
+            names = sorted({*names, Zone.ARCHIVES, Zone.REPORTS})
+        return iter([self._name(name, self._directory(_READ_ONLY_DIR_MODE, None)) for name in names])
+
+    def _drop(self, place: Place) -> Iterator[SFTPName]:
+        path = self._drop_path(place)
+        if not place.is_top and not self._item(place).is_dir:
+            raise NotADirectory()
+        hidden = place.is_top
+        items = self._parts.union.listing(self._sender.user, path, self._uploads)
+        return (
+            self._name(item.name, self._of_item(item))
+            for item in items
+            if not (hidden and locate(VirtualPath(f"{self._parts.mount}/{item.name}"), self._parts.mount).zone is Zone.RESERVED)
+        )
+
+    def _records(self, place: Place) -> Iterator[SFTPName]:
+        if not place.is_top:
+            self._record_status(place)
+            raise NotADirectory()
+        with self._parts.ledger.reading() as connection:
+            if place.zone is Zone.REPORTS:
+                names = runs.reports_of(connection, self._sender.user)
+            else:
+                names = arrivals.archives_of(connection, self._sender.user)
+        return self._existing(place.zone, names)
+
+    def _existing(self, zone: Zone, names: Sequence[str]) -> Iterator[SFTPName]:
+        for name in names:
+            found = self._parts.disk.lstat(self._parts.layout.spot(location(Area(zone), name)))
+            if found is not None:
+                yield self._name(name, self._of_file(found, _READ_ONLY_FILE_MODE))
+
+    def _item(self, place: Place) -> Item:
+        item = self._parts.union.lookup(self._sender.user, self._drop_path(place), self._uploads)
+        if item is None:
+            raise NoSuchFile()
+        return item
+
+    def _record_spot(self, place: Place) -> Spot:
+        """The file of an archive or report, where it is this user's."""
+        with self._parts.ledger.reading() as connection:
+            if place.zone is Zone.REPORTS:
+                owner = runs.report_owner(connection, place.inner)
+            else:
+                owner = arrivals.archive_owner(connection, place.inner)
+        if owner != self._sender.user:
+            raise NoSuchFile()
+        return self._parts.layout.spot(location(Area(place.zone), place.inner))
+
+    def _record_status(self, place: Place) -> os.stat_result:
+        found = self._parts.disk.lstat(self._record_spot(place))
+        if found is None:
+            raise NoSuchFile()
+        return found
+
+    def _drop_spot(self, path: str) -> Spot:
+        return self._parts.layout.spot(location(Area.DROP, path))
+
+    # -- attributes --------------------------------------------------------------------------------------------------
+
+    def of_upload(self, upload: Upload) -> SFTPAttrs:
+        """The attributes of an open upload."""
+        return self._of_file(upload.stat(), _FILE_MODE, size=upload.size, times_ns=upload.times_ns)
+
+    def of_descriptor(self, fd: int) -> SFTPAttrs:
+        """The attributes of a file that is open for reading."""
+        return self._of_file(os.fstat(fd), _FILE_MODE)
+
+    def _of_item(self, item: Item) -> SFTPAttrs:
+        if item.is_dir:
+            return self._directory(_DIR_MODE, item.status)
+        times = item.upload.times_ns if item.upload is not None else None
+        return self._of_file(item.status, _FILE_MODE, size=item.size, times_ns=times)
+
+    def _of_file(
+        self, status: os.stat_result, mode: int, *, size: int | None = None, times_ns: tuple[int, int] | None = None
+    ) -> SFTPAttrs:
+        atime_ns, mtime_ns = times_ns or (status.st_atime_ns, status.st_mtime_ns)
+        return self._attributes(_TYPE_FILE, status.st_size if size is None else size, mode, atime_ns, mtime_ns)
+
+    def _directory(self, mode: int, status: os.stat_result | None) -> SFTPAttrs:
+        """A directory; the virtual ones have the drop's own times, so that listings do not change from look to look."""
+        status = status or os.stat(self._parts.layout.drop)
+        return self._attributes(_TYPE_DIRECTORY, _BLOCK, mode, status.st_atime_ns, status.st_mtime_ns)
+
+    def _attributes(self, kind: int, size: int, mode: int, atime_ns: int, mtime_ns: int) -> SFTPAttrs:
+        return SFTPAttrs(
+            type=kind,
+            size=size,
+            uid=_ID,
+            gid=_ID,
+            owner=self._sender.user,
+            group=self._sender.user,
+            permissions=mode,
+            atime=max(0, atime_ns // 10**9),
+            mtime=max(0, mtime_ns // 10**9),
+        )
+
+    def _name(self, name: str, attrs: SFTPAttrs) -> SFTPName:
+        return SFTPName(name.encode(), longname(name, attrs, self._sender.user), attrs)
+
+    def filesystem(self, raw: bytes) -> SFTPVFSAttrs:
+        """What `statvfs` answers: the room that this user has, which is the quota's or the disk's, whichever is less."""
+        self.attributes(raw)
+        free, total, files, max_files = self._parts.edits.room(self._sender.user)
+        return SFTPVFSAttrs(
+            bsize=_BLOCK,
+            frsize=_BLOCK,
+            blocks=total // _BLOCK,
+            bfree=free // _BLOCK,
+            bavail=free // _BLOCK,
+            files=max_files,
+            ffree=max(0, max_files - files),
+            favail=max(0, max_files - files),
+            namemax=255,
+        )
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def open_for_reading(self, raw: bytes) -> int:
+        """A descriptor of a file; it keeps one whole version, whatever happens to the name."""
+        place = self._place(raw)
+        match place.zone:
+            case Zone.DROP if not place.is_top:
+                item = self._item(place)
+                if item.is_dir:
+                    raise IsADirectory()
+                return self._parts.disk.open_read(item.spot)
+            case Zone.ARCHIVES | Zone.REPORTS if not place.is_top:
+                return self._parts.disk.open_read(self._record_spot(place))
+            case Zone.RESERVED | Zone.NOWHERE:
+                raise NoSuchFile()
+            case _:
+                raise IsADirectory()
+
+    def open_for_writing(self, raw: bytes, mode: OpenMode) -> Upload:
+        """A new upload."""
+        return self._parts.edits.open_for_writing(self._sender, self._writable(raw), mode, self._trace, self._uploads)
+
+    def remove(self, raw: bytes) -> None:
+        """REMOVE."""
+        self._parts.edits.remove(self._sender, self._writable(raw), self._uploads)
+
+    def rename(self, old: bytes, new: bytes, *, replacing: bool) -> None:
+        """RENAME; ``replacing`` for posix-rename."""
+        self._parts.edits.rename(self._sender, self._writable(old), self._writable(new), replacing=replacing, uploads=self._uploads)
+
+    def make_directory(self, raw: bytes) -> None:
+        """MKDIR; of what is there already, also of what cannot be written, it is "already exists", which clients expect."""
+        place = self._place(raw)
+        if place.is_top or place.zone is Zone.ROOT:
+            raise AlreadyExists()
+        self._parts.edits.make_directory(self._sender, self._writable(raw), self._uploads)
+
+    def remove_directory(self, raw: bytes) -> None:
+        """RMDIR."""
+        self._parts.edits.remove_directory(self._sender, self._writable(raw), self._uploads)
+
+    def set_attributes(self, raw: bytes, attrs: SFTPAttrs) -> None:
+        """SETSTAT: times are set, size truncates, permissions and owner are accepted and have no effect."""
+        place = self._place(raw)
+        if place.zone is Zone.DROP and place.is_top:
+            return
+        path = self._writable(raw)
+        times = times_of(attrs)
+        if attrs.size is not None:
+            self._parts.edits.truncate(self._sender, path, attrs.size, self._uploads)
+        if times is not None:
+            self._parts.edits.set_times(self._sender, path, *times, self._uploads)
+        elif attrs.size is None:
+            self._item(place)
+
+    def refuse_link(self) -> None:
+        """SYMLINK, LINK, READLINK."""
+        raise LinkRefused()
+
+
+def times_of(attrs: SFTPAttrs) -> tuple[int, int] | None:
+    """Access and modification time in nanoseconds, or None where the request does not set them."""
+    mtime = attrs.mtime if attrs.mtime is not None else attrs.atime
+    if mtime is None:
+        return None
+    atime = attrs.atime if attrs.atime is not None else mtime
+    return int(atime) * 10**9 + (attrs.atime_ns or 0), int(mtime) * 10**9 + (attrs.mtime_ns or 0)
