@@ -1,11 +1,11 @@
 """``sftpgate quickstart``: from nothing to a server that is proven to work, then serve. It is what ``make run`` runs.
 
-What it makes it makes once: ``sftpgate.toml``, the host keys, the user ``erp`` with a key in ``<keys>/clients`` and a password that is shown this one
-time. A later run keeps what is there and says so. Where there are users already, none is added.
+What it makes it makes once: ``sftpgate.toml``, the host keys, the user ``erp`` with a key in ``<keys>/clients`` and a password
+that is shown this one time. A later run keeps what is there and says so. Where there are users already, none is added.
 
-The proof is the hand-over as an ERP sees it: OpenSSH's ``sftp``, with the host keys pinned, uploads a sample to a server that was started for it;
-the file must be in the store when the client is back. The sample is removed again in the same way, so that no tool finds it. Then
-this process becomes ``sftpgate serve``. All of it is done with the commands that a person would type.
+The proof is the hand-over as an ERP sees it: OpenSSH's ``sftp``, with the host keys pinned, uploads a sample to a server that
+was started for it; the file must be in the store when the client is back. The sample is removed again in the same way, so that
+no tool finds it. Then this process becomes ``sftpgate serve``. All of it is done with the commands that a person would type.
 
 A kill at any point leaves no more than a sample file in the store; the next run replaces and removes it.
 """
