@@ -20,7 +20,7 @@ def _moves(tree: ast.AST) -> Iterator[int]:
 
 
 def _is_our_own(call: ast.Attribute) -> bool:
-    """Whether the method is one of our own objects' (``self.disk.rename``, ``view.rename``), and not of a Path called ``path``."""
+    """Whether the method is one of our own objects (``self.disk.rename``), and not of a Path called ``path``."""
     receiver = ast.unparse(call.value)
     return not receiver.lower().endswith(("path", "file", "target", "source", "spot.local"))
 
