@@ -17,7 +17,7 @@ import contextlib
 import os
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,7 +55,7 @@ class Services:
     register: OpenUploads
     hops: Hops
     require_free_space: Callable[[], None]
-    spawn: Callable[[Awaitable[None]], None]
+    spawn: Callable[[Coroutine[object, object, None]], None]
     max_handles: int
     max_sftp_version: int
 
@@ -172,6 +172,13 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def resume_writing(self) -> None:
         """The client reads again."""
         self._writable.set()
+
+    def end(self, reason: str) -> None:
+        """End the session from our side."""
+        if not self._ended:
+            self._log.info("session.ending", reason=reason)
+            self._ended = True
+            self._wake()
 
     # -- taking requests ---------------------------------------------------------------------------------------------
 
@@ -544,7 +551,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 await hop(self._view.set_attributes, path, attrs)
                 self._ok(number)
             case b"limits@openssh.com":
-                self._send(wire.limits(number, self._services.max_handles, self._version))
+                self._send(wire.limits(number, self._services.max_handles))
             case b"copy-data":
                 await self._copy_data(packet)
                 self._ok(number)

@@ -265,7 +265,9 @@ class View:
 
     def rename(self, old: bytes, new: bytes, *, replacing: bool) -> None:
         """RENAME; ``replacing`` for posix-rename."""
-        self._parts.edits.rename(self._sender, self._writable(old), self._writable(new), replacing=replacing, uploads=self._uploads)
+        self._parts.edits.rename(
+            self._sender, self._writable(old), self._writable(new), replacing=replacing, uploads=self._uploads
+        )
 
     def make_directory(self, raw: bytes) -> None:
         """MKDIR; of what is there already, also of what cannot be written, it is "already exists", which clients expect."""

@@ -140,7 +140,9 @@ def version(number: int) -> bytes:
     """The VERSION packet: the version that holds, and the extensions."""
     names = b"".join(String(name) for name, _ in EXTENSIONS)
     pairs = list(EXTENSIONS)
-    supported = b"".join(UInt32(bits) for bits in (_SUPPORTED_ATTRIBUTES, 0, _SUPPORTED_OPEN_FLAGS, _SUPPORTED_ACCESS, MAX_READ_BYTES))
+    supported = b"".join(
+        UInt32(bits) for bits in (_SUPPORTED_ATTRIBUTES, 0, _SUPPORTED_OPEN_FLAGS, _SUPPORTED_ACCESS, MAX_READ_BYTES)
+    )
     if number >= 4:
         pairs.insert(0, (b"newline", b"\n"))
     if number == 5:
@@ -180,10 +182,10 @@ def filesystem(request: int, found: SFTPVFSAttrs, sftp_version: int) -> bytes:
     return packet(Reply.EXTENDED_REPLY, request, found.encode(sftp_version))
 
 
-def limits(request: int, max_handles: int, sftp_version: int) -> bytes:
+def limits(request: int, max_handles: int) -> bytes:
     """The reply to ``limits@openssh.com``."""
     found = SFTPLimits(MAX_PACKET_BYTES, MAX_READ_BYTES, MAX_WRITE_BYTES, max_handles)
-    return packet(Reply.EXTENDED_REPLY, request, found.encode(sftp_version))
+    return packet(Reply.EXTENDED_REPLY, request, found.encode())
 
 
 def body_of(content: bytes) -> SSHPacket:

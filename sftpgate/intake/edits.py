@@ -35,7 +35,7 @@ from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
-from sftpgate.policy.locations import location
+from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import check_storable, join, parent
 
 # How many held files one change releases: a batch of an ERP can be large, and others wait for the store's lock.
@@ -242,7 +242,7 @@ class Edits:
         for directory in reversed(directories):
             self._remove_directory(directory)
 
-    def _directories(self, top: str, known: set[str | None]) -> list[str]:
+    def _directories(self, top: str, known: set[Location | None]) -> list[str]:
         """``top`` and the directories below it, parents first. Refuses where there is a file that is not an arrival."""
         found = [top]
         for directory in found:

@@ -58,7 +58,8 @@ class Placer:
         refuse_foreign(earlier, draft.owner)
         found = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
-        arrival = replace(draft, state=found.state, hold_reason=found.hold_reason, location=where)
+        origin = None if draft.pending_from == where else draft.pending_from
+        arrival = replace(draft, state=found.state, hold_reason=found.hold_reason, location=where, pending_from=origin)
         change.add(arrival)
         change.note(
             "arrival.received",
@@ -109,6 +110,13 @@ class Placer:
             where = location(Area.STORE, path)
             self._clear(change, where, path)
             change.event(queue[0], ArrivalEvent.PUBLISHED, location=where)
+
+    def must_wait(self, path: str, home: str, now: datetime) -> bool:
+        """Whether a file that lies in the drop is to be left there for now: the batch lock is there, or its done-file is not."""
+        if self.batch_locked(home, now):
+            return True
+        beside = self._companions(path) if self.rules.require_done_file else frozenset()
+        return self.rules.require_done_file and not any(path + suffix in beside for suffix in _DONE_SUFFIXES)
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 

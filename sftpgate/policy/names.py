@@ -117,6 +117,10 @@ class NameRules:
         """True where runners may see the file at ``path``."""
         return self.eligibility(path) is Eligibility.ELIGIBLE
 
+    def is_reserved(self, top: str) -> bool:
+        """True for a directory at the top of the drop that is the system's own."""
+        return folded(top) in RESERVED_NAMES
+
     def is_batch_lock(self, path: str, home: str) -> bool:
         """True where ``path`` is the batch lock of the users whose home is ``home``: it lies at the top of what they see."""
         top, _, name = path.rpartition("/")

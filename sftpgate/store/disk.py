@@ -369,6 +369,18 @@ def try_lock(fd: int, *, wait: bool = False) -> bool:
     return True
 
 
+def has_writer(fd: int) -> bool:
+    """Whether somebody has the file open for writing, as far as the kernel tells: it grants a read lease only where nobody has (fcntl(2))."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # not our file, or a filesystem without leases
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
 def copy_bytes(source: int, target: int) -> None:
     """Append all of ``source`` to ``target``, in the kernel where the filesystems can."""
     offset = 0

@@ -1,0 +1,137 @@
+"""A running gate: the system's parts, the gateway on top, and the sweeper beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from datetime import timedelta
+
+from sftpgate.cli.compose import System, build
+from sftpgate.errors import SftpgateError
+from sftpgate.gateway.auth import LoginServices
+from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
+from sftpgate.gateway.session import Services
+from sftpgate.gateway.view import Parts
+from sftpgate.intake.edits import Edits, Quota
+from sftpgate.intake.hops import Hops
+from sftpgate.intake.publish import Publisher
+from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.sweep import Sweeper, SweepRules
+from sftpgate.intake.union import Union
+from sftpgate.logs import get_logger
+from sftpgate.policy.names import VirtualPath
+from sftpgate.settings import Settings
+from sftpgate.users.hostkeys import ensure_host_keys
+from sftpgate.users.registry import UserRegistry
+
+log = get_logger("gate")
+
+HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
+
+
+def make_edits(system: System, publisher: Publisher) -> Edits:
+    """The acts of senders on a system."""
+    settings = system.settings
+    union = Union(system.layout, system.disk, system.ledger, system.staging)
+    quota = Quota(
+        max_upload_bytes=settings.max_upload_bytes,
+        max_pending_bytes=settings.max_pending_bytes,
+        max_pending_files=settings.max_pending_files,
+        free_space_floor=settings.free_space_floor,
+    )
+    return Edits(system.moves, system.placer, system.staging, union, publisher, quota)
+
+
+def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweeper:
+    """The sweeper of a system."""
+    rules = SweepRules(
+        settle_seconds=system.settings.settle_seconds,
+        partial_ttl=timedelta(seconds=system.settings.partial_ttl),
+        homes=lambda: [user.home for user in registry.list() if user.home],
+    )
+    return Sweeper(system.moves, system.placer, system.staging, edits, rules)
+
+
+async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT. ``announce`` gets the one line that says that the gate is ready."""
+    registry = UserRegistry(settings.keys_dir)
+    host_keys = ensure_host_keys(settings.keys_dir)
+    system = build(settings)
+    hops, password_hops, sweep_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password"), Hops(1, "sweep")
+    publisher = Publisher(system.moves, system.placer, system.staging, hops)
+    edits = make_edits(system, publisher)
+    sweeper = make_sweeper(system, edits, registry)
+    register = OpenUploads(system.staging)
+    gate = Gate(
+        GateParts(
+            settings=settings,
+            parts=Parts(
+                layout=system.layout,
+                disk=system.disk,
+                ledger=system.ledger,
+                union=Union(system.layout, system.disk, system.ledger, system.staging),
+                edits=edits,
+                register=register,
+                mount=VirtualPath(settings.drop_mount),
+            ),
+            services=Services(
+                disk=system.disk,
+                staging=system.staging,
+                publisher=publisher,
+                register=register,
+                hops=hops,
+                require_free_space=edits.require_free_space,
+                max_handles=settings.max_handles,
+                max_sftp_version=settings.sftp_version,
+            ),
+            login=LoginServices(
+                registry=registry,
+                hops=password_hops,
+                clock=system.clock,
+                min_rsa_bits=settings.min_rsa_bits,
+                max_attempts=settings.max_auth_attempts,
+            ),
+            host_keys=host_keys,
+        )
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, gate.stop)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            serving = tasks.create_task(gate.run())
+            ready = asyncio.create_task(gate.ready.wait())
+            await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
+            ready.cancel()
+            if not serving.done():
+                host, port = gate.address
+                announce(f"sftpgate is ready on {host} port {port} (pid {os.getpid()})")
+                log.info("gate.ready", address=host, port=port, pid=os.getpid())
+                sweeping = tasks.create_task(_sweep_regularly(sweeper, sweep_hops, settings.sweep_interval))
+                await asyncio.wait([serving])
+                sweeping.cancel()
+    except* SftpgateError as group:
+        raise group.exceptions[0] from None
+    finally:
+        for pool in (hops, password_hops, sweep_hops):
+            pool.close()
+        system.close()
+        log.info("gate.stopped")
+
+
+async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float) -> None:
+    while True:
+        with contextlib.suppress(SftpgateError):
+            result = await hops.run(sweeper.run)
+            if result is not None and result.did_something:
+                log.info(
+                    "sweep.done",
+                    taken=result.taken,
+                    released=result.released,
+                    completed_moves=result.completed_moves,
+                    failed=result.failed,
+                )
+        await asyncio.sleep(interval_seconds)

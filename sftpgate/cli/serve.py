@@ -1,0 +1,20 @@
+"""``sftpgate serve``: the gate in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import typer
+
+
+def serve() -> None:
+    """Serve SFTP in the foreground. Prints one line with the address when ready; SIGTERM lets uploads in flight finish, then stops.
+
+    Example: SFTPGATE_PORT=2222 sftpgate serve
+    """
+    import uvloop  # noqa: PLC0415 - only this command needs it
+
+    from sftpgate import logs, settings  # noqa: PLC0415
+    from sftpgate.cli.gate import run_gate  # noqa: PLC0415
+
+    loaded = settings.load()
+    logs.configure(loaded.log_level)
+    uvloop.run(run_gate(loaded, lambda line: typer.echo(line)))

@@ -1,0 +1,192 @@
+"""The gate: listens, lets clients in, and gives each SFTP session its view and its services.
+
+Owns the tasks of the gateway in one TaskGroup: the publisher, the sessions' work, and two rounds (notes of lingering uploads, idle sessions). Stops in order: no new connections, then uploads in
+flight have a bounded time to finish, then connections are closed, and what sessions left open is interrupted and kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncssh
+
+from sftpgate.errors import SettingsError
+from sftpgate.gateway import algorithms
+from sftpgate.gateway.auth import Gatekeeper, LoginServices
+from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.session import Services, SftpSession
+from sftpgate.gateway.view import Parts, View
+from sftpgate.intake.moves import new_id
+from sftpgate.intake.uploads import Sender
+from sftpgate.logs import get_logger
+from sftpgate.settings import Algorithms, Settings
+
+log = get_logger("gateway")
+
+WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
+ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
+KEEPALIVE_COUNT = 3
+PASSWORD_THREADS = 2  # argon2id takes memory and a core for each: the rest waits
+_PUBLIC_VERSION = "sftpgate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateParts:
+    """What the gate is made of. The services' ``spawn`` is the gate's own."""
+
+    settings: Settings
+    parts: Parts
+    services: Services
+    login: LoginServices
+    host_keys: list[Path]
+
+
+class Gate:
+    """A listening server. ``run`` serves until ``stop``."""
+
+    def __init__(self, made_of: GateParts) -> None:
+        settings = made_of.settings
+        self._made_of = made_of
+        self._settings = settings
+        self._services = replace(made_of.services, spawn=self._spawn)
+        self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
+        self._stop = asyncio.Event()
+        self._tasks: asyncio.TaskGroup
+        self._sessions: set[SftpSession] = set()
+        self.address: tuple[str, int] = ("", 0)
+        self.ready = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ask ``run`` to end; may be called again."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Serve until ``stop`` is called, then end in order."""
+        acceptor = await self._listen()
+        host, port = acceptor.sockets[0].getsockname()[:2]
+        self.address = (host, port)
+        publishing = asyncio.create_task(self._services.publisher.run())
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                rounds = self._tasks.create_task(self._rounds())
+                self.ready.set()
+                await self._stop.wait()
+                acceptor.close()
+                await self._let_uploads_finish()
+                rounds.cancel()
+                for keeper in self._admission.connections():
+                    keeper.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is shutting down")
+                await acceptor.wait_closed()
+        finally:
+            publishing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await publishing
+
+    async def _listen(self) -> asyncssh.SSHAcceptor:
+        settings = self._settings
+        offer = algorithms.offer(settings.algorithms)
+        if settings.algorithms is Algorithms.LEGACY:
+            log.warning("algorithms.legacy", added=", ".join(algorithms.added_by_legacy()))
+        try:
+            return await asyncssh.create_server(
+                self._keeper,
+                settings.host,
+                settings.port,
+                server_host_keys=[str(path) for path in self._made_of.host_keys],
+                server_version=_PUBLIC_VERSION,
+                kex_algs=list(offer.kex_algs),
+                encryption_algs=list(offer.encryption_algs),
+                mac_algs=list(offer.mac_algs),
+                signature_algs=list(offer.signature_algs),
+                gss_host=None,
+                allow_pty=False,
+                line_editor=False,
+                agent_forwarding=False,
+                x11_forwarding=False,
+                login_timeout=settings.login_timeout,
+                keepalive_interval=settings.keepalive_interval or None,
+                keepalive_count_max=KEEPALIVE_COUNT,
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SettingsError(
+                f"cannot listen on {settings.host} port {settings.port}: {reason}; stop what uses it, or choose another SFTPGATE_PORT"
+            ) from error
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        self._tasks.create_task(_guarded(work))
+
+    async def _let_uploads_finish(self) -> None:
+        register = self._services.register
+        if register:
+            log.info("gate.draining", uploads=len(register))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown_grace):
+                while register:
+                    await asyncio.sleep(0.05)
+
+    async def _rounds(self) -> None:
+        """What has to be looked at now and then."""
+        while True:
+            await asyncio.sleep(ROUND_SECONDS)
+            lingering = [upload for upload in self._services.register if upload.size and not upload.noted]
+            if lingering:
+                await self._services.hops.run(self._services.register.note_lingering, lingering)
+            self._end_idle_sessions()
+
+    def _end_idle_sessions(self) -> None:
+        limit = self._settings.idle_timeout
+        now = asyncio.get_running_loop().time()
+        for session in list(self._sessions) if limit else ():
+            if now - session.last_request_at > limit:
+                session.end("idle")
+
+    # -- connections and sessions ------------------------------------------------------------------------------------
+
+    def _keeper(self) -> Gatekeeper:
+        return Gatekeeper(self._made_of.login, self._admission, log, self._open_session)
+
+    def _open_session(
+        self, keeper: Gatekeeper
+    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
+        user = keeper.user
+        if user is None or self._stop.is_set() or keeper.sessions >= self._settings.max_sessions_per_connection:
+            return False
+        keeper.sessions += 1
+        sender = Sender(
+            user=user.name,
+            home=user.home,
+            address=keeper.address,
+            login=keeper.login,
+            client=keeper.client,
+            session=new_id(self._made_of.login.clock()),
+        )
+        session_log = keeper.log.bind(session=sender.session)
+        channel = keeper.connection.create_server_channel(encoding=None, window=WINDOW_BYTES)
+
+        def ended() -> None:
+            keeper.sessions -= 1
+            self._sessions.discard(session)
+            session_log.info("session.closed", **session.counts)
+
+        session = SftpSession(
+            self._services,
+            View(self._made_of.parts, sender),
+            session_log,
+            tell_refusals=keeper.client.startswith("OpenSSH"),
+            on_end=ended,
+        )
+        self._sessions.add(session)
+        return channel, session
+
+
+async def _guarded(work: Coroutine[object, object, None]) -> None:
+    """A failing task of one session must not end the others."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - logged, and nobody else can handle it
+        log.error("task.failed", exc_info=error)

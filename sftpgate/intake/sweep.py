@@ -1,0 +1,301 @@
+"""The sweep: the periodic pass that finds what the hook did not take, and makes ledger and disk agree.
+
+It completes moves that were cut off, releases what a batch lock or a missing companion held, takes files that lie quietly in the drop, notices what plain programs took from the store,
+and removes interrupted uploads that nobody resumed. One process sweeps at a time (an ``flock``); the work is done in bounded batches, so that memory stays flat and publishers get their turn.
+
+When is a file in the drop complete? When it did not change for ``settle_seconds`` and nobody has it open for writing. "Changed" is the inode's change time: the kernel sets it at every write, rename and
+``utime``, and no client or ``cp -p`` can set it back, as they can a modification time. A change time in the future (the clock was set back) is believed once the file was seen twice with it, ``settle_seconds`` apart.
+
+A crash in a sweep leaves what a crash of a change leaves (see ``moves``); the next sweep goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+
+from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.intake.edits import Edits
+from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.placing import Placer
+from sftpgate.intake.uploads import Staging
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import set_fact
+from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import is_managed, join
+from sftpgate.store.disk import Entry, has_writer
+
+log = get_logger("sweep")
+
+BATCH = 500  # files a change takes: long enough to share its flushes, short enough for a publisher to wait for
+FUTURE_LIMIT = 10_000  # files with a change time in the future that are remembered between sweeps
+LAST_SWEEP = "last_sweep"
+
+Progress = Callable[[str, int], None]
+
+
+@dataclass(slots=True, kw_only=True)
+class SweepResult:
+    """What a sweep did: numbers of files."""
+
+    scanned: int = 0
+    taken: int = 0
+    unsettled: int = 0
+    waiting_for_lock: int = 0
+    completed_moves: int = 0
+    released: int = 0
+    gone: int = 0
+    expired_uploads: int = 0
+    failed: int = 0
+    others: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def did_something(self) -> bool:
+        """True where anything changed or failed."""
+        done = self.taken + self.completed_moves + self.released + self.gone + self.expired_uploads + self.failed
+        return bool(done or any(self.others.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRules:
+    """The settings of sweeps. ``homes`` is asked at each sweep: users come and go. ``others`` are passes of other packages, each returning counts by name."""
+
+    settle_seconds: float
+    partial_ttl: timedelta
+    homes: Callable[[], Sequence[str]]
+    others: Sequence[Callable[[], Mapping[str, int]]] = ()
+
+
+class Sweeper:
+    """One instance per process. ``run`` blocks; callers are in a thread."""
+
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, edits: Edits, rules: SweepRules) -> None:
+        self._moves = moves
+        self._disk = moves.disk
+        self._layout = moves.layout
+        self._placer = placer
+        self._staging = staging
+        self._edits = edits
+        self._rules = rules
+        self._future: dict[str, tuple[int, int, datetime]] = {}
+        self._progress: Progress = _silent
+
+    def run(self, progress: Progress | None = None) -> SweepResult | None:
+        """One pass; None where another process is sweeping."""
+        self._progress = progress or _silent
+        with self._disk.locked(self._layout.sweep_lock, wait=False) as mine:
+            if not mine:
+                return None
+            started = self._moves.clock()
+            result = SweepResult()
+            for step in (
+                self._complete_moves,
+                self._release_batches,
+                self._reconsider_held,
+                self._take_from_drop,
+                self._notice_gone,
+                self._expire,
+            ):
+                self._attempt(step, result)
+            for other in self._rules.others:
+                self._attempt_other(other, result)
+            result.seconds = (self._moves.clock() - started).total_seconds()
+            self._remember(started, result)
+            return result
+
+    def _attempt(self, step: Callable[[SweepResult], None], result: SweepResult) -> None:
+        """A step that fails must not keep the others from their work."""
+        try:
+            step(result)
+        except SftpgateError as error:
+            result.failed += 1
+            log.error("sweep.step_failed", step=step.__name__.strip("_"), reason=error.message)
+
+    def _attempt_other(self, other: Callable[[], Mapping[str, int]], result: SweepResult) -> None:
+        try:
+            result.others.update(other())
+        except SftpgateError as error:
+            result.failed += 1
+            log.error("sweep.step_failed", reason=error.message)
+
+    def _remember(self, at: datetime, result: SweepResult) -> None:
+        with self._moves.ledger.transaction() as connection:
+            set_fact(connection, LAST_SWEEP, json.dumps({"at": at.isoformat(), **asdict(result)}))
+
+    # -- what was cut off --------------------------------------------------------------------------------------------
+
+    def _complete_moves(self, result: SweepResult) -> None:
+        self._moves.flush()
+        last = 0
+        while True:
+            with self._moves.change() as change:
+                rows = arrivals.find(change.connection, pending=True, after_seq=last, limit=BATCH)
+                if not rows:
+                    return
+                last = rows[-1].seq
+                for row in rows:
+                    settled = change.get(row.id)
+                    log.warning("arrival.move_completed", arrival=row.id, path=row.path, state=settled.state)
+                result.completed_moves += len(rows)
+
+    # -- what was held -----------------------------------------------------------------------------------------------
+
+    def _release_batches(self, result: SweepResult) -> None:
+        now = self._moves.clock()
+        for home in dict.fromkeys(("", *self._rules.homes())):
+            age = self._placer.batch_lock_age(home, now)
+            if age is not None and age > self._placer.rules.batch_lock_ttl:
+                log.warning("batch_lock.stale", home=home, age_seconds=round(age.total_seconds()))
+            result.released += self._edits.release_batch(home)
+
+    def _reconsider_held(self, result: SweepResult) -> None:
+        last = 0
+        while True:
+            with self._moves.change() as change:
+                rows = arrivals.find(change.connection, states=[ArrivalState.HELD], after_seq=last, limit=BATCH)
+                if not rows:
+                    return
+                last = rows[-1].seq
+                for item in change.adopt(rows):
+                    if item.state is ArrivalState.HELD and item.hold_reason is not HoldReason.BATCH_LOCK:
+                        result.released += self._placer.reconsider(change, item).state is not ArrivalState.HELD
+
+    # -- what lies in the drop ---------------------------------------------------------------------------------------
+
+    def _take_from_drop(self, result: SweepResult) -> None:
+        batch: list[str] = []
+        for path, entry in self._walk("", top=True):
+            result.scanned += 1
+            self._progress("scanned", result.scanned)
+            if not self._placer.rules.names.eligible(path):
+                continue
+            if not self._is_quiet(path, entry):
+                result.unsettled += 1
+                continue
+            batch.append(path)
+            if len(batch) >= BATCH:
+                self._take(batch, result)
+                batch = []
+        self._take(batch, result)
+
+    def _walk(self, directory: str, *, top: bool = False) -> Iterator[tuple[str, Entry]]:
+        """The files below a directory of the drop, depth first, without following links; our own and those that cannot be stored are left out."""
+        below: list[str] = []
+        try:
+            for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
+                if is_managed(entry.name) or not entry.name.isprintable():
+                    continue
+                path = join(directory, entry.name)
+                if entry.is_file:
+                    yield path, entry
+                elif entry.is_dir:
+                    below.append(path)
+        except NoSuchFile:
+            return
+        for path in below:
+            if not (top and self._placer.rules.names.is_reserved(path)):
+                yield from self._walk(path)
+
+    def _is_quiet(self, path: str, entry: Entry) -> bool:
+        now = self._moves.clock()
+        changed = entry.status.st_ctime
+        if changed <= now.timestamp():
+            self._future.pop(path, None)
+            return now.timestamp() - changed >= self._rules.settle_seconds
+        seen = (entry.status.st_size, entry.status.st_ctime_ns)
+        known = self._future.get(path)
+        if known is None or known[:2] != seen:
+            if len(self._future) < FUTURE_LIMIT:
+                self._future[path] = (*seen, now)
+            return False
+        return (now - known[2]).total_seconds() >= self._rules.settle_seconds
+
+    def _take(self, paths: Sequence[str], result: SweepResult) -> None:
+        """Make arrivals of files that lie in the drop, all in one change."""
+        if not paths:
+            return
+        homes = sorted(self._rules.homes(), key=len)
+        with self._moves.change() as change:
+            change.load(paths)
+            for path in paths:
+                home = next((home for home in reversed(homes) if path.startswith(f"{home}/")), "")
+                if change.accounts_for(location(Area.DROP, path)):
+                    continue
+                if self._placer.must_wait(path, home, change.now):
+                    result.waiting_for_lock += 1
+                    continue
+                try:
+                    result.taken += self._take_one(change, path, home)
+                except SftpgateError as error:
+                    result.failed += 1
+                    log.warning("sweep.refused", path=path, reason=error.message)
+        result.failed += len(change.failures)
+        self._progress("taken", result.taken)
+
+    def _take_one(self, change: Change, path: str, home: str) -> bool:
+        fd = self._disk.open_read(self._layout.spot(location(Area.DROP, path)))
+        try:
+            if has_writer(fd):
+                return False
+        finally:
+            os.close(fd)
+        draft = self._edits.draft_of_local(path, home, path, change.now)
+        arrival = self._placer.admit(change, draft)
+        log.info("sweep.took", arrival=arrival.id, path=path, size=arrival.size, state=arrival.state)
+        return True
+
+    # -- what is no longer there -------------------------------------------------------------------------------------
+
+    def _notice_gone(self, result: SweepResult) -> None:
+        """A plain program took a file from the store: record it, and bring up the next of the queue."""
+        last = 0
+        while True:
+            with self._moves.ledger.reading() as connection:
+                rows = arrivals.find(connection, states=[ArrivalState.WAITING], after_seq=last, limit=BATCH)
+            if not rows:
+                return
+            last = rows[-1].seq
+            gone = [row for row in rows if row.location is None or not self._moves.is_at(row, row.location)]
+            if gone:
+                self._record_gone(gone, result)
+
+    def _record_gone(self, rows: Sequence[Arrival], result: SweepResult) -> None:
+        with self._moves.change() as change:
+            for row in rows:
+                if change.get(row.id).state is not ArrivalState.WAITING:
+                    result.gone += 1
+                    log.info("arrival.gone", arrival=row.id, path=row.path)
+                self._placer.advance(change, row.path)
+
+    # -- what is too old ---------------------------------------------------------------------------------------------
+
+    def _expire(self, result: SweepResult) -> None:
+        """Remove interrupted uploads after their time, and staging files that nobody can resume."""
+        limit = self._moves.clock() - self._rules.partial_ttl
+        for user in self._staging.users():
+            noted = {partial.upload for partial in self._staging.partials(user)}
+            with self._moves.ledger.reading() as connection:
+                files = [(name, status) for name, status in self._staging.idle_files(user)]
+                pending = (
+                    {row.id for row in arrivals.find(connection, ids=[name for name, _ in files], pending=True)}
+                    if files
+                    else set()
+                )
+            for name, status in files:
+                if name in pending:
+                    continue
+                old = status.st_mtime < limit.timestamp()
+                if (old or (name not in noted and status.st_ctime < limit.timestamp())) and self._staging.remove_idle(user, name):
+                    result.expired_uploads += 1
+                    log.info("upload.expired", user=user, upload=name)
+
+
+def _silent(_what: str, _count: int) -> None:
+    """No progress is shown."""
