@@ -47,6 +47,6 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
 
 
 def get_logger(name: str) -> Logger:
-    """A logger whose lines carry ``name`` as ``logger``."""
-    logger: Logger = structlog.get_logger(logger=name)
+    """A logger whose lines carry ``name`` as ``component``."""
+    logger: Logger = structlog.get_logger(component=name)
     return logger

@@ -77,7 +77,8 @@ async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
                 register=register,
                 mount=VirtualPath(settings.drop_mount),
             ),
-            services=Services(
+            services=lambda spawn: Services(
+                spawn=spawn,
                 disk=system.disk,
                 staging=system.staging,
                 publisher=publisher,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
@@ -18,7 +18,7 @@ from sftpgate.errors import SettingsError
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
-from sftpgate.gateway.session import Services, SftpSession
+from sftpgate.gateway.session import Services, SftpSession, Spawn
 from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.moves import new_id
 from sftpgate.intake.uploads import Sender
@@ -36,11 +36,11 @@ _PUBLIC_VERSION = "sftpgate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """What the gate is made of. The services' ``spawn`` is the gate's own."""
+    """What the gate is made of. ``services`` gets the gate's way to start a task."""
 
     settings: Settings
     parts: Parts
-    services: Services
+    services: Callable[[Spawn], Services]
     login: LoginServices
     host_keys: list[Path]
 
@@ -52,7 +52,7 @@ class Gate:
         settings = made_of.settings
         self._made_of = made_of
         self._settings = settings
-        self._services = replace(made_of.services, spawn=self._spawn)
+        self._services = made_of.services(self._spawn)
         self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
@@ -177,7 +177,7 @@ class Gate:
             self._services,
             View(self._made_of.parts, sender),
             session_log,
-            tell_refusals=keeper.client.startswith("OpenSSH"),
+            tell_refusals="OpenSSH" in keeper.client,
             on_end=ended,
         )
         self._sessions.add(session)

@@ -45,6 +45,9 @@ COPY_BYTES = 1024 * 1024
 REFUSALS_TOLD = 20  # lines on stderr a session, for clients that show them
 
 
+Spawn = Callable[[Coroutine[object, object, None]], None]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What sessions need of the running gate; one set per process."""
@@ -55,7 +58,7 @@ class Services:
     register: OpenUploads
     hops: Hops
     require_free_space: Callable[[], None]
-    spawn: Callable[[Coroutine[object, object, None]], None]
+    spawn: Spawn
     max_handles: int
     max_sftp_version: int
 

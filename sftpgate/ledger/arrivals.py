@@ -63,14 +63,14 @@ _ALL = select(*_COLUMNS)
 _INSERT = insert(arrivals)
 _UPDATE = update(arrivals).where(arrivals.c.seq == bindparam("row_seq"))
 _LIVE: ColumnElement[bool] = literal_column("live = 1")  # as it stands in the partial index, or the index is not used
-_LIVE_VALUES = tuple(state.value for state in LIVE_STATES)
+_IS_LIVE: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(LIVE_STATES)) + ")")
 _SETTLE = (
     update(arrivals)
     .where(arrivals.c.id == bindparam("row_id"))
     .values(
         pending_from=None,
         inode=bindparam("inode"),
-        live=case((arrivals.c.state.in_(_LIVE_VALUES), 1), else_=0),
+        live=case((_IS_LIVE, 1), else_=0),
     )
 )
 

@@ -19,8 +19,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class UtcTime(TypeDecorator[datetime]):
     """An aware datetime, stored as microseconds since 1970."""
 
-    impl = BigInteger  # type: ignore[mutable-override]  # as SQLAlchemy documents it
-    cache_ok = True  # type: ignore[mutable-override]  # as SQLAlchemy documents it
+    impl = BigInteger
+    cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """To the database."""
