@@ -22,7 +22,8 @@ def check_user_name(name: str) -> None:
     """Refuse a name that no user may have, with the rule."""
     if not valid_user_name(name):
         raise NameRefused(
-            "this cannot be a user's name (rule: 1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row)"
+            "this cannot be a user's name "
+            "(rule: 1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row)"
         )
 
 

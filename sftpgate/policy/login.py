@@ -1,10 +1,11 @@
 """Who may log in, from where, and with which key.
 
-Pure: the address and the time come in as arguments. The functions here decide; a client learns nothing from a refusal but that it was
-refused, and the log line carries the reason (``LoginRefusal``).
+Pure: the address and the time come in as arguments. The functions here decide; a client learns nothing from a refusal but
+that it was refused, and the log line carries the reason (``LoginRefusal``).
 
-Address patterns mean what they mean to OpenSSH (sshd(8), ``from=``; ssh_config(5), PATTERNS): ``*`` and ``?``, CIDR networks, and ``!``, where
-one negated match refuses whatever else matches. Host names are not looked up: whoever controls a reverse zone could choose one.
+Address patterns mean what they mean to OpenSSH (sshd(8), ``from=``; ssh_config(5), PATTERNS): ``*`` and ``?``, CIDR networks,
+and ``!``, where one negated match refuses whatever else matches. Host names are not looked up: whoever controls a reverse
+zone could choose one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_RSA_BITS = 16384  # OpenSSH's own limit (SSHBUF_MAX_BIGNUM): longer ones only cost time
 
-# The kinds of keys that are accepted. RSA stands for rsa-sha2-256 and rsa-sha2-512 too: the key is the same, the signature differs.
+# The kinds of keys that are accepted. RSA stands for rsa-sha2-256 and rsa-sha2-512 too: the key is the same, the signature
+# differs.
 ACCEPTED_KEY_TYPES = frozenset(
     {
         "ssh-ed25519",
@@ -88,7 +90,10 @@ class KeyRules(Protocol):
 
 
 def account_refusal(account: AccountRules | None, *, address: str, now: datetime) -> LoginRefusal | None:
-    """Why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None where it may. None stands for an unknown user."""
+    """Why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None where it may.
+
+    None stands for an unknown user.
+    """
     if account is None:
         return LoginRefusal.UNKNOWN_USER
     if account.disabled:
@@ -101,7 +106,10 @@ def account_refusal(account: AccountRules | None, *, address: str, now: datetime
 
 
 def key_refusal(key: KeyRules | None, *, address: str, now: datetime, min_rsa_bits: int) -> LoginRefusal | None:
-    """Why ``key`` is not accepted from ``address`` at ``now``; None where it is. None stands for a key that the user does not have."""
+    """Why ``key`` is not accepted from ``address`` at ``now``; None where it is.
+
+    None stands for a key that the user does not have.
+    """
     if key is None:
         return LoginRefusal.UNKNOWN_KEY
     if key_weakness(key.type, key.bits, min_rsa_bits=min_rsa_bits):
@@ -138,14 +146,17 @@ def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
 def principal_fits(name: str, *, allowed: Sequence[str], certificate: Sequence[str]) -> bool:
     """Whether a certificate's principals let it log in as ``name``.
 
-    ``allowed`` is the ``principals=`` option of the cert-authority line; where it is empty, the certificate must name the user itself. A
-    certificate without principals would be good for everybody and fits nobody here.
+    ``allowed`` is the ``principals=`` option of the cert-authority line; where it is empty, the certificate must name the
+    user itself. A certificate without principals would be good for everybody and fits nobody here.
     """
     return not set(allowed or (name,)).isdisjoint(certificate)
 
 
 def address_matches(address: str, patterns: Sequence[str]) -> bool:
-    """Whether ``address`` matches the pattern list. A pattern that is not valid makes the whole list match nothing: fail closed."""
+    """Whether ``address`` matches the pattern list.
+
+    A pattern that is not valid makes the whole list match nothing: fail closed.
+    """
     ip = _ip(address)
     text = str(ip) if ip is not None else address.lower()
     matched = False
@@ -203,6 +214,5 @@ def _network(text: str) -> IpNetwork:
 
 @lru_cache(maxsize=1024)
 def _glob(pattern: str) -> re.Pattern[str]:
-    # a run of stars is one star, and each is possessive in effect: no pattern can make the match slow
-    body = re.sub(r"\*+", "*", pattern)
+    body = re.sub(r"\*+", "*", pattern)  # a run of stars means one star, and would be slow
     return re.compile("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in body), re.DOTALL)

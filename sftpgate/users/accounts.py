@@ -1,0 +1,186 @@
+"""The account of a user: what its ``user.toml`` says.
+
+The file belongs to people and configuration managers as much as to us: a change of one value leaves the other lines and the
+comments as they are. A key that we do not know is an error that suggests the nearest one. Nothing here touches the disk.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+
+from sftpgate.errors import SftpgateError, UserFileError
+from sftpgate.logs import printable
+from sftpgate.policy.accounts import check_home
+from sftpgate.policy.login import pattern_problem
+from sftpgate.users.passwords import valid_hash
+
+Value = str | bool | datetime | date | tuple[str, ...]
+
+KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "notes", "added_at")
+
+_HEADER = "# One user of sftpgate. A change here holds from the next login on, without a restart.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What ``user.toml`` says of a user; the defaults are those of a user without the file."""
+
+    password_hash: str | None = field(default=None, repr=False)  # argon2id
+    home: str = ""  # relative to the drop; empty: the drop itself
+    disabled: bool = False
+    expires_at: datetime | None = None  # UTC: from then on nobody can log in
+    networks: tuple[str, ...] = ()  # address patterns that the user may come from; empty: everywhere
+    notes: str = ""
+    added_at: datetime | None = None  # UTC; None where somebody else made the file
+
+
+def parse_account(text: str) -> Account:
+    """What a ``user.toml`` says. Raises UserFileError with the key and what is wrong with it."""
+    values = _parsed(text)
+    for key in values:
+        if key not in KNOWN_KEYS:
+            close = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
+            raise UserFileError(f"user.toml: unknown key {printable(key)}" + (f"; did you mean {close[0]}?" if close else ""))
+    try:
+        return Account(
+            password_hash=_password_hash(values),
+            home=_home(values),
+            disabled=_flag(values, "disabled"),
+            expires_at=_moment(values, "expires"),
+            networks=_networks(values),
+            notes=_text(values, "notes"),
+            added_at=_moment(values, "added_at"),
+        )
+    except ValueError as error:
+        raise UserFileError(f"user.toml: {error}") from error
+
+
+def with_value(text: str, key: str, value: Value | None) -> str:
+    """``text`` of a ``user.toml`` with ``key`` set to ``value`` (None: taken out), all else as it was."""
+    wanted = {name: old for name, old in _parsed(text).items() if name != key} | ({} if value is None else {key: value})
+    line = "" if value is None else f"{key} = {_written(value)}\n"
+    edited, count = re.subn(rf"(?m)^[ \t]*{key}[ \t]*=[^\n]*(\n|\Z)", lambda _: line, text, count=1)
+    if not count:
+        edited = text + ("" if text.endswith("\n") or not text else "\n") + line
+    # a line in a multi-line text can look like ours, or ours can go over several lines: then the file is written anew
+    return (
+        edited
+        if _same(edited, wanted)
+        else _HEADER + "".join(f"{name} = {_written(_value(old))}\n" for name, old in wanted.items())
+    )
+
+
+def new_account_text(*, password_hash: str | None, home: str, added_at: datetime) -> str:
+    """A ``user.toml`` for a new user."""
+    text = _HEADER
+    for key, value in (("password_hash", password_hash), ("home", home), ("disabled", False), ("added_at", added_at)):
+        text = with_value(text, key, value)
+    return text
+
+
+def _parsed(text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserFileError(f"user.toml: not valid TOML: {printable(str(error))}") from error
+
+
+def _same(text: str, wanted: Mapping[str, object]) -> bool:
+    try:
+        return tomllib.loads(text) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def _text(values: Mapping[str, object], key: str) -> str:
+    value = values.get(key, "")
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is a text in quotes")
+    return value
+
+
+def _flag(values: Mapping[str, object], key: str) -> bool:
+    value = values.get(key, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key} is true or false")
+    return value
+
+
+def _moment(values: Mapping[str, object], key: str) -> datetime | None:
+    """A day means its beginning in UTC. A time without a zone is refused: it would mean another moment on another server."""
+    match values.get(key):
+        case None:
+            return None
+        case datetime(tzinfo=zone) as moment if zone is not None:
+            try:
+                return moment.astimezone(UTC)
+            except OverflowError as error:
+                raise ValueError(f"{key} is too far away") from error
+        case datetime():
+            raise ValueError(f"{key} needs a time zone: 2030-01-31T12:00:00Z")
+        case date() as day:
+            return datetime.combine(day, time(), UTC)
+        case _:
+            raise ValueError(f"{key} is a date without quotes: 2030-01-31")
+
+
+def _password_hash(values: Mapping[str, object]) -> str | None:
+    text = _text(values, "password_hash") or None
+    if text is not None and not valid_hash(text):
+        raise ValueError("password_hash is no argon2id hash (`sftpgate user passwd` makes one)")
+    return text
+
+
+def _home(values: Mapping[str, object]) -> str:
+    home = _text(values, "home")
+    try:
+        check_home(home)
+    except SftpgateError as error:
+        raise ValueError(f"home: {error.message}") from error
+    return home
+
+
+def _networks(values: Mapping[str, object]) -> tuple[str, ...]:
+    patterns = values.get("networks", [])
+    if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ValueError('networks is a list of texts: ["192.0.2.0/24"]')
+    for pattern in patterns:
+        if problem := pattern_problem(pattern):
+            raise ValueError(f"networks: {printable(pattern)} {problem}")
+    return tuple(patterns)
+
+
+def _value(parsed: object) -> Value:
+    """A value as TOML gave it, to be written again. Only what ``parse_account`` accepts comes here."""
+    match parsed:
+        case str() | bool() | date():  # a datetime is a date
+            return parsed
+        case list() | tuple():
+            return tuple(str(item) for item in parsed)
+        case _:
+            raise UserFileError("user.toml: a value is of a kind that no key has")
+
+
+def _written(value: Value) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return '"' + "".join(_escaped(c) for c in value) + '"'
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case date():
+            return value.isoformat()
+        case tuple():
+            return "[" + ", ".join(_written(item) for item in value) + "]"
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -1,0 +1,168 @@
+"""Files of the keys directory: read whole, replaced whole.
+
+A file is written beside its place, flushed, and renamed over it, and the directory is flushed: after a crash there is the old
+file or the new one. What a crash leaves besides is a file or directory whose name begins with ``.new-`` or ``.old-``; nobody
+reads those, and the next change of the same directory removes them. Changes are made under ``locked``, so that two commands
+at a time do not undo each other.
+
+Files are 0600 and directories 0700. Where root makes them, they go to the owner of the directory that they lie in: an admin who
+runs a command as root must not lock out a server that runs as somebody else. All functions block.
+
+This is not ``store/disk.py``, which owns the hand-over: nothing here is reached by a client's path, and ``users`` knows
+nothing of ``store``.
+"""
+# ruff: noqa: TID251, PTH104, PTH105 - renames and flushes, for the reason above; on names that only the admin chooses
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftpgate.errors import StorageError, UserFileError
+
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+_MAX_FILE_BYTES = 1024 * 1024  # thousands of keys; more is a mistake, and would be read by the server's event loop
+
+_NEW, _OLD = ".new-", ".old-"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What tells one content of a file from another without reading it."""
+
+    mtime_ns: int
+    ctime_ns: int  # tells apart what an editor's or rsync's restored mtime does not
+    size: int
+    inode: int
+
+
+def signature(path: Path) -> Signature | None:
+    """The signature of the file at ``path``, or None where there is none (or where it cannot be looked at)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def read_text(path: Path) -> str | None:
+    """The content of ``path``, None where there is no such file.
+
+    Bytes that are not UTF-8 come as surrogates. Raises UserFileError.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise UserFileError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
+    return data.decode("utf-8", "surrogateescape")
+
+
+def write_text(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
+    """Replace or create ``path``, durably. Text is written as ``read_text`` reads it, byte for byte."""
+    temporary = _beside(path, _NEW)
+    with _translated(path):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
+            _give_to_owner(fd, path.parent)
+            os.fchmod(fd, mode)  # whatever the umask
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.flush()
+            os.fsync(fd)
+        os.replace(temporary, path)
+        _flush_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Create ``path`` and what is missing above it, 0700, durably."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with _translated(path):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=DIRECTORY_MODE)
+        _give_to_owner(path, path.parent)
+        _flush_directory(path.parent)
+
+
+@contextlib.contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """A directory to be filled by the block, which then becomes ``path``, whole.
+
+    The caller knows that ``path`` does not exist.
+    """
+    temporary = _beside(path, _NEW)
+    make_directory(temporary)
+    yield temporary
+    with _translated(path):
+        os.rename(temporary, path)
+        _flush_directory(path.parent)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove ``path`` and all that is in it: it is gone at once, or not at all."""
+    temporary = _beside(path, _OLD)
+    with _translated(path):
+        os.rename(path, temporary)
+        _flush_directory(path.parent)
+        shutil.rmtree(temporary)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep other commands from changing ``directory`` during the block, and clear away what a crash left in it."""
+    with _translated(directory):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _translated(directory):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            _clear(directory)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _clear(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.name.startswith((_NEW, _OLD)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _beside(path: Path, prefix: str) -> Path:
+    return path.with_name(f"{prefix}{path.name}-{secrets.token_hex(4)}")
+
+
+def _give_to_owner(target: int | Path, directory: Path) -> None:
+    if os.geteuid() == 0:
+        status = directory.stat()
+        os.chown(target, status.st_uid, status.st_gid)
+
+
+def _flush_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror or error}") from error

@@ -1,0 +1,133 @@
+"""The server's own keys: made at the first start, checked at each.
+
+There is one of each kind: ed25519 is what clients want, ECDSA and RSA are for old ones (JSch 0.1.55 knows no ed25519). A key
+is never replaced: where the private half is missing and the public one is there, somebody lost it or forgot to mount it, and
+a new one would make every client shout. A crash between the two files leaves the private key alone; the next start writes the
+public one. All functions block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
+
+from sftpgate.errors import HostKeyError, KeyRefused, UserFileError
+from sftpgate.users.files import locked, make_directory, read_text, write_text
+from sftpgate.users.keys import parse_public_key
+
+HostPrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+_RSA_BITS = 3072  # ssh-keygen's default, about as strong as nistp256
+_DEFAULT_PORT = 22
+_PUBLIC_MODE = 0o644
+
+# best first: the order in which the server offers them
+_GENERATORS: dict[str, Callable[[], HostPrivateKey]] = {
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+    "ecdsa": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """The public half of a host key."""
+
+    type: str
+    bits: int
+    fingerprint: str
+    line: str  # type and key, without a label
+
+
+def ensure_host_keys(keys_dir: Path) -> list[Path]:
+    """The private host keys, best first; what is missing is made. Raises HostKeyError with the file and what to do."""
+    directory = keys_dir / "host"
+    make_directory(directory)
+    with locked(directory):  # several workers start at a time
+        return [_ensure(directory / _file_name(kind), generate) for kind, generate in _GENERATORS.items()]
+
+
+def host_key_fingerprints(keys_dir: Path) -> list[HostKey]:
+    """The host keys that there are, for people to compare; nothing is made. Raises HostKeyError."""
+    found = []
+    for kind in _GENERATORS:
+        path = _public(keys_dir / "host" / _file_name(kind))
+        try:
+            text = read_text(path)
+            key = None if text is None else parse_public_key(text)
+        except (UserFileError, KeyRefused) as error:
+            raise HostKeyError(f"{path}: {error.message}") from error
+        if key is not None:
+            line = " ".join(key.line.split()[:2])
+            found.append(HostKey(type=key.type, bits=key.bits, fingerprint=key.fingerprint, line=line))
+    return found
+
+
+def known_hosts_lines(keys_dir: Path, host: str, port: int) -> Sequence[str]:
+    """Lines for a client's ``known_hosts`` (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); a port other than 22 is part of the name."""
+    name = host.lower() if port == _DEFAULT_PORT else f"[{host.lower()}]:{port}"
+    return [f"{name} {key.line}" for key in host_key_fingerprints(keys_dir)]
+
+
+def _file_name(kind: str) -> str:
+    return f"ssh_host_{kind}_key"
+
+
+def _public(path: Path) -> Path:
+    return path.with_name(path.name + ".pub")
+
+
+def _ensure(path: Path, generate: Callable[[], HostPrivateKey]) -> Path:
+    public = _public(path)
+    if path.exists():
+        line = _public_line(_load(path))
+    elif public.exists():
+        raise HostKeyError(
+            f"{path} is missing, and {public.name} is there: bring the private key back, or remove {public} for a new one"
+        )
+    else:
+        key = generate()
+        line = _public_line(key)
+        write_text(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode("ascii"))
+    if not public.exists():
+        write_text(public, line, mode=_PUBLIC_MODE)
+    elif (read_text(public) or "").split()[:2] != line.split():
+        raise HostKeyError(f"{public} does not belong to {path.name}: remove it, and it is made again")
+    return path
+
+
+def _load(path: Path) -> HostPrivateKey:
+    """The private key, where only its owner can read it."""
+    try:
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            raise HostKeyError(f"{path}: others can read this private key (mode {mode & 0o777:04o}): chmod 600 {path}")
+        data = path.read_bytes()
+    except OSError as error:
+        raise HostKeyError(f"{path}: cannot be read: {error.strerror}") from error
+    load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
+    try:
+        key = load(data, password=None)
+    except TypeError as error:
+        raise HostKeyError(f"{path}: a host key has no passphrase: ssh-keygen -p -f {path}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise HostKeyError(f"{path}: this is no private key that can be used") from error
+    if not isinstance(key, HostPrivateKey):
+        raise HostKeyError(f"{path}: this kind of key cannot be a host key")
+    return key
+
+
+def _public_line(key: HostPrivateKey) -> str:
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii") + "\n"
