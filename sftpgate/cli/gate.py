@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable
 from datetime import timedelta
 
-from sftpgate.cli.compose import System, build
+from sftpgate.cli.compose import System, build, utc_now
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
@@ -18,12 +18,15 @@ from sftpgate.gateway.view import Parts
 from sftpgate.intake.edits import Edits, Quota
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
+from sftpgate.intake.recovery import rebuild_if_new, set_damaged_aside
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
+from sftpgate.ledger.database import Ledger
 from sftpgate.logs import get_logger
 from sftpgate.policy.names import VirtualPath
 from sftpgate.settings import Settings
+from sftpgate.store.disk import Disk
 from sftpgate.users.hostkeys import ensure_host_keys
 from sftpgate.users.registry import UserRegistry
 
@@ -55,16 +58,27 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
     return Sweeper(system.moves, system.placer, system.staging, edits, rules)
 
 
+def recovered(settings: Settings) -> System:
+    """The system of these settings after a crash or a loss of the ledger: a damaged ledger is kept aside, a missing one made anew from the disk."""
+    set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
+    system = build(settings)
+    rebuild_if_new(system.moves)
+    return system
+
+
 async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT. ``announce`` gets the one line that says that the gate is ready."""
     registry = UserRegistry(settings.keys_dir)
     host_keys = ensure_host_keys(settings.keys_dir)
-    system = build(settings)
+    system = recovered(settings)
     hops, password_hops, sweep_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password"), Hops(1, "sweep")
     publisher = Publisher(system.moves, system.placer, system.staging, hops)
     edits = make_edits(system, publisher)
     sweeper = make_sweeper(system, edits, registry)
     register = OpenUploads(system.staging)
+    recovery = sweeper.recover()
+    if recovery.did_something:
+        log.warning("recovery.done", completed_moves=recovery.completed_moves, gone=recovery.gone)
     gate = Gate(
         GateParts(
             settings=settings,

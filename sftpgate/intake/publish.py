@@ -43,13 +43,16 @@ class _Waiting:
 
 
 class Publisher:
-    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits."""
+    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits, in threads of ``hops``.
 
-    def __init__(self, moves: Moves, placer: Placer, staging: Staging, hops: Hops) -> None:
+    ``commit`` alone needs no event loop.
+    """
+
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, hops: Hops | None = None) -> None:
         self._moves = moves
         self._placer = placer
         self._staging = staging
-        self._hops = hops
+        self._hops = hops or Hops(1, "publish")
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()

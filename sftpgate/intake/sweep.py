@@ -110,6 +110,13 @@ class Sweeper:
             self._remember(started, result)
             return result
 
+    def recover(self) -> SweepResult:
+        """What has to be done after a crash, before anybody is let in: complete the moves that were cut off, and find what is not where it must be. Logs each correction."""
+        result = SweepResult()
+        self._complete_moves(result)
+        self._notice_gone(result)
+        return result
+
     def _attempt(self, step: Callable[[SweepResult], None], result: SweepResult) -> None:
         """A step that fails must not keep the others from their work."""
         try:
@@ -254,24 +261,26 @@ class Sweeper:
     # -- what is no longer there -------------------------------------------------------------------------------------
 
     def _notice_gone(self, result: SweepResult) -> None:
-        """A plain program took a file from the store: record it, and bring up the next of the queue."""
+        """Somebody took or removed a file: a plain program from the store, usually. Record it, and bring up the next of the queue."""
         last = 0
         while True:
             with self._moves.ledger.reading() as connection:
-                rows = arrivals.find(connection, states=[ArrivalState.WAITING], after_seq=last, limit=BATCH)
+                rows = arrivals.find(connection, live=True, after_seq=last, limit=BATCH)
             if not rows:
                 return
             last = rows[-1].seq
-            gone = [row for row in rows if row.location is None or not self._moves.is_at(row, row.location)]
+            gone = [row for row in rows if row.pending_from is None and row.location and not self._moves.is_at(row, row.location)]
             if gone:
                 self._record_gone(gone, result)
 
     def _record_gone(self, rows: Sequence[Arrival], result: SweepResult) -> None:
         with self._moves.change() as change:
             for row in rows:
-                if change.get(row.id).state is not ArrivalState.WAITING:
+                state = change.get(row.id).state
+                if state is not row.state:
                     result.gone += 1
-                    log.info("arrival.gone", arrival=row.id, path=row.path)
+                    level = log.error if state is ArrivalState.LOST else log.info
+                    level("arrival.gone", arrival=row.id, path=row.path, was=row.state, state=state)
                 self._placer.advance(change, row.path)
 
     # -- what is too old ---------------------------------------------------------------------------------------------

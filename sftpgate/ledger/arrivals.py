@@ -208,6 +208,13 @@ def archive_owner(connection: Connection, name: str) -> str | None:
     return connection.execute(select(arrivals.c.owner).where(arrivals.c.archived_as == name)).scalar()
 
 
+def doubly_located(connection: Connection) -> list[tuple[str, int]]:
+    """Places that more than one live arrival claims to be at, with their number: there must be none."""
+    states = [state.value for state in LIVE_STATES]
+    query = select(arrivals.c.location, func.count()).where(_LIVE, arrivals.c.state.in_(states)).group_by(arrivals.c.location)
+    return [(where, count) for where, count in connection.execute(query.having(func.count() > 1))]
+
+
 def usage(connection: Connection, owner: str) -> tuple[int, int]:
     """How many files of ``owner`` no runner has claimed yet, and how many bytes they have."""
     query = select(func.count(), func.coalesce(func.sum(arrivals.c.size), 0)).where(

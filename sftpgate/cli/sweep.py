@@ -1,0 +1,109 @@
+"""``sftpgate sweep`` and ``sftpgate verify``: one pass over everything, by hand."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sftpgate.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sftpgate.intake.sweep import SweepResult
+
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def sweep(json: Json = False) -> None:
+    """Do one sweep now, and say what it did. Exit code 3 where there was nothing to do, 75 where another process is sweeping.
+
+    Example: sftpgate sweep
+    """
+    from dataclasses import asdict  # noqa: PLC0415 - heavy, and only needed here
+
+    from sftpgate import logs, settings  # noqa: PLC0415
+    from sftpgate.cli.gate import make_edits, make_sweeper, recovered  # noqa: PLC0415
+    from sftpgate.cli.output import emit_record  # noqa: PLC0415
+    from sftpgate.intake.publish import Publisher  # noqa: PLC0415
+    from sftpgate.users.registry import UserRegistry  # noqa: PLC0415
+
+    loaded = settings.load()
+    logs.configure("warning")
+    system = recovered(loaded)
+    try:
+        publisher = Publisher(system.moves, system.placer, system.staging)
+        sweeper = make_sweeper(system, make_edits(system, publisher), UserRegistry(loaded.keys_dir))
+        result = sweeper.run(_progress())
+    finally:
+        system.close()
+    if result is None:
+        typer.echo("another process is sweeping at this moment: try again later", err=True)
+        raise typer.Exit(ExitCode.TRY_AGAIN)
+    if json:
+        emit_record(asdict(result), json=True)
+    else:
+        typer.echo(describe(result))
+    if result.failed:
+        raise typer.Exit(ExitCode.FAILED)
+    if not result.did_something:
+        raise typer.Exit(ExitCode.NOTHING_TO_DO)
+
+
+def describe(result: SweepResult) -> str:
+    """One line that says what a sweep did."""
+    counts = {
+        "taken": result.taken,
+        "released": result.released,
+        "moves completed": result.completed_moves,
+        "gone": result.gone,
+        "interrupted uploads removed": result.expired_uploads,
+        "not quiet yet": result.unsettled,
+        "behind a batch lock": result.waiting_for_lock,
+        "failed": result.failed,
+        **result.others,
+    }
+    done = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{result.scanned} files seen in the drop: {done or 'nothing to do'} ({result.seconds:.1f} s)"
+
+
+def verify(
+    json: Json = False,
+    content: Annotated[bool, typer.Option("--content", help="also read every waiting file and compare its SHA-256")] = False,
+) -> None:
+    """Check that disk and ledger agree; changes nothing. Exit code 1 where something is wrong.
+
+    Example: sftpgate verify --content
+    """
+    from dataclasses import asdict  # noqa: PLC0415 - heavy, and only needed here
+
+    from sftpgate import settings  # noqa: PLC0415
+    from sftpgate.cli.compose import build  # noqa: PLC0415
+    from sftpgate.cli.output import emit  # noqa: PLC0415
+    from sftpgate.intake import verify as checks  # noqa: PLC0415
+
+    system = build(settings.load())
+    try:
+        found = checks.verify(system.moves, content=content, progress=_progress())
+    finally:
+        system.ledger.close()
+    if json or found:
+        emit([asdict(violation) for violation in found], ["rule", "arrival", "location", "explanation"], json=json)
+    else:
+        typer.echo("disk and ledger agree")
+    if found:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _progress() -> Callable[[str, int], None] | None:
+    """Shows counts on a terminal, on one line that is written over; None elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(what: str, count: int) -> None:
+        if count % 100 == 0:
+            typer.echo(f"\r{count} {what}\033[K", nl=False, err=True)
+
+    return show

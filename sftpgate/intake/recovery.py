@@ -1,0 +1,145 @@
+"""When the ledger is gone or damaged: keep what is left of it, and make a new one from the disk.
+
+The files are the truth: where a file lies says what it is, and files named by an id have a note beside them. What only the ledger knew is lost: who sent what lies in the store, when, and
+with which key. Rebuilt arrivals have the source ``rebuilt`` and no owner, unless their note names one.
+
+Runs before anybody is let in, in one process. A crash in it leaves a ledger that is not marked as rebuilt; the next start rebuilds again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.digest import sha256_of
+from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.database import Ledger, get_fact, set_fact
+from sftpgate.logs import get_logger
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
+from sftpgate.policy.locations import Location, location
+from sftpgate.policy.names import is_managed, join
+from sftpgate.store.disk import Disk, Spot
+
+log = get_logger("recovery")
+
+COMPLETE = "complete"  # the fact that says that the ledger knows all that is on disk
+_BATCH = 500
+_STATE_OF = {
+    Area.HELD: ArrivalState.HELD,
+    Area.QUEUE: ArrivalState.QUEUED,
+    Area.CLAIMS: ArrivalState.CLAIMED,
+    Area.QUARANTINE: ArrivalState.QUARANTINED,
+}
+
+
+def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
+    """Where the ledger's file is damaged, give it another name; returns that, or None where all is well. The ledger must not be open elsewhere."""
+    file = ledger.file
+    if file is None or not file.exists():
+        return None
+    problem = ledger.check()
+    ledger.close()
+    if problem is None:
+        return None
+    aside = file.with_name(f"{file.name}.damaged-{now:%Y%m%dT%H%M%S}")
+    for suffix in ("", "-wal", "-shm"):
+        spot = Spot(file.parent, file.name + suffix)
+        if disk.exists(spot):
+            disk.rename(spot, Spot(file.parent, aside.name + suffix))
+    disk.sync_dirs([Spot(file.parent, "")])
+    log.error("ledger.damaged", reason=problem, kept_as=str(aside))
+    return aside
+
+
+def rebuild_if_new(moves: Moves) -> int:
+    """Where the ledger is new and the disk is not, record what lies there; returns how many arrivals were found."""
+    with moves.ledger.reading() as connection:
+        if get_fact(connection, COMPLETE) is not None:
+            return 0
+    found = 0
+    files = _all_files(moves)
+    while batch := list(islice(files, _BATCH)):
+        with moves.change() as change:
+            for where, path, state in batch:
+                try:
+                    found += _record(moves, change, where, path, state)
+                except (SftpgateError, ValueError, KeyError) as error:
+                    log.error("recovery.unreadable", location=where, reason=str(error))
+    with moves.ledger.transaction() as connection:
+        set_fact(connection, COMPLETE, "yes")
+    if found:
+        log.warning("ledger.rebuilt", arrivals=found)
+    return found
+
+
+def _all_files(moves: Moves) -> Iterator[tuple[Location, str, ArrivalState]]:
+    """Every file that must have been an arrival: where it lies, its path where that says it, and its state."""
+    for area, state in _STATE_OF.items():
+        for name in moves.disk.names(moves.layout.spot(location(area, ""))):
+            if len(name) == len(new_id(datetime.now(UTC))) and not name.startswith("."):
+                yield location(area, name), "", state
+    for name in moves.disk.names(moves.layout.spot(location(Area.ARCHIVES, ""))):
+        yield location(Area.ARCHIVES, name), name, ArrivalState.DONE
+    for path in _store_files(moves, ""):
+        yield location(Area.STORE, path), path, ArrivalState.WAITING
+
+
+def _store_files(moves: Moves, directory: str) -> Iterator[str]:
+    below = []
+    for entry in moves.disk.entries(moves.layout.spot(location(Area.STORE, directory))):
+        path = join(directory, entry.name)
+        if is_managed(entry.name) or path in (Area.ARCHIVES, Area.REPORTS):
+            continue
+        if entry.is_file:
+            yield path
+        elif entry.is_dir:
+            below.append(path)
+    for path in below:
+        yield from _store_files(moves, path)
+
+
+def _record(moves: Moves, change: Change, where: Location, path: str, state: ArrivalState) -> bool:
+    spot = moves.layout.spot(where)
+    note = json.loads(moves.disk.read_small(spot.parent / f"{spot.name}.json")) if not path else {"path": path}
+    archived = state is ArrivalState.DONE
+    path = _original_name(path) if archived else note["path"]
+    fd = moves.disk.open_read(spot)
+    try:
+        sha256, status = sha256_of(fd), os.fstat(fd)
+    finally:
+        os.close(fd)
+    received = (
+        datetime.fromisoformat(note["received_at"]) if "received_at" in note else datetime.fromtimestamp(status.st_mtime, UTC)
+    )
+    item = Arrival(
+        id=ArrivalId(new_id(change.now) if "received_at" not in note else spot.name),
+        owner=note.get("owner", LOCAL_OWNER),
+        path=path,
+        state=state,
+        hold_reason=HoldReason(note["hold_reason"]) if note.get("hold_reason") else None,
+        size=status.st_size,
+        sha256=sha256,
+        grade=Grade.SUSPECT if note.get("hold_reason") == HoldReason.INCOMPLETE else Grade.PLAUSIBLE,
+        location=where,
+        inode=status.st_ino,
+        mtime_ns=status.st_mtime_ns,
+        received_at=received,
+        changed_at=change.now,
+        source="rebuilt",
+        archived_as=spot.name if archived else None,
+    )
+    change.add(item)
+    change.note("arrival.rebuilt", item, actor="system")
+    return True
+
+
+def _original_name(archived: str) -> str:
+    """The name without the stamp that the archive gave it."""
+    return archived.partition("_")[2] or archived

@@ -1,0 +1,136 @@
+"""Check that disk and ledger agree, and that the promises hold at this moment. Read-only; on a live system or a stopped one.
+
+Everything is looked at without a lock first; what looks wrong is looked at again under the store's lock, where nobody can be half-way through a change. What is only unusual (a file
+in the store that no upload brought) is not a violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from os import close
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.digest import sha256_of
+from sftpgate.intake.moves import Moves
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.lifecycle import PLACE_OF, Area, ArrivalState
+from sftpgate.policy.locations import Location, area_of, location, path_in
+
+_PAGE = 1000
+_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """Something that must not be. ``rule`` names what is broken, ``arrival`` or ``location`` where."""
+
+    rule: str
+    arrival: str = ""
+    location: str = ""
+    explanation: str = ""
+
+
+def verify(moves: Moves, *, content: bool = False, progress: Callable[[str, int], None] | None = None) -> list[Violation]:
+    """Every violation found; ``content``: also read every waiting file and compare its SHA-256."""
+    problem = moves.ledger.check()
+    if problem is not None:
+        return [Violation(rule="the ledger is readable", explanation=problem)]
+    suspects = [item for item in _rows(moves, progress) if _row_problem(moves, item, content)]
+    strays = list(_strays(moves))
+    if not suspects and not strays:
+        return _doubles(moves)
+    with moves.disk.locked(moves.layout.lock):
+        found = list(_confirmed(moves, suspects, content))
+        found += [
+            Violation(rule="every file in a managed place is an arrival's", location=where)
+            for where in _still_stray(moves, strays)
+        ]
+        return found + _doubles(moves)
+
+
+def _rows(moves: Moves, progress: Callable[[str, int], None] | None) -> Iterator[Arrival]:
+    last, count = 0, 0
+    while True:
+        with moves.ledger.reading() as connection:
+            page = arrivals.find(connection, after_seq=last, limit=_PAGE)
+        if not page:
+            return
+        yield from page
+        last, count = page[-1].seq, count + len(page)
+        if progress is not None:
+            progress("checked", count)
+
+
+def _confirmed(moves: Moves, suspects: list[Arrival], content: bool) -> Iterator[Violation]:
+    with moves.ledger.reading() as connection:
+        again = [row for item in suspects for row in arrivals.find(connection, ids=[item.id])]
+    for item in again:
+        if problem := _row_problem(moves, item, content):
+            yield Violation(rule=problem[0], arrival=item.id, location=item.location or "", explanation=problem[1])
+
+
+def _row_problem(moves: Moves, item: Arrival, content: bool) -> tuple[str, str] | None:
+    """The rule that a row breaks, and how; None where it breaks none."""
+    if item.location is None:
+        return None
+    area = area_of(item.location)
+    expected = PLACE_OF[item.state]
+    in_drop = item.hold_reason is not None and item.hold_reason.shown_by_disk and area is Area.DROP
+    if area is not expected and not in_drop:
+        return "an arrival lies where its state says", f"it is {item.state}"
+    if item.pending_from is not None and moves.is_at(item, item.pending_from):
+        return None  # its move is recorded, and whoever comes next completes it
+    if not moves.is_at(item, item.location):
+        return "the file of an arrival is where the ledger says", f"it is {item.state}, and its file is not there"
+    status = moves.disk.lstat(moves.layout.spot(item.location))
+    if status is None or (item.state is ArrivalState.WAITING and item.sha256 and status.st_size != item.size):
+        return "a waiting file is the one that was received", "its size has changed"
+    if content and item.state is ArrivalState.WAITING and _sha256_at(moves, item.location) != item.sha256:
+        return "a waiting file is the one that was received", "its content has changed"
+    return None
+
+
+def _sha256_at(moves: Moves, where: Location) -> str:
+    try:
+        fd = moves.disk.open_read(moves.layout.spot(where))
+    except SftpgateError:
+        return ""
+    try:
+        return sha256_of(fd)
+    finally:
+        close(fd)
+
+
+def _strays(moves: Moves) -> Iterator[Location]:
+    """Files in the places named by id that no live arrival has."""
+    for area in _BY_ID:
+        ids = [name for name in moves.disk.names(moves.layout.spot(location(area, ""))) if "." not in name]
+        yield from _unknown(moves, [location(area, name) for name in ids])
+
+
+def _unknown(moves: Moves, places: list[Location]) -> list[Location]:
+    found: list[Location] = []
+    for start in range(0, len(places), _PAGE):
+        page = places[start : start + _PAGE]
+        with moves.ledger.reading() as connection:
+            known = {
+                where
+                for row in arrivals.find(connection, live=True, ids=[path_in(where) for where in page])
+                for where in (row.location, row.pending_from)
+            }
+        found += [where for where in page if where not in known]
+    return found
+
+
+def _still_stray(moves: Moves, places: list[Location]) -> list[Location]:
+    return [where for where in _unknown(moves, places) if moves.disk.exists(moves.layout.spot(where))]
+
+
+def _doubles(moves: Moves) -> list[Violation]:
+    with moves.ledger.reading() as connection:
+        return [
+            Violation(rule="one place holds one arrival", location=where, explanation=f"{count} live arrivals")
+            for where, count in arrivals.doubly_located(connection)
+        ]
