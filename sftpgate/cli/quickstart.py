@@ -222,7 +222,7 @@ def _server() -> Iterator[int]:
 
 def _ready_port(child: subprocess.Popen[str], log: IO[str]) -> int:
     for line in child.stdout or ():
-        if "ready" in line and (match := re.search(r":(\d+)\b(?!.*:\d)", line)):
+        if match := re.search(r"\bready on .* port (\d+)", line):
             return int(match[1])
     log.seek(0)
     raise QuickstartFailed("the server did not start: " + " ".join(printable(line) for line in log.read().splitlines()[-1:]))
