@@ -23,12 +23,15 @@ from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.moves import new_id
 from sftpgate.intake.uploads import Sender
 from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import location
 from sftpgate.settings import Algorithms, Settings
 
 log = get_logger("gateway")
 
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
+END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
 PASSWORD_THREADS = 2  # argon2id takes memory and a core for each: the rest waits
 _PUBLIC_VERSION = "sftpgate"
@@ -80,7 +83,7 @@ class Gate:
                 rounds.cancel()
                 for keeper in self._admission.connections():
                     keeper.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is shutting down")
-                await acceptor.wait_closed()
+                await self._let_sessions_end()
         finally:
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,6 +132,13 @@ class Gate:
                 while register:
                     await asyncio.sleep(0.05)
 
+    async def _let_sessions_end(self) -> None:
+        """Wait until every session has put away what it had open."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while self._sessions:
+                    await asyncio.sleep(0.02)
+
     async def _rounds(self) -> None:
         """What has to be looked at now and then."""
         while True:
@@ -157,6 +167,8 @@ class Gate:
         if user is None or self._stop.is_set() or keeper.sessions >= self._settings.max_sessions_per_connection:
             return False
         keeper.sessions += 1
+        parts = self._made_of.parts
+        parts.disk.make_dirs(parts.layout.spot(location(Area.DROP, user.home)), self._settings.dir_mode)
         sender = Sender(
             user=user.name,
             home=user.home,

@@ -179,16 +179,18 @@ class Edits:
             )
 
     def _rename_file(self, sender: Sender, there: Item, old: str, new: str) -> None:
+        draft = None if there.arrival is not None else self.draft_of_local(old, sender.home, new, self._moves.clock())
         with self._moves.change() as change:
-            if there.arrival is not None:
+            if draft is not None:
+                moved = self._placer.admit(change, draft)
+            else:
+                assert there.arrival is not None
                 item = change.get(there.arrival.id)
                 if item.state not in UNCLAIMED_STATES or item.path != old:
                     raise NoSuchFile()
                 if item.state is ArrivalState.IGNORED and self._placer.rules.names.eligible(new):
                     item = replace(item, grade=Grade.PROVEN)
                 moved = self._placer.move(change, item, new, actor=sender.user)
-            else:
-                moved = self._placer.admit(change, self.draft_of_local(old, sender.home, new, change.now))
         self._raise_failure(change, moved.id)
         self._staging.remove_partials(sender.user, new)
         self.names_changed(sender.home, [old, new])

@@ -83,14 +83,21 @@ class Publisher:
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
-            outcomes = await self._hops.run(self.commit, [item.upload for item in batch])
+            outcomes = await self._hops.run(self._commit_safely, [item.upload for item in batch])
             for item, outcome in zip(batch, outcomes, strict=True):
                 if item.done.cancelled():
                     continue
-                if isinstance(outcome, SftpgateError):
+                if isinstance(outcome, Exception):
                     item.done.set_exception(outcome)
                 else:
                     item.done.set_result(outcome)
+
+    def _commit_safely(self, uploads: Sequence[Upload]) -> Sequence[Outcome | Exception]:
+        """An error that nobody foresaw fails its batch, and the next batch goes on."""
+        try:
+            return self.commit(uploads)
+        except Exception as error:  # noqa: BLE001 - each upload's session answers it and logs it
+            return [error] * len(uploads)
 
     # -- in a thread -------------------------------------------------------------------------------------------------
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
 from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
-from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
+from sftpgate.intake.publish import FLUSH_THREADS
 from sftpgate.intake.uploads import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
@@ -28,7 +30,7 @@ from sftpgate.ledger.database import set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
-from sftpgate.policy.names import is_managed, join
+from sftpgate.policy.names import is_managed, is_storable, join
 from sftpgate.store.disk import Entry, has_writer
 
 log = get_logger("sweep")
@@ -86,6 +88,8 @@ class Sweeper:
         self._rules = rules
         self._future: dict[str, tuple[int, int, datetime]] = {}
         self._progress: Progress = _silent
+        self._homes: list[str] = []
+        self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="sweep")
 
     def run(self, progress: Progress | None = None) -> SweepResult | None:
         """One pass; None where another process is sweeping."""
@@ -95,6 +99,7 @@ class Sweeper:
                 return None
             started = self._moves.clock()
             result = SweepResult()
+            self._homes = sorted(self._rules.homes(), key=len, reverse=True)
             for step in (
                 self._complete_moves,
                 self._release_batches,
@@ -156,7 +161,7 @@ class Sweeper:
 
     def _release_batches(self, result: SweepResult) -> None:
         now = self._moves.clock()
-        for home in dict.fromkeys(("", *self._rules.homes())):
+        for home in dict.fromkeys(("", *self._homes)):
             age = self._placer.batch_lock_age(home, now)
             if age is not None and age > self._placer.rules.batch_lock_ttl:
                 log.warning("batch_lock.stale", home=home, age_seconds=round(age.total_seconds()))
@@ -197,9 +202,9 @@ class Sweeper:
         below: list[str] = []
         try:
             for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
-                if is_managed(entry.name) or not entry.name.isprintable():
-                    continue
                 path = join(directory, entry.name)
+                if is_managed(entry.name) or not is_storable(path):
+                    continue
                 if entry.is_file:
                     yield path, entry
                 elif entry.is_dir:
@@ -225,38 +230,63 @@ class Sweeper:
         return (now - known[2]).total_seconds() >= self._rules.settle_seconds
 
     def _take(self, paths: Sequence[str], result: SweepResult) -> None:
-        """Make arrivals of files that lie in the drop, all in one change."""
-        if not paths:
+        """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that nobody waits for that."""
+        drafts = [draft for draft in self._flushers.map(self._draft, self._unknown(paths, result)) if draft is not None]
+        if not drafts:
             return
-        homes = sorted(self._rules.homes(), key=len)
         with self._moves.change() as change:
-            change.load(paths)
-            for path in paths:
-                home = next((home for home in reversed(homes) if path.startswith(f"{home}/")), "")
-                if change.accounts_for(location(Area.DROP, path)):
-                    continue
-                if self._placer.must_wait(path, home, change.now):
-                    result.waiting_for_lock += 1
-                    continue
+            change.load(draft.path for draft in drafts)
+            for draft in drafts:
+                where = location(Area.DROP, draft.path)
+                if change.accounts_for(where) or not self._moves.is_at(draft, where):
+                    continue  # somebody else has taken, changed or removed it meanwhile
                 try:
-                    result.taken += self._take_one(change, path, home)
+                    arrival = self._placer.admit(change, draft)
                 except SftpgateError as error:
                     result.failed += 1
-                    log.warning("sweep.refused", path=path, reason=error.message)
+                    log.warning("sweep.refused", path=draft.path, reason=error.message)
+                    continue
+                result.taken += 1
+                log.info("sweep.took", arrival=arrival.id, path=draft.path, size=arrival.size, state=arrival.state)
         result.failed += len(change.failures)
         self._progress("taken", result.taken)
 
-    def _take_one(self, change: Change, path: str, home: str) -> bool:
-        fd = self._disk.open_read(self._layout.spot(location(Area.DROP, path)))
+    def _unknown(self, paths: Sequence[str], result: SweepResult) -> list[tuple[str, str]]:
+        """Those of the paths that the ledger does not know and that need not wait, each with the home that it lies in."""
+        if not paths:
+            return []
+        with self._moves.ledger.reading() as connection:
+            known = {
+                row.path
+                for row in arrivals.find(connection, live=True, paths=paths)
+                if row.location == location(Area.DROP, row.path)
+            }
+        now = self._moves.clock()
+        found = []
+        for path in paths:
+            home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
+            if path in known:
+                continue
+            if self._placer.must_wait(path, home, now):
+                result.waiting_for_lock += 1
+            else:
+                found.append((path, home))
+        return found
+
+    def _draft(self, file: tuple[str, str]) -> Arrival | None:
+        """The draft of a local file; None where it cannot be taken now."""
+        path, home = file
         try:
-            if has_writer(fd):
-                return False
-        finally:
-            os.close(fd)
-        draft = self._edits.draft_of_local(path, home, path, change.now)
-        arrival = self._placer.admit(change, draft)
-        log.info("sweep.took", arrival=arrival.id, path=path, size=arrival.size, state=arrival.state)
-        return True
+            fd = self._disk.open_read(self._layout.spot(location(Area.DROP, path)))
+            try:
+                if has_writer(fd):
+                    return None
+            finally:
+                os.close(fd)
+            return self._edits.draft_of_local(path, home, path, self._moves.clock())
+        except SftpgateError as error:
+            log.warning("sweep.refused", path=path, reason=error.message)
+            return None
 
     # -- what is no longer there -------------------------------------------------------------------------------------
 

@@ -78,6 +78,16 @@ def check_storable(inner: str) -> None:
             raise NameRefused(f"names that begin with {MANAGED_NAME} are the system's own (rule: reserved names)")
 
 
+def is_storable(inner: str) -> bool:
+    """Whether a path that lies in the drop could have been sent by a client."""
+    try:
+        inner.encode()
+        check_storable(inner)
+    except (UnicodeEncodeError, NameRefused):
+        return False
+    return True
+
+
 class Eligibility(StrEnum):
     """Whether runners may ever see a name, or the rule by which they don't."""
 
