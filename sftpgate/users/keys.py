@@ -18,7 +18,7 @@ from datetime import UTC, date, datetime
 
 from sftpgate.errors import KeyRefused, UserFileError
 from sftpgate.logs import printable
-from sftpgate.policy.login import key_weakness, pattern_problem
+from sftpgate.policy.login import ACCEPTED_KEY_TYPES, key_weakness, pattern_problem
 from sftpgate.users.keyformats import to_openssh, wire_fields, wire_type
 
 Option = tuple[str, str | None]  # name in lower case, value without its quotes
@@ -139,7 +139,7 @@ def parse_line(line: str) -> AuthorizedKey | None:
         return None
     first, rest = _word(body)
     options: tuple[Option, ...] = ()
-    if not (_TYPE_WORD.fullmatch(first) and rest.startswith("AAAA")):
+    if first not in ACCEPTED_KEY_TYPES and not (_TYPE_WORD.fullmatch(first) and rest.startswith("AAAA")):
         end = _end_of_options(body)
         options = tuple(_options(body[:end]))
         first, rest = _word(body[end:].lstrip(" \t"))
