@@ -1,12 +1,12 @@
 """Every error that sftpgate raises on purpose.
 
-One tree, rooted at :class:`SftpgateError`. A class's docstring is its default message. Details are fields; a message is built
-from them once, here. ``temporary`` says whether the same act may succeed later without anybody changing anything; ``exit_code``
-is what the command line returns (documented in ``docs/exit-codes.md``). What an SFTP client is told about each class is decided in
-``gateway/status.py`` and nowhere else.
+One tree, rooted at :class:`SftpgateError`. A class's docstring is its default message. Details are fields; a message is
+built from them once, here. ``temporary`` says whether the same act may succeed later without anybody changing anything;
+``exit_code`` is what the command line returns (documented in ``docs/exit-codes.md``). What an SFTP client is told about
+each class is decided in ``gateway/status.py`` and nowhere else.
 
-Messages may be read by an ERP's admin: they never contain a path of the local disk unless the class says that it is
-for the local admin (``local = True``); those become a general sentence for the client.
+Messages may be read by an ERP's admin: they never contain a path of the local disk unless the class says that it is for
+the local admin (``local = True``); those become a general sentence for the client.
 """
 
 from __future__ import annotations

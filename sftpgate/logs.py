@@ -1,7 +1,8 @@
 """Structured logs: ``noun.verb`` events, one canonical line per session, upload, run and sweep.
 
-On a terminal the lines are for people, elsewhere they are JSON, one object per line on stderr. Text that came from a client is data: it
-is only ever a value, and control characters in it are escaped (JSON does it; for the terminal ``printable`` does).
+On a terminal the lines are for people, elsewhere they are JSON, one object per line on stderr. Text that came from a
+client is data: it is only ever a value, and control characters in it are escaped (JSON does it; for the terminal
+``printable`` does).
 """
 
 from __future__ import annotations

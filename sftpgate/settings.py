@@ -1,10 +1,12 @@
 """The settings: one frozen tree, read once by the command line and passed down.
 
-Sources, strongest first: environment variables ``SFTPGATE_<NAME>``, then ``sftpgate.toml`` in the working directory (or the file that
-``SFTPGATE_CONFIG`` names), then the defaults here. An unknown key or variable is an error that suggests the nearest known one.
-Relative paths in the TOML file are relative to that file; those from the environment to the working directory.
+Sources, strongest first: environment variables ``SFTPGATE_<NAME>``, then ``sftpgate.toml`` in the working directory (or
+the file that ``SFTPGATE_CONFIG`` names), then the defaults here. An unknown key or variable is an error that suggests
+the nearest known one. Relative paths in the TOML file are relative to that file; those from the environment to the
+working directory.
 
-Every field has a description, bounds and a unit; the table in the README is generated from them (``sftpgate settings``).
+Every field has a description, bounds and a unit; the table in the README is generated from them (``sftpgate
+settings``).
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
 def parse_duration(value: object) -> object:
-    """Seconds of a duration such as ``30``, ``"30m"``, ``"1.5h"`` or ``"2d"``; anything else is returned for pydantic to refuse."""
+    """Seconds of a duration such as ``30``, ``"30m"``, ``"1.5h"`` or ``"2d"``; anything else is returned for pydantic to
+    refuse.
+    """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _UNITS[match[2] or "s"]
     return value
@@ -71,8 +75,12 @@ class ToolSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str | tuple[str, ...] = Field(description="the file in the store that the tool consumes: a name, a list, or a pattern such as users*.csv")
-    command: tuple[str, ...] = Field(min_length=1, description="the command and its arguments; {file} stands for the claimed file")
+    file: str | tuple[str, ...] = Field(
+        description="the file in the store that the tool consumes: a name, a list, or a pattern such as users*.csv"
+    )
+    command: tuple[str, ...] = Field(
+        min_length=1, description="the command and its arguments; {file} stands for the claimed file"
+    )
     timeout: Duration = Field(1800.0, description="seconds after which a run is stopped")
     after: Names = Field((), description="tools that go first in one pass")
     arrivals: Order = Field(Order.LATEST, description='"latest" or "queue": every arrival, in order')
@@ -80,7 +88,9 @@ class ToolSettings(BaseModel):
     retry_delay: Duration = Field(0.0, description="seconds before a failed arrival is tried again")
     enabled: bool = Field(True, description="whether `run` considers this tool")
     environment: Mapping[str, str] = Field(default_factory=dict, description="extra environment of the command")
-    working_directory: Path | None = Field(None, description="where the command runs; default: the directory that sftpgate was started in")
+    working_directory: Path | None = Field(
+        None, description="where the command runs; default: the directory that sftpgate was started in"
+    )
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,7 +102,12 @@ class Settings(BaseSettings):
     """All settings of one gate."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", validate_default=True, env_ignore_empty=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        validate_default=True,
+        env_ignore_empty=True,
     )
 
     # where to listen
@@ -108,27 +123,42 @@ class Settings(BaseSettings):
     drop_mount: str = Field("/sync", description="where a user sees the drop; a connection starts there", pattern=r"^(/[^/]+)+$")
     file_mode: Mode = Field(0o640, description="mode of files in the store, octal")
     dir_mode: Mode = Field(0o750, description="mode of directories in the store, octal")
-    file_group: str = Field("", description="group of files and directories in the store; default: the group of the server process")
+    file_group: str = Field(
+        "", description="group of files and directories in the store; default: the group of the server process"
+    )
 
     # the hand-over
-    durability: Durability = Field(Durability.FULL, description='"full": what CLOSE acknowledged survives a power cut; "relaxed": it survives a killed process only')
+    durability: Durability = Field(
+        Durability.FULL,
+        description='"full": what CLOSE acknowledged survives a power cut; "relaxed": it survives a killed process only',
+    )
     sweep_interval: Duration = Field(30.0, gt=0, description="seconds between two sweeps")
-    settle_seconds: Duration = Field(10.0, description="seconds that a file in the drop must stay unchanged before the sweeper takes it")
+    settle_seconds: Duration = Field(
+        10.0, description="seconds that a file in the drop must stay unchanged before the sweeper takes it"
+    )
     partial_ttl: Duration = Field(86400.0, gt=0, description="seconds that an interrupted upload can be resumed")
-    batch_lock_name: str = Field("alock.txt", min_length=1, description="while a file of this name lies in the drop, nothing is taken")
+    batch_lock_name: str = Field(
+        "alock.txt", min_length=1, description="while a file of this name lies in the drop, nothing is taken"
+    )
     batch_lock_ttl: Duration = Field(10800.0, gt=0, description="seconds after which such a lock is stale and passed over")
     ignored_suffixes: Names = Field(
         (".tmp", ".part", ".partial", ".filepart", ".swp", "~"), description="names that end so are never taken (temporary names)"
     )
-    companion_suffixes: Names = Field((".sha256", ".md5", ".done", ".ok"), description="names that end so speak of the file beside them and are never taken")
+    companion_suffixes: Names = Field(
+        (".sha256", ".md5", ".done", ".ok"), description="names that end so speak of the file beside them and are never taken"
+    )
     require_done_file: bool = Field(False, description="a file waits until NAME.done or NAME.ok lies beside it")
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
     # limits
     max_upload_bytes: ByteSize = Field(ByteSize(16 * 1024**3), gt=0, description="largest upload, in bytes or as 512MiB")
-    max_pending_bytes: ByteSize = Field(ByteSize(64 * 1024**3), gt=0, description="bytes that one user may have waiting, held and in staging")
+    max_pending_bytes: ByteSize = Field(
+        ByteSize(64 * 1024**3), gt=0, description="bytes that one user may have waiting, held and in staging"
+    )
     max_pending_files: int = Field(200_000, gt=0, description="files that one user may have waiting, held and in staging")
-    free_space_floor: ByteSize = Field(ByteSize(256 * 1024**2), ge=0, description="bytes of free space below which uploads are refused")
+    free_space_floor: ByteSize = Field(
+        ByteSize(256 * 1024**2), ge=0, description="bytes of free space below which uploads are refused"
+    )
     max_handles: int = Field(1024, ge=8, le=65536, description="open handles of one SFTP session")
     max_connections: int = Field(2000, ge=1, description="connections at a time")
     max_unauthenticated: int = Field(100, ge=1, description="connections that have not logged in yet, at a time")
@@ -136,7 +166,9 @@ class Settings(BaseSettings):
     max_sessions_per_connection: int = Field(10, ge=1, le=1000, description="SFTP sessions in one connection")
     login_timeout: Duration = Field(60.0, gt=0, description="seconds that a client has to log in")
     idle_timeout: Duration = Field(1800.0, description="seconds without a request after which a session is ended; 0: never")
-    keepalive_interval: Duration = Field(30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none")
+    keepalive_interval: Duration = Field(
+        30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none"
+    )
     shutdown_grace: Duration = Field(30.0, description="seconds that uploads in flight have to finish at SIGTERM")
 
     # SSH
@@ -193,7 +225,9 @@ def config_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def load() -> Settings:
-    """The settings of this process, paths made absolute. Raises SettingsError with one line that says which key and what to do."""
+    """The settings of this process, paths made absolute. Raises SettingsError with one line that says which key and what
+    to do.
+    """
     path = config_path(os.environ)
     values = _read_toml(path) if path else {}
     _refuse_unknown_variables(os.environ)
@@ -202,9 +236,7 @@ def load() -> Settings:
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from error
     base = Path.cwd()
-    return settings.model_copy(
-        update={name: base / value for name in _PATHS if (value := getattr(settings, name)) is not None}
-    )
+    return settings.model_copy(update={name: base / value for name in _PATHS if (value := getattr(settings, name)) is not None})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

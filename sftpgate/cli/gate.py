@@ -15,11 +15,12 @@ from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
 from sftpgate.gateway.session import Services
 from sftpgate.gateway.view import Parts
-from sftpgate.intake.edits import Edits, Quota
+from sftpgate.intake.edits import Edits
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.recovery import rebuild_if_new, set_damaged_aside
 from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.room import Limits, Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
 from sftpgate.ledger.database import Ledger
@@ -35,17 +36,22 @@ log = get_logger("gate")
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
 
 
-def make_edits(system: System, publisher: Publisher) -> Edits:
-    """The acts of senders on a system."""
+def make_room(system: System) -> Room:
+    """The limits of a system on what senders may have pending."""
     settings = system.settings
-    union = Union(system.layout, system.disk, system.ledger, system.staging)
-    quota = Quota(
+    limits = Limits(
         max_upload_bytes=settings.max_upload_bytes,
         max_pending_bytes=settings.max_pending_bytes,
         max_pending_files=settings.max_pending_files,
         free_space_floor=settings.free_space_floor,
     )
-    return Edits(system.moves, system.placer, system.staging, union, publisher, quota)
+    return Room(system.ledger, system.disk, system.layout.store, limits, system.clock)
+
+
+def make_edits(system: System, publisher: Publisher) -> Edits:
+    """The acts of senders on a system."""
+    union = Union(system.layout, system.disk, system.ledger, system.staging)
+    return Edits(system.moves, system.placer, system.staging, union, publisher, make_room(system))
 
 
 def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweeper:
@@ -59,7 +65,9 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
 
 
 def recovered(settings: Settings) -> System:
-    """The system of these settings after a crash or a loss of the ledger: a damaged ledger is kept aside, a missing one made anew from the disk."""
+    """The system of these settings after a crash or a loss of the ledger: a damaged ledger is kept aside, a missing one
+    made anew from the disk.
+    """
     set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
     system = build(settings)
     rebuild_if_new(system.moves)
@@ -98,7 +106,7 @@ async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
                 publisher=publisher,
                 register=register,
                 hops=hops,
-                require_free_space=edits.require_free_space,
+                require_free_space=edits.room.require_free_space,
                 max_handles=settings.max_handles,
                 max_sftp_version=settings.sftp_version,
             ),

@@ -6,14 +6,15 @@ import typer
 
 
 def serve() -> None:
-    """Serve SFTP in the foreground. Prints one line with the address when ready; SIGTERM lets uploads in flight finish, then stops.
+    """Serve SFTP in the foreground. Prints one line with the address when ready; SIGTERM lets uploads in flight finish,
+    then stops.
 
     Example: SFTPGATE_PORT=2222 sftpgate serve
     """
-    import uvloop  # noqa: PLC0415 - only this command needs it
+    import uvloop
 
-    from sftpgate import logs, settings  # noqa: PLC0415
-    from sftpgate.cli.gate import run_gate  # noqa: PLC0415
+    from sftpgate import logs, settings
+    from sftpgate.cli.gate import run_gate
 
     loaded = settings.load()
     logs.configure(loaded.log_level)

@@ -22,13 +22,13 @@ def sweep(json: Json = False) -> None:
 
     Example: sftpgate sweep
     """
-    from dataclasses import asdict  # noqa: PLC0415 - heavy, and only needed here
+    from dataclasses import asdict
 
-    from sftpgate import logs, settings  # noqa: PLC0415
-    from sftpgate.cli.gate import make_edits, make_sweeper, recovered  # noqa: PLC0415
-    from sftpgate.cli.output import emit_record  # noqa: PLC0415
-    from sftpgate.intake.publish import Publisher  # noqa: PLC0415
-    from sftpgate.users.registry import UserRegistry  # noqa: PLC0415
+    from sftpgate import logs, settings
+    from sftpgate.cli.gate import make_edits, make_sweeper, recovered
+    from sftpgate.cli.output import emit_record
+    from sftpgate.intake.publish import Publisher
+    from sftpgate.users.registry import UserRegistry
 
     loaded = settings.load()
     logs.configure("warning")
@@ -77,12 +77,12 @@ def verify(
 
     Example: sftpgate verify --content
     """
-    from dataclasses import asdict  # noqa: PLC0415 - heavy, and only needed here
+    from dataclasses import asdict
 
-    from sftpgate import settings  # noqa: PLC0415
-    from sftpgate.cli.compose import build  # noqa: PLC0415
-    from sftpgate.cli.output import emit  # noqa: PLC0415
-    from sftpgate.intake import verify as checks  # noqa: PLC0415
+    from sftpgate import settings
+    from sftpgate.cli.compose import build
+    from sftpgate.cli.output import emit
+    from sftpgate.intake import verify as checks
 
     system = build(settings.load())
     try:

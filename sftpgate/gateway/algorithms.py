@@ -1,7 +1,8 @@
 """Which SSH algorithms each profile offers. ``docs/clients.md`` names the client that needs each of the old ones.
 
-``default`` is what a current OpenSSH server offers, as far as asyncssh has it; clients choose by their own order. ``hardened`` leaves out what auditors find fault with. ``legacy`` adds, at the end of the
-lists, what clients of ten and more years ago need: SHA-1 and CBC.
+``default`` is what a current OpenSSH server offers, as far as asyncssh has it; clients choose by their own order.
+``hardened`` leaves out what auditors find fault with. ``legacy`` adds, at the end of the lists, what clients of ten and
+more years ago need: SHA-1 and CBC.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Who is let in: one instance per connection, asked by asyncssh.
 
-The decisions are ``policy.login``'s; here they get the key, the address and the time. A client learns nothing from a refusal; the log line says which rule refused. Passwords are
-verified in a bounded pool, and an unknown user costs as long as a known one.
+The decisions are ``policy.login``'s; here they get the key, the address and the time. A client learns nothing from a
+refusal; the log line says which rule refused. Passwords are verified in a bounded pool, and an unknown user costs as
+long as a known one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The line of ``ls -l`` that SFTP version 3 sends with each name (filexfer-02 §7), always in the same columns, in UTC, with the user and no local account."""
+"""The line of ``ls -l`` that SFTP version 3 sends with each name (filexfer-02 §7), always in the same columns, in UTC,
+with the user and no local account.
+"""
 
 from __future__ import annotations
 

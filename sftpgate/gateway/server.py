@@ -1,7 +1,8 @@
 """The gate: listens, lets clients in, and gives each SFTP session its view and its services.
 
-Owns the tasks of the gateway in one TaskGroup: the publisher, the sessions' work, and two rounds (notes of lingering uploads, idle sessions). Stops in order: no new connections, then uploads in
-flight have a bounded time to finish, then connections are closed, and what sessions left open is interrupted and kept.
+Owns the tasks of the gateway in one TaskGroup: the publisher, the sessions' work, and two rounds (notes of lingering
+uploads, idle sessions). Stops in order: no new connections, then uploads in flight have a bounded time to finish, then
+connections are closed, and what sessions left open is interrupted and kept.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Gate:
         self._stop = asyncio.Event()
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
+        self._quiet = asyncio.Event()  # set while there is no session
+        self._quiet.set()
         self.address: tuple[str, int] = ("", 0)
         self.ready = asyncio.Event()
 
@@ -116,8 +119,9 @@ class Gate:
             )
         except OSError as error:
             reason = error.strerror or str(error)
+            where = f"{settings.host} port {settings.port}"
             raise SettingsError(
-                f"cannot listen on {settings.host} port {settings.port}: {reason}; stop what uses it, or choose another SFTPGATE_PORT"
+                f"cannot listen on {where}: {reason}; stop what uses it, or choose another SFTPGATE_PORT"
             ) from error
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
@@ -129,15 +133,13 @@ class Gate:
             log.info("gate.draining", uploads=len(register))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_grace):
-                while register:
-                    await asyncio.sleep(0.05)
+                await register.empty.wait()
 
     async def _let_sessions_end(self) -> None:
         """Wait until every session has put away what it had open."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
-                while self._sessions:
-                    await asyncio.sleep(0.02)
+                await self._quiet.wait()
 
     async def _rounds(self) -> None:
         """What has to be looked at now and then."""
@@ -183,6 +185,8 @@ class Gate:
         def ended() -> None:
             keeper.sessions -= 1
             self._sessions.discard(session)
+            if not self._sessions:
+                self._quiet.set()
             session_log.info("session.closed", **session.counts)
 
         session = SftpSession(
@@ -193,6 +197,7 @@ class Gate:
             on_end=ended,
         )
         self._sessions.add(session)
+        self._quiet.clear()
         return channel, session
 
 
@@ -200,5 +205,5 @@ async def _guarded(work: Coroutine[object, object, None]) -> None:
     """A failing task of one session must not end the others."""
     try:
         await work
-    except Exception as error:  # noqa: BLE001 - logged, and nobody else can handle it
+    except Exception as error:
         log.error("task.failed", exc_info=error)

@@ -1,13 +1,15 @@
 """One SFTP session: its channel, its parser, its handles (on asyncssh's public session API).
 
-Requests are answered in their order, one after the other. What is on the path of every byte (WRITE, and READ from the page cache) is done where it arrives; everything else is
-done by one task of the session, in a thread. While that task works, requests queue up, and past a bound the channel stops reading.
+Requests are answered in their order, one after the other. What is on the path of every byte (WRITE, and READ from the
+page cache) is done where it arrives; everything else is done by one task of the session, in a thread. While that task
+works, requests queue up, and past a bound the channel stops reading.
 
-**Only a CLOSE request from the client completes an upload** (promise P1). A session that ends otherwise (connection lost, channel closed, end of file) interrupts what is still open. Requests
-that had arrived whole before the end are still carried out: a client may send CLOSE and hang up.
+**Only a CLOSE request from the client completes an upload** (promise P1). A session that ends otherwise (connection
+lost, channel closed, end of file) interrupts what is still open. Requests that had arrived whole before the end are
+still carried out: a client may send CLOSE and hang up.
 
-Why not asyncssh's own SFTPServer: it calls one ``close`` for both ends of a handle, refuses bytes behind a request, words errors with local paths, and sends no exit status
-(docs/decisions).
+Why not asyncssh's own SFTPServer: it calls one ``close`` for both ends of a handle, refuses bytes behind a request,
+words errors with local paths, and sends no exit status (docs/decisions).
 """
 
 from __future__ import annotations

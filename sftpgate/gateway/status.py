@@ -1,7 +1,8 @@
 """What a client is told about each error: one total table, and no other place (promise P7).
 
-A status and a sentence that names the rule. No path of the local disk: errors marked ``local`` become a general sentence, with the time at which the log has the details.
-Versions 3 and 4 of SFTP know few codes, so the sentence carries the meaning there.
+A status and a sentence that names the rule. No path of the local disk: errors marked ``local`` become a general
+sentence, with the time at which the log has the details. Versions 3 and 4 of SFTP know few codes, so the sentence
+carries the meaning there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""The tree that one user sees, in SFTP's terms: paths as the client sends them, attributes, names, and what may be done where.
+"""The tree that one user sees, in SFTP's terms: paths as the client sends them, attributes, names, and what may be done
+where.
 
-Translates between the virtual tree (DESIGN §4) and the hand-over: ``policy.access`` says in which zone a path lies, ``intake`` does the work below the drop, and the two
-read-only directories are made of what the ledger says became of this user's files. All methods block but ``normalise``; the session calls them in a thread.
+Translates between the virtual tree (DESIGN §4) and the hand-over: ``policy.access`` says in which zone a path lies,
+``intake`` does the work below the drop, and the two read-only directories are made of what the ledger says became of
+this user's files. All methods block but ``normalise``; the session calls them in a thread.
 """
 
 from __future__ import annotations
@@ -202,7 +204,7 @@ class View:
 
     def _directory(self, mode: int, status: os.stat_result | None) -> SFTPAttrs:
         """A directory; the virtual ones have the drop's own times, so that listings do not change from look to look."""
-        status = status or os.stat(self._parts.layout.drop)
+        status = status or self._parts.layout.drop.stat()
         return self._attributes(_TYPE_DIRECTORY, _BLOCK, mode, status.st_atime_ns, status.st_mtime_ns)
 
     def _attributes(self, kind: int, size: int, mode: int, atime_ns: int, mtime_ns: int) -> SFTPAttrs:
@@ -224,16 +226,16 @@ class View:
     def filesystem(self, raw: bytes) -> SFTPVFSAttrs:
         """What `statvfs` answers: the room that this user has, which is the quota's or the disk's, whichever is less."""
         self.attributes(raw)
-        free, total, files, max_files = self._parts.edits.room(self._sender.user)
+        left = self._parts.edits.room.left(self._sender.user)
         return SFTPVFSAttrs(
             bsize=_BLOCK,
             frsize=_BLOCK,
-            blocks=total // _BLOCK,
-            bfree=free // _BLOCK,
-            bavail=free // _BLOCK,
-            files=max_files,
-            ffree=max(0, max_files - files),
-            favail=max(0, max_files - files),
+            blocks=left.total_bytes // _BLOCK,
+            bfree=left.free_bytes // _BLOCK,
+            bavail=left.free_bytes // _BLOCK,
+            files=left.total_files,
+            ffree=left.free_files,
+            favail=left.free_files,
             namemax=255,
         )
 

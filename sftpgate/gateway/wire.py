@@ -1,7 +1,9 @@
-"""SFTP packets, versions 3 to 6 (draft-ietf-secsh-filexfer-02, -04, -05, -13): the numbers, and how requests and replies are written.
+"""SFTP packets, versions 3 to 6 (draft-ietf-secsh-filexfer-02, -04, -05, -13): the numbers, and how requests and replies
+are written.
 
-Attributes and names are encoded by asyncssh, which knows their four forms. Only what is on the path of every byte is written here by hand. Requests may have bytes left at
-their end: OpenSSH ignores them, and pkg/sftp (rclone and many others) sends some after the data of its last WRITE.
+Attributes and names are encoded by asyncssh, which knows their four forms. Only what is on the path of every byte is
+written here by hand. Requests may have bytes left at their end: OpenSSH ignores them, and pkg/sftp (rclone and many
+others) sends some after the data of its last WRITE.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from enum import IntEnum, IntFlag
 from asyncssh import SFTPAttrs, SFTPLimits, SFTPName, SFTPVFSAttrs
 from asyncssh.packet import SSHPacket, String, UInt16, UInt32
 
-# What `limits@openssh.com` offers. OpenSSH takes min(server, 261120) as the length of its writes; 32 KiB, its default without the extension, halves its speed.
+# What `limits@openssh.com` offers. OpenSSH takes min(server, 261120) as the length of its writes; 32 KiB, its default
+# without the extension, halves its speed.
 MAX_WRITE_BYTES = 261120
 MAX_READ_BYTES = 261120
-# The longest request taken: above the longest WRITE (others than OpenSSH send up to 256 KiB of data and more), below what would let one session eat the memory.
+# The longest request taken: above the longest WRITE (others than OpenSSH send up to 256 KiB of data and more), below
+# what would let one session eat the memory.
 MAX_PACKET_BYTES = 1024 * 1024 + 1024
 
 HEADER = struct.Struct(">IBI")  # length, type, request id

@@ -1,7 +1,8 @@
 """The SHA-256 of an upload, computed behind its writes.
 
-Writes in order are hashed from the page cache in a thread, some MiB behind the writer, so that the event loop never waits for them and CLOSE has only the tail left to do.
-Where bytes that were hashed are written again, or cut off, the hash is made anew from the file: the content decides, not the history.
+Writes in order are hashed from the page cache in a thread, some MiB behind the writer, so that the event loop never
+waits for them and CLOSE has only the tail left to do. Where bytes that were hashed are written again, or cut off, the
+hash is made anew from the file: the content decides, not the history.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from threading import Lock
 
 from sftpgate.store.disk import translated
 
-# Hash in steps of this size: large enough that a thread hop costs little, small enough to stay in the page cache and to leave little for CLOSE.
+# Hash in steps of this size: large enough that a thread hop costs little, small enough to stay in the page cache and to
+# leave little for CLOSE.
 STEP_BYTES = 4 * 1024 * 1024
 _READ_BYTES = 1024 * 1024
 

@@ -1,7 +1,9 @@
-"""What a sender does to its files besides writing them: open again, rename, remove, set times, make directories (promise P5).
+"""What a sender does to its files besides writing them: open again, rename, remove, set times, make directories (promise
+P5).
 
-The semantics are those that clients expect of any SFTP server, on the union of DESIGN §4. Paths are relative to the drop and were checked by the gateway to be in it; names that are
-made here are checked here. Everything blocks. Each function is one commit, or none.
+The semantics are those that clients expect of any SFTP server, on the union of DESIGN §4. Paths are relative to the
+drop and were checked by the gateway to be in it; names that are made here are checked here. Everything blocks. Each
+function is one commit, or none.
 """
 
 from __future__ import annotations
@@ -16,19 +18,17 @@ from sftpgate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
     IsADirectory,
-    NoSpace,
     NoSuchFile,
     NotADirectory,
     OwnedByAnother,
-    QuotaExceeded,
     Refused,
     SftpgateError,
-    TooLarge,
 )
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Change, Moves, new_id
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
+from sftpgate.intake.room import Room
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Staging, Upload
 from sftpgate.ledger import arrivals, audit
@@ -53,20 +53,10 @@ class OpenMode:
     declared_size: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
-    """Limits on what one user may have pending, and on the disk."""
-
-    max_upload_bytes: int
-    max_pending_bytes: int
-    max_pending_files: int
-    free_space_floor: int
-
-
 class Edits:
     """The acts of senders. One instance per process."""
 
-    def __init__(self, moves: Moves, placer: Placer, staging: Staging, union: Union, publisher: Publisher, quota: Quota) -> None:
+    def __init__(self, moves: Moves, placer: Placer, staging: Staging, union: Union, publisher: Publisher, room: Room) -> None:
         self._moves = moves
         self._disk = moves.disk
         self._layout = moves.layout
@@ -74,7 +64,7 @@ class Edits:
         self._staging = staging
         self._union = union
         self._publisher = publisher
-        self._quota = quota
+        self.room = room
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -85,18 +75,20 @@ class Edits:
         check_storable(path)
         if not self._union.is_directory(parent(path)):
             raise NoSuchFile("no such directory")
-        if mode.declared_size is not None and mode.declared_size > self._quota.max_upload_bytes:
-            raise TooLarge(self._quota.max_upload_bytes)
-        there = self._union.lookup(sender.user, path, uploads)
+        if mode.declared_size is not None:
+            self.room.require_size(mode.declared_size)
+        sight = self._union.look(sender.user, path, uploads)
+        there = sight.item
         if there is None:
-            self._refuse_foreign(sender.user, path)
+            refuse_foreign(sight.rows, sender.user)
+            self._refuse_hidden_directory(path)
             if not mode.create:
                 raise NoSuchFile()
         elif there.is_dir:
             raise IsADirectory()
         elif mode.create and mode.exclusive:
             raise AlreadyExists()
-        self._require_room(sender.user)
+        self.room.require(sender.user)
         if there is None or mode.truncate:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
@@ -110,39 +102,9 @@ class Edits:
         trusted = there.upload.trusted_bytes if there.upload is not None else None
         return self._staging.copy_of(there.spot, sender, path, trace, trusted_bytes=trusted)
 
-    def _refuse_foreign(self, user: str, path: str) -> None:
-        with self._moves.ledger.reading() as connection:
-            refuse_foreign(arrivals.find(connection, live=True, paths=[path]), user)
-        found = self._layout.spot(location(Area.STORE, path))
-        if self._disk.is_dir(found) and not self._union.is_directory(path):
+    def _refuse_hidden_directory(self, path: str) -> None:
+        if self._disk.is_dir(self._layout.spot(location(Area.STORE, path))) and not self._union.is_directory(path):
             raise IsADirectory("a directory of this name is in the store (rule: one name is one file)")
-
-    def _require_room(self, user: str) -> None:
-        with self._moves.ledger.reading() as connection:
-            files, size = arrivals.usage(connection, user)
-        quota = self._quota
-        if files >= quota.max_pending_files:
-            raise QuotaExceeded(
-                f"{files} files of this account wait to be processed, the limit is {quota.max_pending_files} (rule: max_pending_files)"
-            )
-        if size >= quota.max_pending_bytes:
-            raise QuotaExceeded(
-                f"{size} bytes of this account wait to be processed, the limit is {quota.max_pending_bytes} (rule: max_pending_bytes)"
-            )
-        self.require_free_space()
-
-    def require_free_space(self) -> None:
-        """Raise NoSpace where the disk is below its floor."""
-        if self._disk.free_bytes(self._layout.store) < self._quota.free_space_floor:
-            raise NoSpace()
-
-    def room(self, user: str) -> tuple[int, int, int, int]:
-        """Bytes free and in all, files used and allowed, for ``user``: by the quota or by the disk, whichever is less."""
-        with self._moves.ledger.reading() as connection:
-            files, size = arrivals.usage(connection, user)
-        on_disk = max(0, self._disk.free_bytes(self._layout.store) - self._quota.free_space_floor)
-        free = min(on_disk, max(0, self._quota.max_pending_bytes - size))
-        return free, self._quota.max_pending_bytes, files, self._quota.max_pending_files
 
     # -- changing what is there --------------------------------------------------------------------------------------
 
@@ -154,9 +116,11 @@ class Edits:
             raise NoSuchFile("no such directory")
         if old == new:
             return
-        target = self._union.lookup(sender.user, new, uploads)
+        sight = self._union.look(sender.user, new, uploads)
+        target = sight.item
         if target is None:
-            self._refuse_foreign(sender.user, new)
+            refuse_foreign(sight.rows, sender.user)
+            self._refuse_hidden_directory(new)
         elif target.is_dir:
             raise IsADirectory("a directory has the new name") if not there.is_dir else AlreadyExists()
         elif there.is_dir or not replacing:
@@ -175,7 +139,8 @@ class Edits:
     def _refuse_unfinished(self, new: str) -> None:
         if self._placer.rules.names.eligible(new):
             raise Refused(
-                "the upload of this file was not finished: resume it or send it again (rule: an unfinished upload gets no final name)"
+                "the upload of this file was not finished: resume it or send it again "
+                "(rule: an unfinished upload gets no final name)"
             )
 
     def _rename_file(self, sender: Sender, there: Item, old: str, new: str) -> None:
@@ -320,12 +285,12 @@ class Edits:
     def make_directory(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
         """Make a directory in the drop, and its mirror in the store."""
         check_storable(path)
-        if self._union.lookup(sender.user, path, uploads) is not None:
+        sight = self._union.look(sender.user, path, uploads)
+        if sight.item is not None:
             raise AlreadyExists()
         if not self._union.is_directory(parent(path)):
             raise NoSuchFile("no such directory")
-        if not self._disk.is_dir(self._layout.spot(location(Area.STORE, path))):
-            self._refuse_foreign(sender.user, path)
+        refuse_foreign(sight.rows, sender.user)
         self._make_directory(path)
 
     def _make_directory(self, path: str) -> None:
@@ -366,7 +331,9 @@ class Edits:
                             self._placer.reconsider(change, item)
 
     def release_batch(self, home: str) -> int:
-        """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns how many."""
+        """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns
+        how many.
+        """
         released = 0
         last = 0
         while True:

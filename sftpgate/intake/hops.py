@@ -1,6 +1,7 @@
 """Blocking work off the event loop, in a bounded pool of threads.
 
-A hop that commits must not be abandoned: a cancellation waits for it, and is raised afterwards, so that it falls before or after a commit and never inside.
+A hop that commits must not be abandoned: a cancellation waits for it, and is raised afterwards, so that it falls before
+or after a commit and never inside.
 """
 
 from __future__ import annotations

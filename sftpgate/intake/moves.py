@@ -1,18 +1,21 @@
 """Changes of names in the store: ledger first, then disk, so that a crash leaves a record of what to complete.
 
-A :class:`Change` is one unit of work. It holds the store's lock (an ``flock``, which the kernel releases when its holder dies) from its first look to the last
-flush, so that publishers, senders, sweepers and runners of all processes take turns:
+A :class:`Change` is one unit of work. It holds the store's lock (an ``flock``, which the kernel releases when its
+holder dies) from its first look to the last flush, so that publishers, senders, sweepers and runners of all processes
+take turns:
 
 1. arrivals are loaded, settled (see below) and decided upon;
-2. one ledger transaction records their new states, where each file shall be (``location``) and where it is (``pending_from``);
+2. one ledger transaction records their new states, where each file shall be (``location``) and where it is
+(``pending_from``);
 3. the files are moved, and the directories flushed;
 4. ``pending_from`` is cleared, by the next transaction that comes along: nothing depends on it being prompt.
 
-A crash before the commit of 2 leaves nothing of the change. A crash after it leaves rows with ``pending_from``; *settling* such a row moves the file if it still is where
-it was, and is done by whoever touches the row next, and by recovery. So every change starts from a disk that agrees with the ledger.
+A crash before the commit of 2 leaves nothing of the change. A crash after it leaves rows with ``pending_from``;
+*settling* such a row moves the file if it still is where it was, and is done by whoever touches the row next, and by
+recovery. So every change starts from a disk that agrees with the ledger.
 
-A file is known by its place where the place is named by the arrival's id, otherwise by its inode (after a restore from a backup: by its size and time).
-Nothing here decides what should happen; nothing here awaits; everything blocks.
+A file is known by its place where the place is named by the arrival's id, otherwise by its inode (after a restore from
+a backup: by its size and time). Nothing here decides what should happen; nothing here awaits; everything blocks.
 """
 
 from __future__ import annotations
@@ -165,7 +168,9 @@ class Moves:
         return found.st_ino if found else 0
 
     def _move_beside(self, source: Spot, target: Spot, *, keep_source: bool) -> None:
-        """Move without ever replacing. A crash between link and unlink leaves two names of one file, which settling recognises."""
+        """Move without ever replacing. A crash between link and unlink leaves two names of one file, which settling
+        recognises.
+        """
         try:
             self.disk.link(source, target)
         except AlreadyExists:

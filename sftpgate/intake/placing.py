@@ -1,12 +1,14 @@
-"""Where complete files go: the decisions of ``policy.placement``, made with what drop, store and ledger say, and written into a change.
+"""Where complete files go: the decisions of ``policy.placement``, made with what drop, store and ledger say, and written
+into a change.
 
-Used for uploads, for files that the sweeper finds, for what local programs deposit, and for held files when their reason may have gone. Everything here runs inside
-a ``moves.Change``, and blocks.
+Used for uploads, for files that the sweeper finds, for what local programs deposit, and for held files when their
+reason may have gone. Everything here runs inside a ``moves.Change``, and blocks.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +54,8 @@ class Placer:
     def admit(self, change: Change, draft: Arrival) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
 
-        State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another user's, IsADirectory where a directory has the name.
+        State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
+        user's, IsADirectory where a directory has the name.
         """
         earlier = change.live_at(draft.path)
         refuse_foreign(earlier, draft.owner)
@@ -83,7 +86,9 @@ class Placer:
         return changed
 
     def reconsider(self, change: Change, item: Arrival, *, actor: str = audit.SYSTEM, release: bool = False) -> Arrival:
-        """Place a held (or waiting) arrival anew, because its companions or the batch lock may have changed; ``release``: whatever they say."""
+        """Place a held (or waiting) arrival anew, because its companions or the batch lock may have changed; ``release``:
+        whatever they say.
+        """
         others = [other for other in change.live_at(item.path) if other.id != item.id]
         found = self._free(item, others) if release else self._placement(change, item, others)
         if found.state is ArrivalState.WAITING and any(
@@ -146,12 +151,16 @@ class Placer:
         return is_queued(path, self.rules.pointers())
 
     def batch_locked(self, home: str, now: datetime) -> bool:
-        """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a client cannot set that."""
+        """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a
+        client cannot set that.
+        """
         age = self.batch_lock_age(home, now)
         return age is not None and age <= self.rules.batch_lock_ttl
 
     def batch_lock_age(self, home: str, now: datetime) -> timedelta | None:
-        """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody means a lock."""
+        """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody
+        means a lock.
+        """
         found = self._disk.lstat(self._layout.spot(location(Area.DROP, join(home, self.rules.names.batch_lock_name))))
         return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
 
@@ -162,7 +171,9 @@ class Placer:
         return frozenset(name for name in candidates if self._disk.exists(self._layout.spot(location(Area.DROP, name))))
 
     def _checksum_matches(self, item: Arrival, beside: frozenset[str]) -> bool | None:
-        """Whether the checksum files beside a file speak for it; None where there is none, False where one is malformed or speaks of another content."""
+        """Whether the checksum files beside a file speak for it; None where there is none, False where one is malformed or
+        speaks of another content.
+        """
         verdicts = []
         for suffix, digits in _HASHES.items():
             if item.path + suffix in beside:
@@ -172,7 +183,9 @@ class Placer:
         return all(verdicts) if verdicts else None
 
     def _read_checksum(self, where: Location, path: str, digits: int) -> str | None:
-        """The checksum of ``path`` in a file as ``sha256sum`` and ``md5sum`` write it, or with the checksum alone; None where it has none."""
+        """The checksum of ``path`` in a file as ``sha256sum`` and ``md5sum`` write it, or with the checksum alone; None
+        where it has none.
+        """
         name = path.rpartition("/")[2]
         try:
             text = self._disk.read_small(self._layout.spot(where)).decode("utf-8", "replace")
@@ -192,7 +205,7 @@ class Placer:
             fd = self._disk.open_read(self._layout.spot(where))
         except NoSuchFile:
             return None
-        with open(fd, "rb") as file:
+        with os.fdopen(fd, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     # -- making room -------------------------------------------------------------------------------------------------

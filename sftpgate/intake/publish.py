@@ -1,10 +1,12 @@
 """Publish: the one act that makes complete uploads arrivals, for several of them at once (promises P1, P2, P3).
 
-When ``publish`` returns, content, name and record of the upload are durable; when it raises, nothing of it is visible to runners. Uploads that
-close while a commit is under way are committed together by the next one: they share the transaction and the flushes of directories.
+When ``publish`` returns, content, name and record of the upload are durable; when it raises, nothing of it is visible
+to runners. Uploads that close while a commit is under way are committed together by the next one: they share the
+transaction and the flushes of directories.
 
-The order: flush the contents; one ledger transaction; rename; flush the directories; answer. See ``moves`` for what a crash leaves at each point.
-``relaxed`` durability leaves out the flushes: an answered CLOSE then survives a killed process, not a power cut.
+The order: flush the contents; one ledger transaction; rename; flush the directories; answer. See ``moves`` for what a
+crash leaves at each point. ``relaxed`` durability leaves out the flushes: an answered CLOSE then survives a killed
+process, not a power cut.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class _Waiting:
 
 
 class Publisher:
-    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits, in threads of ``hops``.
+    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits, in
+    threads of ``hops``.
 
     ``commit`` alone needs no event loop.
     """
@@ -60,8 +63,8 @@ class Publisher:
     async def publish(self, upload: Upload) -> Arrival:
         """Make the closed upload an arrival.
 
-        Raises UploadFailed, UploadIncomplete, OwnedByAnother, IsADirectory, StorageError or LedgerError; nothing was published then, and the upload is
-        still open unless its state says that it was handed over.
+        Raises UploadFailed, UploadIncomplete, OwnedByAnother, IsADirectory, StorageError or LedgerError; nothing was
+        published then, and the upload is still open unless its state says that it was handed over.
         """
         upload.require_complete()
         done: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()

@@ -1,9 +1,11 @@
 """When the ledger is gone or damaged: keep what is left of it, and make a new one from the disk.
 
-The files are the truth: where a file lies says what it is, and files named by an id have a note beside them. What only the ledger knew is lost: who sent what lies in the store, when, and
-with which key. Rebuilt arrivals have the source ``rebuilt`` and no owner, unless their note names one.
+The files are the truth: where a file lies says what it is, and files named by an id have a note beside them. What only
+the ledger knew is lost: who sent what lies in the store, when, and with which key. Rebuilt arrivals have the source
+``rebuilt`` and no owner, unless their note names one.
 
-Runs before anybody is let in, in one process. A crash in it leaves a ledger that is not marked as rebuilt; the next start rebuilds again.
+Runs before anybody is let in, in one process. A crash in it leaves a ledger that is not marked as rebuilt; the next
+start rebuilds again.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ _STATE_OF = {
 
 
 def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
-    """Where the ledger's file is damaged, give it another name; returns that, or None where all is well. The ledger must not be open elsewhere."""
+    """Where the ledger's file is damaged, give it another name; returns that, or None where all is well. The ledger must
+    not be open elsewhere.
+    """
     file = ledger.file
     if file is None or not file.exists():
         return None

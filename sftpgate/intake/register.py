@@ -1,7 +1,10 @@
-"""The uploads that are open in this process. A cache of nothing: when the process dies they are gone, and their staging files and notes stay."""
+"""The uploads that are open in this process. A cache of nothing: when the process dies they are gone, and their staging
+files and notes stay.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from sftpgate.errors import SftpgateError
@@ -17,10 +20,13 @@ class OpenUploads:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._by_user: dict[str, list[Upload]] = {}
+        self.empty = asyncio.Event()  # set while no upload is open
+        self.empty.set()
 
     def add(self, upload: Upload) -> None:
         """An upload was opened."""
         self._by_user.setdefault(upload.sender.user, []).append(upload)
+        self.empty.clear()
 
     def remove(self, upload: Upload) -> None:
         """An upload came to its end."""
@@ -28,6 +34,8 @@ class OpenUploads:
         uploads.remove(upload)
         if not uploads:
             del self._by_user[upload.sender.user]
+        if not self._by_user:
+            self.empty.set()
 
     def of(self, user: str, path: str) -> Upload | None:
         """The newest open upload of ``user`` to ``path``."""
@@ -56,7 +64,9 @@ class OpenUploads:
         return (upload.size >= NOTE_AT_BYTES and not upload.noted) or upload.has_unnoted_gap
 
     def note_lingering(self, uploads: list[Upload]) -> None:
-        """Write the notes of uploads that are open for a while, so that a kill of the server leaves something to resume. Blocks."""
+        """Write the notes of uploads that are open for a while, so that a kill of the server leaves something to resume.
+        Blocks.
+        """
         for upload in uploads:
             if not upload.noted and upload.size:
                 try:

@@ -1,10 +1,14 @@
 """The sweep: the periodic pass that finds what the hook did not take, and makes ledger and disk agree.
 
-It completes moves that were cut off, releases what a batch lock or a missing companion held, takes files that lie quietly in the drop, notices what plain programs took from the store,
-and removes interrupted uploads that nobody resumed. One process sweeps at a time (an ``flock``); the work is done in bounded batches, so that memory stays flat and publishers get their turn.
+It completes moves that were cut off, releases what a batch lock or a missing companion held, takes files that lie
+quietly in the drop, notices what plain programs took from the store, and removes interrupted uploads that nobody
+resumed. One process sweeps at a time (an ``flock``); the work is done in bounded batches, so that memory stays flat and
+publishers get their turn.
 
-When is a file in the drop complete? When it did not change for ``settle_seconds`` and nobody has it open for writing. "Changed" is the inode's change time: the kernel sets it at every write, rename and
-``utime``, and no client or ``cp -p`` can set it back, as they can a modification time. A change time in the future (the clock was set back) is believed once the file was seen twice with it, ``settle_seconds`` apart.
+When is a file in the drop complete? When it did not change for ``settle_seconds`` and nobody has it open for writing.
+"Changed" is the inode's change time: the kernel sets it at every write, rename and ``utime``, and no client or ``cp
+-p`` can set it back, as they can a modification time. A change time in the future (the clock was set back) is believed
+once the file was seen twice with it, ``settle_seconds`` apart.
 
 A crash in a sweep leaves what a crash of a change leaves (see ``moves``); the next sweep goes on.
 """
@@ -67,7 +71,9 @@ class SweepResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRules:
-    """The settings of sweeps. ``homes`` is asked at each sweep: users come and go. ``others`` are passes of other packages, each returning counts by name."""
+    """The settings of sweeps. ``homes`` is asked at each sweep: users come and go. ``others`` are passes of other
+    packages, each returning counts by name.
+    """
 
     settle_seconds: float
     partial_ttl: timedelta
@@ -116,7 +122,9 @@ class Sweeper:
             return result
 
     def recover(self) -> SweepResult:
-        """What has to be done after a crash, before anybody is let in: complete the moves that were cut off, and find what is not where it must be. Logs each correction."""
+        """What has to be done after a crash, before anybody is let in: complete the moves that were cut off, and find what
+        is not where it must be. Logs each correction.
+        """
         result = SweepResult()
         self._complete_moves(result)
         self._notice_gone(result)
@@ -198,7 +206,9 @@ class Sweeper:
         self._take(batch, result)
 
     def _walk(self, directory: str, *, top: bool = False) -> Iterator[tuple[str, Entry]]:
-        """The files below a directory of the drop, depth first, without following links; our own and those that cannot be stored are left out."""
+        """The files below a directory of the drop, depth first, without following links; our own and those that cannot be
+        stored are left out.
+        """
         below: list[str] = []
         try:
             for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
@@ -230,7 +240,9 @@ class Sweeper:
         return (now - known[2]).total_seconds() >= self._rules.settle_seconds
 
     def _take(self, paths: Sequence[str], result: SweepResult) -> None:
-        """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that nobody waits for that."""
+        """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that
+        nobody waits for that.
+        """
         drafts = [draft for draft in self._flushers.map(self._draft, self._unknown(paths, result)) if draft is not None]
         if not drafts:
             return
@@ -291,7 +303,9 @@ class Sweeper:
     # -- what is no longer there -------------------------------------------------------------------------------------
 
     def _notice_gone(self, result: SweepResult) -> None:
-        """Somebody took or removed a file: a plain program from the store, usually. Record it, and bring up the next of the queue."""
+        """Somebody took or removed a file: a plain program from the store, usually. Record it, and bring up the next of
+        the queue.
+        """
         last = 0
         while True:
             with self._moves.ledger.reading() as connection:

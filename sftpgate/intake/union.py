@@ -1,7 +1,9 @@
-"""What a user sees in the drop: the union of open uploads, interrupted uploads, files in the drop, and unclaimed arrivals (DESIGN §4, promise P5).
+"""What a user sees in the drop: the union of open uploads, interrupted uploads, files in the drop, and unclaimed arrivals
+(DESIGN §4, promise P5).
 
-Computed from disk and ledger at each look, so there is nothing to expire. A file that was taken into the store stays visible to its sender until a runner claims it. Nobody
-sees another user's files; files in the drop that the ledger does not know belong to nobody, and everybody who can see their directory sees them.
+Computed from disk and ledger at each look, so there is nothing to expire. A file that was taken into the store stays
+visible to its sender until a runner claims it. Nobody sees another user's files; files in the drop that the ledger does
+not know belong to nobody, and everybody who can see their directory sees them.
 
 Read-only; ``path`` is relative to the drop. Everything blocks, so callers are in a thread.
 """
@@ -26,7 +28,9 @@ from sftpgate.store.layout import Layout
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One thing that a user sees. ``spot`` is where its bytes are; ``arrival``, ``partial`` and ``upload`` tell what it is, all None for a directory or a local file."""
+    """One thing that a user sees. ``spot`` is where its bytes are; ``arrival``, ``partial`` and ``upload`` tell what it
+    is, all None for a directory or a local file.
+    """
 
     name: str
     status: os.stat_result
@@ -36,6 +40,16 @@ class Item:
     arrival: Arrival | None = None
     partial: Partial | None = None
     upload: Upload | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a user sees at a path, and the live arrivals of everybody there; none where the user's own unfinished upload
+    hides them.
+    """
+
+    item: Item | None
+    rows: Sequence[Arrival] = ()
 
 
 class Union:
@@ -49,15 +63,19 @@ class Union:
 
     def lookup(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Item | None:
         """What ``user`` sees at ``path``, or None. ``uploads`` are the open uploads of the user, the newest last."""
+        return self.look(user, path, uploads).item
+
+    def look(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Sight:
+        """The same, with what others have there."""
         for upload in reversed(uploads):
             if upload.path == path:
-                return _of_upload(upload)
+                return Sight(_of_upload(upload))
         if partial := self._staging.partial_at(user, path):
-            return self._of_partial(partial)
+            return Sight(self._of_partial(partial))
         with self._ledger.reading() as connection:
             rows = arrivals.find(connection, live=True, paths=[path])
         in_drop = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
-        return self._choose(user, path, rows, in_drop)
+        return Sight(self._choose(user, path, rows, in_drop), rows)
 
     def listing(self, user: str, directory: str, uploads: Iterable[Upload] = ()) -> list[Item]:
         """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist."""

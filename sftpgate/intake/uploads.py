@@ -1,13 +1,16 @@
 """Uploads: one handle opened for writing, from OPEN to its end, and the staging files that hold their bytes.
 
-Each upload has a staging file of its own under an unguessable name, locked for as long as the upload lives; nobody else sees it, and no two writers ever share one
-(promise P1). Writing goes to the page cache on the event loop; everything else here is called in a thread.
+Each upload has a staging file of its own under an unguessable name, locked for as long as the upload lives; nobody else
+sees it, and no two writers ever share one (promise P1). Writing goes to the page cache on the event loop; everything
+else here is called in a thread.
 
-An upload that does not end with a CLOSE stays in staging for its user to resume. So that this survives a kill of the server, a *note* is written beside the staging file of an
-upload that is open for a while or has grown: whose it is, which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless the
-ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
+An upload that does not end with a CLOSE stays in staging for its user to resume. So that this survives a kill of the
+server, a *note* is written beside the staging file of an upload that is open for a while or has grown: whose it is,
+which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless
+the ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
 
-Left by a crash: staging files and notes. Removed by: the resumed upload's publication, the user's REMOVE, the sweeper after ``partial_ttl``.
+Left by a crash: staging files and notes. Removed by: the resumed upload's publication, the user's REMOVE, the sweeper
+after ``partial_ttl``.
 """
 
 from __future__ import annotations
@@ -29,15 +32,17 @@ from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
 from sftpgate.store.disk import Disk, Spot, copy_bytes, translated, try_lock
 from sftpgate.store.layout import Layout
 
-# An upload gets its note when it has grown past this; smaller ones get it from the regular round (``UploadRegister.note_lingering``), so that small files, which are over
-# at once, never pay for one.
+# An upload gets its note when it has grown past this; smaller ones get it from the regular round
+# (``UploadRegister.note_lingering``), so that small files, which are over at once, never pay for one.
 NOTE_AT_BYTES = 1024 * 1024
 SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """Who uploads, as the record has it (P8). ``home`` is the directory of the drop that the user sees as its top; empty for all of it."""
+    """Who uploads, as the record has it (P8). ``home`` is the directory of the drop that the user sees as its top; empty
+    for all of it.
+    """
 
     user: str
     home: str
@@ -132,8 +137,9 @@ class Upload:
     def _append_offset(self, offset: int) -> int:
         """Where a write of an upload opened with APPEND goes.
 
-        A client that resumes and knows where it is (OpenSSH's ``reput``) sends true offsets with APPEND; trusting them means that bytes which a dead connection still delivered
-        cannot shift the rest. A client that leaves the place to the server sends 0, and gets the end of the file (filexfer-02 §6.3).
+        A client that resumes and knows where it is (OpenSSH's ``reput``) sends true offsets with APPEND; trusting them
+        means that bytes which a dead connection still delivered cannot shift the rest. A client that leaves the place
+        to the server sends 0, and gets the end of the file (filexfer-02 §6.3).
         """
         if self._append_base is None:
             self._append_base = self.size if offset == 0 else 0
@@ -285,7 +291,9 @@ class Staging:
         return upload
 
     def resume(self, partial: Partial, sender: Sender, trace: SessionTrace) -> Upload:
-        """Continue an interrupted upload. Where another connection still has it open, on a copy of what it had: two writers never mix."""
+        """Continue an interrupted upload. Where another connection still has it open, on a copy of what it had: two
+        writers never mix.
+        """
         directory = self._layout.staging(sender.user)
         old = directory / partial.upload
         fd = self._disk.open_write(old)
@@ -330,7 +338,9 @@ class Staging:
         upload.gap_noted = content["trusted_bytes"] is not None
 
     def interrupt(self, upload: Upload) -> None:
-        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume. One that was handed over is left alone."""
+        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume. One that was
+        handed over is left alone.
+        """
         if upload.state is UploadState.PUBLISHED:
             return
         try:
@@ -433,7 +443,8 @@ class Staging:
 def _trusted_size(size: int, note: dict[str, object]) -> int:
     """How many bytes of a staging file can be resumed from.
 
-    After a reboot only what was flushed: the page cache of the machine before may be lost while the size survived. Before one, all of it, unless the note says that there were gaps.
+    After a reboot only what was flushed: the page cache of the machine before may be lost while the size survived.
+    Before one, all of it, unless the note says that there were gaps.
     """
     if note["boot"] != boot_id():
         return min(size, int(str(note["synced_bytes"])))

@@ -1,7 +1,8 @@
-"""Check that disk and ledger agree, and that the promises hold at this moment. Read-only; on a live system or a stopped one.
+"""Check that disk and ledger agree, and that the promises hold at this moment. Read-only; on a live system or a stopped
+one.
 
-Everything is looked at without a lock first; what looks wrong is looked at again under the store's lock, where nobody can be half-way through a change. What is only unusual (a file
-in the store that no upload brought) is not a violation.
+Everything is looked at without a lock first; what looks wrong is looked at again under the store's lock, where nobody
+can be half-way through a change. What is only unusual (a file in the store that no upload brought) is not a violation.
 """
 
 from __future__ import annotations

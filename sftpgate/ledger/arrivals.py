@@ -26,7 +26,8 @@ LOCAL_OWNER = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """One complete file received, and where it stands. ``path`` is relative to the drop; times are aware UTC; ``sha256`` is in hex.
+    """One complete file received, and where it stands. ``path`` is relative to the drop; times are aware UTC; ``sha256``
+    is in hex.
 
     ``inode`` identifies the file on the store's filesystem; 0 where it is not known.
     """
@@ -125,7 +126,8 @@ def find(
 ) -> list[Arrival]:
     """Arrivals that fit all that is given, in order of arrival.
 
-    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` and ``children_of`` are directories, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
+    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` and ``children_of`` are
+    directories, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
     """
     query = _ALL
     if live:
@@ -168,7 +170,9 @@ def find(
 
 
 def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
-    """``arrival`` with its file at ``to``, the move still to be made. Two such changes in a row, before the file was moved, are one move."""
+    """``arrival`` with its file at ``to``, the move still to be made. Two such changes in a row, before the file was
+    moved, are one move.
+    """
     origin = arrival.pending_from or arrival.location
     return replace(arrival, location=to, pending_from=None if origin == to else origin, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
 

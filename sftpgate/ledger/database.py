@@ -1,10 +1,12 @@
 """The connection to the ledger's database, and its transactions.
 
-SQLite in WAL mode by default: readers never wait for writers, a commit is one fsync. With ``synchronous=FULL`` a committed record survives a power cut;
-``relaxed`` durability uses NORMAL, where it survives a killed process only. PostgreSQL works by URL.
+SQLite in WAL mode by default: readers never wait for writers, a commit is one fsync. With ``synchronous=FULL`` a
+committed record survives a power cut; ``relaxed`` durability uses NORMAL, where it survives a killed process only.
+PostgreSQL works by URL.
 
-A transaction takes the write lock at its beginning (BEGIN IMMEDIATE), so it never fails half-way because somebody else wrote. Everything here blocks:
-callers are in a thread. Errors of the driver become LedgerError here, once. A crash in a transaction leaves nothing of it.
+A transaction takes the write lock at its beginning (BEGIN IMMEDIATE), so it never fails half-way because somebody else
+wrote. Everything here blocks: callers are in a thread. Errors of the driver become LedgerError here, once. A crash in a
+transaction leaves nothing of it.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from sqlalchemy.pool import QueuePool
 from sftpgate.errors import LedgerError
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
 
-# Above the longest that a healthy neighbour holds the lock (a sweep's batch, a backup's checkpoint), below what a client waits for its CLOSE.
+# Above the longest that a healthy neighbour holds the lock (a sweep's batch, a backup's checkpoint), below what a
+# client waits for its CLOSE.
 BUSY_TIMEOUT_SECONDS = 20
 
 _VERSION_FACT = "schema_version"

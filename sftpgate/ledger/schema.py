@@ -1,7 +1,8 @@
 """The tables of the ledger.
 
-Times are aware UTC in Python and microseconds since the epoch in the database: they sort, they have no time zone to lose, and every database has them.
-``arrivals.seq`` is the order of arrival: it is given under the store's lock, so a clock that jumps back does not change it.
+Times are aware UTC in Python and microseconds since the epoch in the database: they sort, they have no time zone to
+lose, and every database has them. ``arrivals.seq`` is the order of arrival: it is given under the store's lock, so a
+clock that jumps back does not change it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where a virtual path lies, and what may be done there (promise P6).
 
-Pure. The tree that a user sees has five zones; only one of them is writable, and not its reserved directories. All refusals are worded here,
-so that every operation says the same about the same place.
+Pure. The tree that a user sees has five zones; only one of them is writable, and not its reserved directories. All
+refusals are worded here, so that every operation says the same about the same place.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ def _why_not_writable(place: Place, mount: VirtualPath) -> str:
     match place.zone:
         case Zone.RESERVED:
             name = split(place.inner)[0]
-            return f"{name} is reserved: archives, reports and {MANAGED_NAME} in {mount} are the system's own (rule: reserved directories)"
+            return (
+                f"{name} is reserved: archives, reports and {MANAGED_NAME} in {mount} are the system's own "
+                "(rule: reserved directories)"
+            )
         case Zone.ARCHIVES | Zone.REPORTS:
             return f"/{place.zone} is read-only: it shows what became of your files (rule: only {mount} is writable)"
         case Zone.DROP:

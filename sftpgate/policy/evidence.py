@@ -1,8 +1,9 @@
 """Is a closed upload complete? (promise P1)
 
-Pure. A CLOSE alone proves nothing: OpenSSH's own client sends it after Ctrl-C, and so does every program that closes in ``finally``. What
-such a client leaves is an upload of full-length writes only, cut in the middle of a line. Everything else that was closed is taken as
-complete, and some uploads carry a proof. Source of the rule: observed clients (see ``tests/clients`` and the abort suite).
+Pure. A CLOSE alone proves nothing: OpenSSH's own client sends it after Ctrl-C, and so does every program that closes in
+``finally``. What such a client leaves is an upload of full-length writes only, cut in the middle of a line. Everything
+else that was closed is taken as complete, and some uploads carry a proof. Source of the rule: observed clients (see
+``tests/clients`` and the abort suite).
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ ODD_FULL_WRITE = 16384
 class WriteTrace:
     """What is known of how the bytes of an upload came in.
 
-    ``longest_write_bytes`` is the longest write of the whole SFTP session so far, ``last_write_bytes`` the length of the write that ends at
-    the end of the file, ``short_writes`` the number of writes of this upload shorter than its own longest, that one not counted.
+    ``longest_write_bytes`` is the longest write of the whole SFTP session so far, ``last_write_bytes`` the length of
+    the write that ends at the end of the file, ``short_writes`` the number of writes of this upload shorter than its
+    own longest, that one not counted.
     """
 
     size: int

@@ -1,10 +1,11 @@
 """The states of arrivals and uploads, and every transition between them, as data.
 
-Pure. An event that the table does not list for a state raises IllegalTransition and changes nothing. ``docs/internals.md`` has the same tables for
-people, with who leaves what and who removes it; a test compares the two.
+Pure. An event that the table does not list for a state raises IllegalTransition and changes nothing.
+``docs/internals.md`` has the same tables for people, with who leaves what and who removes it; a test compares the two.
 
-Where the file of an arrival is follows from its state (``PLACE_OF``). A transition that moves the file is recorded in the ledger before the
-file is moved, with the place where it was: that record is the journal from which recovery completes the move.
+Where the file of an arrival is follows from its state (``PLACE_OF``). A transition that moves the file is recorded in
+the ledger before the file is moved, with the place where it was: that record is the journal from which recovery
+completes the move.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class HoldReason(StrEnum):
 
     @property
     def shown_by_disk(self) -> bool:
-        """True where the drop itself shows why the file is held, so that it can lie there under its name and survive the loss of the ledger.
+        """True where the drop itself shows why the file is held, so that it can lie there under its name and survive the
+        loss of the ledger.
 
         The others are known from the upload only: their files lie apart, where no sweep takes them.
         """

@@ -1,7 +1,8 @@
 """The one notation for where a file is: ``<area>/<path>``, for example ``store/sub/enrols.csv`` or ``claims/01J…``.
 
-Pure. A location does not say where the store lies, so a data directory can be moved; ``store/layout.py`` turns it into a place on disk. Areas whose
-names are ids hold each file under the id of its arrival; in the others the names are those that people see.
+Pure. A location does not say where the store lies, so a data directory can be moved; ``store/layout.py`` turns it into
+a place on disk. Areas whose names are ids hold each file under the id of its arrival; in the others the names are those
+that people see.
 """
 
 from __future__ import annotations

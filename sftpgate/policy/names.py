@@ -1,8 +1,9 @@
 """Names and paths as a client sends them: which can be stored, and which a runner may ever see.
 
-Pure. A ``VirtualPath`` is absolute, in normal form (no ``.``, ``..``, empty component or trailing slash) and valid UTF-8 text;
-everything behind ``normalise`` can rely on that. Dots are resolved on the text, as the SFTP draft asks (filexfer-02 §6.11), so that no path ever
-climbs above ``/``; symbolic links are never followed, so text and disk cannot disagree.
+Pure. A ``VirtualPath`` is absolute, in normal form (no ``.``, ``..``, empty component or trailing slash) and valid
+UTF-8 text; everything behind ``normalise`` can rely on that. Dots are resolved on the text, as the SFTP draft asks
+(filexfer-02 §6.11), so that no path ever climbs above ``/``; symbolic links are never followed, so text and disk cannot
+disagree.
 """
 
 from __future__ import annotations

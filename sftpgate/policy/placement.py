@@ -1,6 +1,7 @@
 """What becomes of a complete file: store, queue, hold or drop; and of the earlier files of its name.
 
-Pure: the situation comes in as plain values, the decision goes out as a state and a reason. This is the only place where promise P3's rule is written.
+Pure: the situation comes in as plain values, the decision goes out as a state and a reason. This is the only place
+where promise P3's rule is written.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 class Situation:
     """What is known when a complete file is placed.
 
-    ``checksum_matches`` and ``has_done_file`` speak of companions beside the file; None where there is none. ``queued`` and ``occupied``: the path is one of a
-    tool that wants every arrival, and an earlier arrival of this path is waiting or being processed.
+    ``checksum_matches`` and ``has_done_file`` speak of companions beside the file; None where there is none. ``queued``
+    and ``occupied``: the path is one of a tool that wants every arrival, and an earlier arrival of this path is waiting
+    or being processed.
     """
 
     eligible: bool
@@ -66,9 +68,11 @@ class Fate(StrEnum):
 
 
 def fate_of_earlier(earlier: Placement, new: Placement, *, queued: bool) -> Fate:
-    """P3: what is meant for a runner is kept, in the queue or in the archives; a file under a name that is never taken is simply overwritten.
+    """P3: what is meant for a runner is kept, in the queue or in the archives; a file under a name that is never taken is
+    simply overwritten.
 
-    A file that is held itself says nothing against one that is already in the store. A doubtful file gives way to whatever comes after it.
+    A file that is held itself says nothing against one that is already in the store. A doubtful file gives way to
+    whatever comes after it.
     """
     states = ArrivalState
     if earlier.state is states.IGNORED or new.state is states.IGNORED:

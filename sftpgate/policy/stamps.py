@@ -1,7 +1,8 @@
 """The stamped names of archives, reports and rejected lines: conventions of the system that users' scripts rely on.
 
-Pure: the time comes in as an argument, in the local time zone of the server. Two things of the same name in the same minute (or in the hour
-that comes twice in autumn) get a number before the suffix: ``20260102-0304_enrols-2.csv``. The stock tool deletes the earlier one; we never do.
+Pure: the time comes in as an argument, in the local time zone of the server. Two things of the same name in the same
+minute (or in the hour that comes twice in autumn) get a number before the suffix: ``20260102-0304_enrols-2.csv``. The
+stock tool deletes the earlier one; we never do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Which tool consumes which file.
 
-Pure. A tool is pointed at names or patterns in the store; a pattern has ``*`` and ``?``, which do not match ``/``. The first tool whose pattern fits has the file.
+Pure. A tool is pointed at names or patterns in the store; a pattern has ``*`` and ``?``, which do not match ``/``. The
+first tool whose pattern fits has the file.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """The disk: the only module that renames, links, removes or flushes files.
 
-Every operation names a ``Spot``: a root directory and a relative path in it. The directories of the path are opened one after the other without
-following symbolic links, and the last step is taken relative to the open directory: a link that somebody puts into drop or store, even
-while we walk, leads nowhere. Only the root itself may be reached through links; the admin chose it.
+Every operation names a ``Spot``: a root directory and a relative path in it. The directories of the path are opened one
+after the other without following symbolic links, and the last step is taken relative to the open directory: a link that
+somebody puts into drop or store, even while we walk, leads nowhere. Only the root itself may be reached through links;
+the admin chose it.
 
-All functions block for the time of their system calls, so callers are in a thread, but for ``lstat``, ``create`` and the writes of an upload, which cost
-no more than a write to the page cache.
+All functions block for the time of their system calls, so callers are in a thread, but for ``lstat``, ``create`` and
+the writes of an upload, which cost no more than a write to the page cache.
 
-``OSError`` is translated here, once: NoSuchFile, AlreadyExists, NoSpace … and StorageError for the rest. Each operation that changes
-something calls ``step`` first; the crash suite and the fault tests override it, and nothing else does.
+``OSError`` is translated here, once: NoSuchFile, AlreadyExists, NoSpace … and StorageError for the rest. Each operation
+that changes something calls ``step`` first; the crash suite and the fault tests override it, and nothing else does.
 """
 
 from __future__ import annotations
@@ -370,7 +371,9 @@ def try_lock(fd: int, *, wait: bool = False) -> bool:
 
 
 def has_writer(fd: int) -> bool:
-    """Whether somebody has the file open for writing, as far as the kernel tells: it grants a read lease only where nobody has (fcntl(2))."""
+    """Whether somebody has the file open for writing, as far as the kernel tells: it grants a read lease only where nobody
+    has (fcntl(2)).
+    """
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
