@@ -1,0 +1,52 @@
+"""What a command works on: the settings, and the parts of the system that it needs.
+
+A command that changes something opens the whole system. One that only looks opens the ledger alone and makes nothing:
+no directory, no database, so that it can be run anywhere, and beside a running server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sftpgate.cli.compose import System
+    from sftpgate.ledger.database import Ledger
+    from sftpgate.settings import Settings
+
+
+def read_settings() -> Settings:
+    """The settings, with logs as a command has them: warnings and errors on stderr; everything where the level is debug."""
+    from sftpgate import logs
+    from sftpgate.settings import load
+
+    settings = load()
+    logs.configure("warning" if settings.log_level == "info" else settings.log_level)
+    return settings
+
+
+@contextlib.contextmanager
+def opened(settings: Settings) -> Iterator[System]:
+    """The system of these settings, closed at the end of the block."""
+    from sftpgate.cli.compose import build
+    from sftpgate.intake.recovery import rebuild_if_new
+
+    system = build(settings)
+    try:
+        rebuild_if_new(system.moves)  # nothing may be recorded in a ledger that does not yet know what is on disk
+        yield system
+    finally:
+        system.close()
+
+
+@contextlib.contextmanager
+def ledger_for_reading(settings: Settings) -> Iterator[Ledger | None]:
+    """The ledger, or None where there is none yet: nothing has ever arrived then."""
+    from sftpgate.ledger.database import Ledger
+
+    ledger = Ledger(settings.ledger)
+    try:
+        yield None if ledger.file and not ledger.file.exists() else ledger
+    finally:
+        ledger.close()

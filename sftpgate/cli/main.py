@@ -1,0 +1,160 @@
+"""The ``sftpgate`` command: which commands there are, and what a script sees of an error.
+
+An error is one line on stderr, ``sftpgate: …``, and an exit code of ``docs/exit-codes.md``; this module is the only
+place where one becomes the other. Only this module knows all commands. ``sftpgate --help`` and shell completion must
+be quick, and cron starts a process a minute: the modules of commands import nothing but typer and the standard
+library (and rules that cost nothing) before they run, and Typer does without rich.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+from typer.main import get_command
+
+from sftpgate.cli.serve import serve
+from sftpgate.cli.store import store_app
+from sftpgate.cli.sweep import sweep, verify
+from sftpgate.cli.users import key_app, user_app
+from sftpgate.errors import ExitCode, SftpgateError
+
+# 128 and the signal's number, as shells have it
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+app = typer.Typer(
+    name="sftpgate",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sftpgate {version('sftpgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def sftpgate(
+    context: typer.Context,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The SFTP server that owns the hand-over of command files from an ERP to batch tools.
+
+    Settings come from sftpgate.toml and the environment (`sftpgate settings` lists them). Exit codes: docs/exit-codes.md.
+
+    Example: sftpgate quickstart
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(ExitCode.USAGE)
+
+
+def quickstart() -> None:
+    """Set everything up, prove it with a sample file, and serve until Ctrl-C.
+
+    Example: sftpgate quickstart
+    """
+    from sftpgate.cli.quickstart import quickstart as command
+
+    command()
+
+
+def settings(
+    json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of the README.")] = False,
+) -> None:
+    """List every setting: name, environment variable, default, meaning.
+
+    Example: sftpgate settings | grep sweep
+    """
+    from sftpgate.cli.settings_table import settings as command
+
+    command(json=json, markdown=markdown)
+
+
+for _command in (quickstart, serve, sweep, verify, settings):
+    app.command()(_command)
+app.add_typer(user_app, name="user")
+app.add_typer(key_app, name="key")
+app.add_typer(store_app, name="store")
+
+
+def main() -> NoReturn:
+    """Run the command of ``sys.argv`` and end the process."""
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _BROKEN_PIPE
+    if code == _BROKEN_PIPE:
+        # the interpreter flushes once more when it ends, and would complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        code = get_command(app).main(prog_name="sftpgate", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        return _BROKEN_PIPE
+    except SystemExit as end:
+        # Typer ends so where the reader of our output is gone
+        return _BROKEN_PIPE if isinstance(end.__context__, BrokenPipeError) else _status(end.code)
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, one line says so
+        return _report(error)
+    return _status(code)
+
+
+def _status(code: object) -> int:
+    """An exit status of what Typer returns: None for a command that came to its end."""
+    return code if isinstance(code, int) else ExitCode.OK if code is None else ExitCode.FAILED
+
+
+def _report(error: Exception) -> int:
+    """Say on stderr what went wrong, and return the exit code that stands for it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, SftpgateError):
+        code: int = error.exit_code
+        message = error.message
+    elif isinstance(error, typer.TyperException):
+        context: typer.Context | None = getattr(error, "ctx", None)
+        code = error.exit_code
+        command = context.command_path if context else "sftpgate"
+        message = f"{_lower_first(error.format_message())} (see `{command} --help`)"
+    elif isinstance(error, typer.Abort):
+        return _INTERRUPTED
+    else:
+        code = ExitCode.FAILED
+        message = (
+            f"{type(error).__name__}: {error}: this is a bug of sftpgate, please report it (SFTPGATE_LOG_LEVEL=debug shows where)"
+        )
+        _print_traceback(error)
+    from sftpgate.logs import printable
+
+    typer.echo(f"sftpgate: {printable(' '.join(message.split()))}", err=True)
+    return code
+
+
+def _print_traceback(error: Exception) -> None:
+    if os.environ.get("SFTPGATE_LOG_LEVEL", "").lower() == "debug":
+        import traceback
+
+        traceback.print_exception(error)
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:].rstrip(".")

@@ -1,0 +1,343 @@
+"""``sftpgate store …``: the local file manager over the store, for people and programs of this machine.
+
+Paths are those of the store: ``/`` is the store itself, and nothing leads out of it. ``archives`` and ``reports`` can
+be read. What is put here waits for its tool like a file that an ERP sent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+if TYPE_CHECKING:
+    from sftpgate.intake.deposits import Deposits
+    from sftpgate.ledger.arrivals import Arrival
+    from sftpgate.settings import Settings
+    from sftpgate.store.depot import Depot, DepotPath
+    from sftpgate.store.disk import Entry
+
+store_app = typer.Typer(help="The local file manager: look at what runners read, put files there, move and remove them.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print a list of objects.")]
+StorePath = Annotated[str, typer.Argument(help="A path in the store.")]
+
+_COPY_BYTES = 1024 * 1024
+_PROGRESS_AT_BYTES = 64 * 1024 * 1024  # less is over before somebody looks
+_STREAM = "-"
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+@store_app.command("ls")
+def ls(path: StorePath = "", json: Json = False) -> None:
+    """List a directory of the store, with the tool that each file is for and the arrival that it is.
+
+    Example: sftpgate store ls archives
+    """
+    from sftpgate.cli.output import emit
+
+    with _looking() as look:
+        where = look.path(path)
+        found = look.depot.require(where)
+        entries = [(where, found)] if not found.is_dir else [(look.below(where, entry), entry) for entry in look.entries(where)]
+        rows = look.rows(entries)
+    emit(rows, ["name", "kind", "size_bytes", "modified_at", "tools", "state", "owner", "arrival"], json=json)
+
+
+@store_app.command("tree")
+def tree(path: StorePath = "", json: Json = False) -> None:
+    """Show a directory of the store with all that is in it.
+
+    What is in archives and reports is only counted, unless PATH is one of them.
+
+    Example: sftpgate store tree
+    """
+    from sftpgate.cli.output import emit, shown
+
+    with _looking() as look:
+        where = look.path(path)
+        rows = look.rows(list(look.depot.walk(where)))
+        counts = {name: look.depot.count(look.path(name)) for name in ("archives", "reports")} if not where else {}
+    if json:
+        emit(rows, [], json=True)
+        return
+    typer.echo(f"/{shown(where)}")
+    depth = where.count("/") + 1 if where else 0
+    for row in rows:
+        full = str(row["path"])
+        directory = "/" if row["kind"] == "directory" else ""
+        count = f"  ({counts[full]} entries)" if full in counts else ""
+        size = "" if directory else f"  {row['size_bytes']}"
+        tools = f"  → {shown(row['tools'])}" if row["tools"] else ""
+        typer.echo(f"{'  ' * (full.count('/') - depth + 1)}{shown(row['name'])}{directory}{count}{size}{tools}")
+
+
+@store_app.command("get")
+def get(
+    path: StorePath,
+    local: Annotated[str, typer.Argument(help="A local file or directory; - for standard output.")] = ".",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a local file.")] = False,
+) -> None:
+    """Copy a file out of the store. It stays there, and so does its state.
+
+    Example: sftpgate store get archives/20260102-0304_enrols.csv
+
+    Example: sftpgate store get enrols.csv - | head
+    """
+    from sftpgate.errors import AlreadyExists
+    from sftpgate.store.disk import translated
+
+    with _looking() as look:
+        where = look.path(path)
+        source = os.fdopen(look.depot.open_read(where), "rb")
+    with source:
+        if local == _STREAM:
+            _copy(source, sys.stdout.buffer)
+            return
+        target = Path(local)
+        if target.is_dir():
+            target /= where.rpartition("/")[2]
+        try:
+            with translated(f"write {target}"), target.open("wb" if force else "xb") as file:
+                _copy(source, file)
+        except AlreadyExists as error:
+            raise AlreadyExists(f"{target} exists already: say --force to overwrite it") from error
+
+
+# -- changing --------------------------------------------------------------------------------------------------------
+
+
+@store_app.command("put")
+def put(
+    local: Annotated[str, typer.Argument(help="A local file; - for standard input.")],
+    path: Annotated[str, typer.Argument(help="Where to put it: a name, or a directory of the store.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print the arrival as an object.")] = False,
+) -> None:
+    """Put a file into the store, whole and at once.
+
+    It waits for its tool as if an ERP had sent it, and replaces or queues by the same rules.
+
+    Example: sftpgate store put enrols.csv
+
+    Example: make-enrols | sftpgate store put - campus-north/enrols.csv
+    """
+    from sftpgate.cli.output import emit_record
+    from sftpgate.errors import NoSuchFile, Refused
+    from sftpgate.store.depot import DepotPath, depot_path
+    from sftpgate.store.disk import translated
+
+    with _changing() as deposits:
+        where = depot_path(path)
+        if local == _STREAM and not where:
+            raise typer.BadParameter("standard input has no name: say where to put it")
+        if local != _STREAM and (not where or path.endswith("/") or deposits.depot.is_dir(where)):
+            where = DepotPath("/".join(filter(None, [where, Path(local).name])))
+        with contextlib.ExitStack() as stack:
+            source: BinaryIO = sys.stdin.buffer
+            if local != _STREAM:
+                if not Path(local).exists():
+                    raise NoSuchFile(f"{local}: no such local file")
+                if not Path(local).is_file():
+                    raise Refused(f"{local}: only files can be put into the store")
+                with translated(f"read {local}"):
+                    source = stack.enter_context(Path(local).open("rb"))
+            arrival = deposits.put(source, where, _progress())
+    if json:
+        emit_record(arrival_row(arrival), json=True)
+    else:
+        typer.echo(_what_became(arrival))
+
+
+@store_app.command("mkdir")
+def mkdir(path: StorePath) -> None:
+    """Make a directory in the store.
+
+    Example: sftpgate store mkdir campus-north
+    """
+    from sftpgate.store.depot import depot_path
+
+    with _changing() as deposits:
+        deposits.make_directory(depot_path(path))
+
+
+@store_app.command("mv")
+def mv(old: StorePath, new: StorePath) -> None:
+    """Give a file or directory of the store another name, or move it into a directory. Nothing is ever replaced.
+
+    Example: sftpgate store mv enrolments.csv enrols.csv
+    """
+    from sftpgate.store.depot import DepotPath, depot_path
+
+    with _changing() as deposits:
+        source, target = depot_path(old), depot_path(new)
+        if not target or new.endswith("/") or deposits.depot.is_dir(target):
+            target = DepotPath("/".join(filter(None, [target, source.rpartition("/")[2]])))
+        moved = deposits.move(source, target)
+    if moved is not None:
+        typer.echo(_what_became(moved))
+
+
+@store_app.command("rm")
+def rm(path: StorePath) -> None:
+    """Remove a file or an empty directory. One that waits for its tool is recorded as discarded.
+
+    Example: sftpgate store rm enrols.csv
+    """
+    from sftpgate.cli.output import shown
+    from sftpgate.store.depot import depot_path
+
+    with _changing() as deposits:
+        removed = deposits.remove(depot_path(path))
+    if removed is not None:
+        typer.echo(f"{shown(removed.path)} discarded (arrival {removed.id})")
+
+
+# -- what they share -------------------------------------------------------------------------------------------------
+
+
+class _Look:
+    """The store for reading, and what the ledger and the settings say of its files."""
+
+    def __init__(self, settings: Settings) -> None:
+        from sftpgate.store.depot import Depot
+        from sftpgate.store.disk import Disk
+        from sftpgate.store.layout import Layout
+
+        self.settings = settings
+        self.depot: Depot = Depot(Layout(settings.store, settings.drop), Disk())
+
+    def path(self, text: str) -> DepotPath:
+        from sftpgate.store.depot import depot_path
+
+        return depot_path(text)
+
+    def below(self, path: DepotPath, entry: Entry) -> DepotPath:
+        return self.path(f"{path}/{entry.name}")
+
+    def entries(self, path: DepotPath) -> list[Entry]:
+        return self.depot.entries(path)
+
+    def rows(self, entries: list[tuple[DepotPath, Entry]]) -> list[dict[str, object]]:
+        """A row for each entry; ``tools`` names the tools that are pointed at it, in the order of the settings."""
+        from sftpgate.cli.compose import pointers_of
+        from sftpgate.store.depot import is_readonly
+
+        waiting = self._waiting([path for path, entry in entries if entry.is_file])
+        pointers = pointers_of(self.settings)
+        rows = []
+        for path, entry in entries:
+            arrival = waiting.get(path)
+            tools = [] if not entry.is_file or is_readonly(path) else [item.tool for item in pointers if item.fits(path)]
+            rows.append(_entry_row(path, entry, tools, arrival))
+        return rows
+
+    def _waiting(self, paths: list[DepotPath]) -> dict[str, Arrival]:
+        """The arrivals that wait in the store, by path."""
+        from sftpgate.cli.context import ledger_for_reading
+        from sftpgate.ledger import arrivals
+        from sftpgate.policy.lifecycle import ArrivalState
+
+        if not paths:
+            return {}
+        with ledger_for_reading(self.settings) as ledger:
+            if ledger is None:
+                return {}
+            with ledger.reading() as connection:
+                return {row.path: row for row in arrivals.find(connection, live=True, states=[ArrivalState.WAITING])}
+
+
+def _entry_row(path: str, entry: Entry, tools: list[str], arrival: Arrival | None) -> dict[str, object]:
+    from datetime import UTC, datetime
+
+    return {
+        "path": path,
+        "name": path.rpartition("/")[2],
+        "kind": "directory" if entry.is_dir else "file" if entry.is_file else "other",
+        "size_bytes": entry.status.st_size if entry.is_file else None,
+        "modified_at": datetime.fromtimestamp(entry.status.st_mtime, UTC),
+        "tools": tools,
+        "state": arrival.state if arrival else None,
+        "owner": arrival.owner if arrival else None,
+        "arrival": arrival.id if arrival else None,
+        "sha256": arrival.sha256 if arrival else None,
+    }
+
+
+@contextlib.contextmanager
+def _looking() -> Iterator[_Look]:
+    from sftpgate.cli.context import read_settings
+    from sftpgate.errors import NoSuchFile
+
+    settings = read_settings()
+    if not settings.store.is_dir():
+        raise NoSuchFile(f"there is no store at {settings.store} yet: `sftpgate serve` makes it (setting: store_dir)")
+    yield _Look(settings)
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[Deposits]:
+    from sftpgate.cli.context import opened, read_settings
+    from sftpgate.intake.deposits import Deposits
+
+    settings = read_settings()
+    with opened(settings) as system:
+        yield Deposits(
+            system.moves,
+            system.placer,
+            max_upload_bytes=settings.max_upload_bytes,
+            free_space_floor=settings.free_space_floor,
+        )
+
+
+def arrival_row(arrival: Arrival) -> dict[str, object]:
+    """All fields of an arrival that mean something to people and scripts."""
+    from dataclasses import asdict
+
+    row = asdict(arrival)
+    row["size_bytes"] = row.pop("size")
+    for internal in ("pending_from", "inode", "mtime_ns"):
+        del row[internal]
+    return row
+
+
+def _what_became(arrival: Arrival) -> str:
+    """One line on where a deposit went."""
+    from sftpgate.cli.output import shown
+    from sftpgate.policy.lifecycle import ArrivalState
+
+    path = shown(arrival.path)
+    match arrival.state:
+        case ArrivalState.HELD:
+            became = f"is held: {arrival.hold_reason} (`sftpgate release {arrival.id}` lets it in)"
+        case ArrivalState.IGNORED:
+            became = "lies in the drop: no tool ever gets a file of such a name"
+        case ArrivalState.QUEUED:
+            became = "is queued behind an earlier file of its name"
+        case _:
+            became = f"is {arrival.state}"
+    return f"{path} {became} (arrival {arrival.id}, {arrival.size} bytes)"
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    while chunk := source.read(_COPY_BYTES):
+        target.write(chunk)
+    target.flush()
+
+
+def _progress() -> Callable[[int], None] | None:
+    """Shows how much was read of a large file, on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(size: int) -> None:
+        if size >= _PROGRESS_AT_BYTES and size % (16 * _COPY_BYTES) == 0:
+            typer.echo(f"\r{size // _COPY_BYTES} MiB read\033[K", nl=False, err=True)
+
+    return show

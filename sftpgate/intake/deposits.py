@@ -1,0 +1,267 @@
+"""What people and programs of this machine do in the store: deposit a file, rename one, remove one (``sftpgate store``).
+
+A deposit is an arrival like any other, without an owner: its bytes go to staging, and one change records it and gives
+it its name, so that it waits, queues, replaces and is held by the same rules (promises P1, P2, P3). What happens to
+the file of an arrival goes through a change too, or the ledger would take it for a file that a program has taken.
+Files that the ledger does not know are renamed and removed under the store's lock, so that no change finds them
+half-way.
+
+A crash leaves a staging file, which the sweeper removes after ``partial_ttl``, or what a crash of a change leaves
+(see ``moves``). Everything blocks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import BinaryIO
+
+from sftpgate.errors import (
+    AlreadyExists,
+    DirectoryNotEmpty,
+    NoSpace,
+    NoSuchFile,
+    OwnedByAnother,
+    Refused,
+    SftpgateError,
+    TooLarge,
+)
+from sftpgate.intake.digest import Digest
+from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.placing import Placer, companion_of
+from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import parent
+from sftpgate.store.depot import Depot, DepotPath, require_storable, require_writable
+from sftpgate.store.disk import Spot, try_lock
+
+LOCAL_STAGING = "-"  # the staging directory of deposits: no user can be called so (policy/accounts.py)
+CHUNK_BYTES = 1024 * 1024
+
+Progress = Callable[[int], None]
+
+
+class Deposits:
+    """Changes what is in the store, for people of this machine. ``free_space_floor`` in bytes."""
+
+    def __init__(self, moves: Moves, placer: Placer, *, max_upload_bytes: int, free_space_floor: int) -> None:
+        self._moves = moves
+        self._disk = moves.disk
+        self._layout = moves.layout
+        self._placer = placer
+        self._max_bytes = max_upload_bytes
+        self._floor = free_space_floor
+        self.depot = Depot(moves.layout, moves.disk)
+
+    # -- depositing --------------------------------------------------------------------------------------------------
+
+    def put(self, source: BinaryIO, path: DepotPath, progress: Progress | None = None) -> Arrival:
+        """Make all of ``source`` an arrival at ``path``, and return it.
+
+        Raises PlaceRefused, NameRefused, NoSuchFile (no such directory), IsADirectory, OwnedByAnother, TooLarge or
+        StorageError; nothing was deposited then.
+        """
+        require_storable(path)
+        self._require_directory(parent(path))
+        if self._disk.free_bytes(self._layout.store) < self._floor:
+            raise NoSpace("the store's disk has less free space than its floor (rule: free_space_floor)")
+        upload = ArrivalId(new_id(self._moves.clock()))
+        spot = self._layout.staging(LOCAL_STAGING) / upload
+        fd = self._create(spot)
+        try:
+            try:
+                draft = self._receive(fd, source, upload, path, progress)
+            except BaseException:
+                self._disk.unlink(spot, missing_ok=True)
+                raise
+            return self._admit(draft, spot)
+        finally:
+            os.close(fd)
+
+    def _create(self, spot: Spot) -> int:
+        try:
+            fd = self._disk.create(spot, 0o600)
+        except NoSuchFile:
+            self._disk.make_dirs(spot.parent, 0o700)
+            fd = self._disk.create(spot, 0o600)
+        try_lock(fd)  # the sweeper leaves it alone for as long as we live
+        return fd
+
+    def _receive(self, fd: int, source: BinaryIO, upload: ArrivalId, path: str, progress: Progress | None) -> Arrival:
+        """Everything that can be done for the file alone, up to the flush."""
+        digest, size = Digest(), 0
+        while chunk := source.read(CHUNK_BYTES):
+            if size + len(chunk) > self._max_bytes:
+                raise TooLarge(self._max_bytes)
+            self._disk.write(fd, size, chunk)
+            digest.written(size, size + len(chunk))
+            size += len(chunk)
+            if digest.is_behind:
+                digest.advance(fd)
+            if progress is not None:
+                progress(size)
+        sha256 = digest.finish(fd, size)
+        self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
+        if self._moves.durable:
+            self._disk.sync(fd)
+        status, now = os.fstat(fd), self._moves.clock()
+        return Arrival(
+            id=upload,
+            owner=LOCAL_OWNER,
+            path=path,
+            state=ArrivalState.IGNORED,  # until it is placed
+            size=size,
+            sha256=sha256,
+            grade=Grade.PLAUSIBLE,
+            location=None,
+            pending_from=location(Area.STAGING, f"{LOCAL_STAGING}/{upload}"),
+            inode=status.st_ino,
+            mtime_ns=status.st_mtime_ns,
+            received_at=now,
+            changed_at=now,
+            source="put",
+        )
+
+    def _admit(self, draft: Arrival, spot: Spot) -> Arrival:
+        with self._moves.change() as change:
+            try:
+                self._require_mine(change, draft.path)
+                arrival = self._placer.admit(change, draft)
+                self._look_again(change, draft.path)
+            except SftpgateError:
+                self._disk.unlink(spot)  # only before the commit: after it the bytes are the arrival's, whatever fails
+                raise
+        _raise_failure(change, arrival.id)
+        return arrival
+
+    def _require_mine(self, change: Change, path: str) -> None:
+        """The admin may take a user's file away, but not by accident."""
+        for item in change.live_at(path):
+            if item.owner != LOCAL_OWNER and item.state in UNCLAIMED_STATES:
+                raise OwnedByAnother(
+                    f"a file of this name from the user {item.owner} is {item.state}: "
+                    f"choose another name, or `sftpgate discard {item.id}` first"
+                )
+
+    def _look_again(self, change: Change, path: str) -> None:
+        """A deposited companion speaks of the file beside it."""
+        if other := companion_of(path, self._placer.rules.names.companion_suffixes):
+            for item in change.live_at(other):
+                if item.state in (ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED):
+                    self._placer.reconsider(change, item)
+
+    # -- changing names ----------------------------------------------------------------------------------------------
+
+    def make_directory(self, path: DepotPath) -> None:
+        """Make a directory in the store. Raises AlreadyExists, NoSuchFile, PlaceRefused or NameRefused."""
+        require_storable(path)
+        self._require_directory(parent(path))
+        with self._disk.locked(self._layout.lock):
+            self._disk.make_dir(self.depot.spot(path), self._moves.modes.dir_mode)
+            self._disk.sync_dirs([self.depot.spot(path).parent])
+
+    def move(self, old: DepotPath, new: DepotPath) -> Arrival | None:
+        """Give a file or directory another path, and return its arrival if it is one's. Never replaces anything.
+
+        Raises NoSuchFile, AlreadyExists, PlaceRefused, NameRefused, Refused or StorageError.
+        """
+        require_writable(old)
+        require_storable(new)
+        there = self.depot.require(old)
+        if f"{new}/".startswith(f"{old}/"):
+            raise Refused("a file or directory cannot be moved onto or into itself")
+        self._require_directory(parent(new))
+        with self._moves.change() as change:
+            if self.depot.find(new) is not None or any(item.state in UNCLAIMED_STATES for item in change.live_at(new)):
+                raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
+            item = self._waiting_at(change, old)
+            if item is None:
+                if there.is_dir:
+                    self._refuse_live_below(change, old)
+                self._rename_unknown(old, new)
+                return None
+            moved = self._placer.move(change, item, new, actor=audit.ADMIN)
+        _raise_failure(change, moved.id)
+        return moved
+
+    def remove(self, path: DepotPath) -> Arrival | None:
+        """Remove a file or an empty directory; returns the arrival if it was one's, discarded. Raises as ``move``."""
+        require_writable(path)
+        there = self.depot.require(path)
+        with self._moves.change() as change:
+            if there.is_dir:
+                self._refuse_live_below(change, path)
+                self._remove_directory(path)
+                return None
+            item = self._waiting_at(change, path)
+            if item is None:
+                self._disk.unlink(self.depot.spot(path))
+                self._disk.sync_dirs([self.depot.spot(path).parent])
+                return None
+            removed = discard(change, self._placer, item)
+        _raise_failure(change, removed.id)
+        return removed
+
+    def _waiting_at(self, change: Change, path: DepotPath) -> Arrival | None:
+        """The arrival whose file lies in the store at ``path``."""
+        where = location(Area.STORE, path)
+        return next((item for item in change.live_at(path) if item.location == where), None)
+
+    def _refuse_live_below(self, change: Change, path: DepotPath) -> None:
+        rows = arrivals.find(change.connection, live=True, below=path)
+        waiting = [row for row in change.adopt(rows) if row.state in UNCLAIMED_STATES]
+        if waiting:
+            raise Refused(
+                f"{len(waiting)} files in this directory wait to be processed: "
+                "move or remove them one by one (rule: no file moves unrecorded)"
+            )
+
+    def _rename_unknown(self, old: DepotPath, new: DepotPath) -> None:
+        source, target = self.depot.spot(old), self.depot.spot(new)
+        self._disk.rename(source, target)
+        self._disk.sync_dirs([target.parent, source.parent])
+
+    def _remove_directory(self, path: DepotPath) -> None:
+        spot = self.depot.spot(path)
+        try:
+            self._disk.remove_dir(spot)
+        except DirectoryNotEmpty as error:
+            raise DirectoryNotEmpty("the directory is not empty: remove what is in it first") from error
+        self._disk.sync_dirs([spot.parent])
+
+    def _require_directory(self, path: str) -> None:
+        if not self.depot.is_dir(DepotPath(path)):
+            raise NoSuchFile("there is no such directory in the store (`sftpgate store mkdir` makes one)")
+
+
+# -- what an admin decides about an arrival --------------------------------------------------------------------------
+
+
+def discard(change: Change, placer: Placer, item: Arrival) -> Arrival:
+    """Remove the file of an arrival that no runner has; the next of its queue comes up. Raises IllegalTransition where a
+    runner has it, or had.
+    """
+    discarded = change.event(item, ArrivalEvent.DISCARDED, actor=audit.ADMIN, location=None)
+    placer.advance(change, item.path)
+    return discarded
+
+
+def release(change: Change, placer: Placer, item: Arrival) -> Arrival:
+    """Let a held or quarantined arrival into the store, whatever held it back; one from quarantine gets all its attempts again.
+
+    Raises Refused where it waits already, was processed, or an arrival that came later took its place.
+    """
+    if item.state not in (ArrivalState.HELD, ArrivalState.QUARANTINED):
+        raise Refused(f"this arrival is {item.state}: only one that is held or in quarantine can be released")
+    fresh = replace(item, attempts=0, not_before=None)
+    return placer.reconsider(change, fresh, actor=audit.ADMIN, release=True)
+
+
+def _raise_failure(change: Change, arrival: ArrivalId) -> None:
+    failure: SftpgateError | None = change.failures.get(arrival)
+    if failure is not None:
+        raise failure

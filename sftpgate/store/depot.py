@@ -1,0 +1,128 @@
+"""The local file manager's view of the store: what is there, for people of this machine.
+
+It shows all but our own directory: the files that runners read, as their owners and the admin organise them, and
+``archives`` and ``reports``, which are readable and never writable here (promise P6). Symbolic links are shown and
+never followed. Names that are not UTF-8 come with surrogates, can be read and removed, and never be given.
+
+This module looks and decides what a path means; it changes nothing. What a change of a name means for an arrival is
+decided in ``intake/deposits.py``. Everything blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NewType
+
+from sftpgate.errors import NameRefused, NoSuchFile, NotADirectory, PlaceRefused
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, check_storable, folded, is_managed, join, split
+from sftpgate.store.disk import Disk, Entry, Spot
+from sftpgate.store.layout import Layout
+
+DepotPath = NewType("DepotPath", str)  # relative to the store, in normal form, empty for the store itself
+
+
+def depot_path(text: str) -> DepotPath:
+    """What a person means by ``text``: a leading ``/`` is the store itself, dots are resolved on the text and never lead
+    above it.
+    """
+    if "\0" in text:
+        raise NameRefused("the name contains a NUL character (rule: no control characters in names)")
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return DepotPath("/".join(parts))
+
+
+def is_readonly(path: str) -> bool:
+    """Whether ``path`` is one of the managed directories, in any letter case, or in one."""
+    return folded(path.partition("/")[0]) in RESERVED_NAMES
+
+
+def require_writable(path: DepotPath) -> DepotPath:
+    """``path``, where a file or directory may be put, renamed or removed. Raises PlaceRefused with the rule otherwise."""
+    if not path:
+        raise PlaceRefused("the store itself cannot be changed or replaced, only what is in it (rule: the store stays)")
+    if is_readonly(path):
+        top = split(path)[0]
+        raise PlaceRefused(
+            f"{top} is read-only here: archives and reports are kept by sftpgate itself (rule: archives and reports are managed)"
+        )
+    if any(is_managed(part) for part in split(path)):
+        raise PlaceRefused(f"names that begin with {MANAGED_NAME} are the system's own (rule: reserved names)")
+    return path
+
+
+def require_storable(path: DepotPath) -> DepotPath:
+    """``path``, where it may be given to something new. Raises PlaceRefused or NameRefused with the rule otherwise."""
+    require_writable(path)
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise NameRefused("the name is not valid UTF-8 (rule: names are UTF-8)") from error
+    check_storable(path)
+    return path
+
+
+class Depot:
+    """Looks at what is in the store."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._layout = layout
+        self._disk = disk
+
+    def spot(self, path: DepotPath) -> Spot:
+        """The place on disk of a path."""
+        return Spot(self._layout.root(Area.STORE), path)
+
+    def find(self, path: DepotPath) -> Entry | None:
+        """What is at ``path``, or None; our own directory is never there."""
+        if any(is_managed(part) for part in split(path)):
+            return None
+        status = self._disk.lstat(self.spot(path))
+        return None if status is None else Entry(path.rpartition("/")[2], status)
+
+    def require(self, path: DepotPath) -> Entry:
+        """What is at ``path``. Raises NoSuchFile."""
+        found = self.find(path)
+        if found is None:
+            raise NoSuchFile("no such file or directory in the store")
+        return found
+
+    def is_dir(self, path: DepotPath) -> bool:
+        """Whether a directory is at ``path``."""
+        found = self.find(path)
+        return found is not None and found.is_dir
+
+    def entries(self, path: DepotPath) -> list[Entry]:
+        """What is in a directory, by name. Raises NoSuchFile or NotADirectory."""
+        if not self.require(path).is_dir:
+            raise NotADirectory("this is a file, not a directory")
+        return sorted(
+            (entry for entry in self._disk.entries(self.spot(path)) if not is_managed(entry.name)), key=lambda entry: entry.name
+        )
+
+    def walk(self, path: DepotPath) -> Iterator[tuple[DepotPath, Entry]]:
+        """Everything below a directory, each directory before what is in it; ``archives`` and ``reports`` are not entered
+        from above.
+        """
+        for entry in self.entries(path):
+            below = DepotPath(join(path, entry.name))
+            yield below, entry
+            if entry.is_dir and below not in RESERVED_NAMES:
+                try:
+                    yield from self.walk(below)
+                except NoSuchFile:
+                    continue  # removed while we walk
+
+    def count(self, path: DepotPath) -> int:
+        """How many names a directory has."""
+        return len(self._disk.names(self.spot(path)))
+
+    def open_read(self, path: DepotPath) -> int:
+        """A descriptor of the file at ``path``, for reading. Raises NoSuchFile or IsADirectory."""
+        self.require(path)
+        return self._disk.open_read(self.spot(path))
