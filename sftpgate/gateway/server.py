@@ -102,7 +102,8 @@ class Gate:
                 self._keeper,
                 settings.host,
                 settings.port,
-                server_host_keys=[str(path) for path in self._made_of.host_keys],
+                # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
+                server_host_keys=[asyncssh.read_private_key(str(path)) for path in self._made_of.host_keys],
                 server_version=_PUBLIC_VERSION,
                 kex_algs=list(offer.kex_algs),
                 encryption_algs=list(offer.encryption_algs),
