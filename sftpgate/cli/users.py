@@ -26,9 +26,9 @@ key_app = typer.Typer(help="Keys of users.", no_args_is_help=True)
 
 _MAX_KEY_FILE_BYTES = 64 * 1024  # a public key of 16384 bits has 3 KB
 
-Name = Annotated[str, typer.Argument(help="the user's name")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="read the password from the first line of standard input")]
+Name = Annotated[str, typer.Argument(help="The user's name.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")]
 
 
 # -- users -----------------------------------------------------------------------------------------------------------
@@ -36,10 +36,10 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="read the 
 
 @user_app.command("add")
 def user_add(
-    name: Annotated[str, typer.Argument(help="1 to 32 characters of a-z, 0-9, _, - and .")],
-    key: Annotated[list[Path] | None, typer.Option("--key", help="file with a public key; may be given several times")] = None,
+    name: Annotated[str, typer.Argument(help="1 to 32 characters of a-z, 0-9, '_', '-' and '.'.")],
+    key: Annotated[list[Path] | None, typer.Option("--key", help="File with a public key; may be given several times.")] = None,
     password_stdin: PasswordStdin = False,
-    home: Annotated[str, typer.Option(help="directory in the drop that the user is confined to; default: the whole drop")] = "",
+    home: Annotated[str, typer.Option(help="Directory in the drop that the user is confined to; default: all of it.")] = "",
 ) -> None:
     """Make a user.
 
@@ -125,7 +125,7 @@ def user_enable(name: Name) -> None:
 
 
 @user_app.command("remove")
-def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False) -> None:
+def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a user with its keys and password. Its files in the drop and the store stay.
 
     Example: sftpgate user remove erp --yes
@@ -148,8 +148,8 @@ def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="do 
 def user_passwd(
     name: Name,
     password_stdin: PasswordStdin = False,
-    generate: Annotated[bool, typer.Option("--generate", help="make a random password and print it, this one time")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="let the user log in with keys only")] = False,
+    generate: Annotated[bool, typer.Option("--generate", help="Make a random password and print it, this one time.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Let the user log in with keys only.")] = False,
 ) -> None:
     """Set, generate or remove a user's password. Without an option, asks for it twice.
 
@@ -181,13 +181,13 @@ def user_passwd(
 @key_app.command("add")
 def key_add(
     name: Name,
-    file: Annotated[Path, typer.Argument(help="file with one public key (OpenSSH, RFC 4716 or PEM); - for standard input")],
-    label: Annotated[str | None, typer.Option(help="what the key is called in listings; default: the file's comment")] = None,
+    file: Annotated[Path, typer.Argument(help="File with one public key (OpenSSH, RFC 4716 or PEM); - for standard input.")],
+    label: Annotated[str | None, typer.Option(help="What listings call the key; default: the file's comment.")] = None,
     expires: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="first day (UTC) on which the key is not accepted any more")
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) on which the key is not accepted any more.")
     ] = None,
     source: Annotated[
-        str, typer.Option("--from", metavar="PATTERNS", help="addresses to accept it from: 192.0.2.0/24,!192.0.2.7,10.1.*")
+        str, typer.Option("--from", metavar="PATTERNS", help="Addresses to accept it from: 192.0.2.0/24,!192.0.2.7,10.1.*")
     ] = "",
 ) -> None:
     """Give a user one more key. Keys that it has stay, so that old and new one overlap during a rotation.
@@ -209,7 +209,7 @@ def key_add(
 
 
 @key_app.command("list")
-def key_list(name: Annotated[str | None, typer.Argument(help="only this user's keys")] = None, json: Json = False) -> None:
+def key_list(name: Annotated[str | None, typer.Argument(help="Only this user's keys.")] = None, json: Json = False) -> None:
     """List the keys of all users, or of one.
 
     Example: sftpgate key list erp
@@ -223,7 +223,7 @@ def key_list(name: Annotated[str | None, typer.Argument(help="only this user's k
 
 @key_app.command("remove")
 def key_remove(
-    name: Name, fingerprint: Annotated[str, typer.Argument(help="as `sftpgate key list` shows it; SHA256: may be left out")]
+    name: Name, fingerprint: Annotated[str, typer.Argument(help="As `sftpgate key list` shows it; SHA256: may be left out.")]
 ) -> None:
     """Take a key from a user. All else in its authorized_keys stays as it is.
 
