@@ -86,10 +86,10 @@ def rebuild_if_new(moves: Moves) -> int:
 def _all_files(moves: Moves) -> Iterator[tuple[Location, str, ArrivalState]]:
     """Every file that must have been an arrival: where it lies, its path where that says it, and its state."""
     for area, state in _STATE_OF.items():
-        for name in moves.disk.names(moves.layout.spot(location(area, ""))):
+        for name in sorted(moves.disk.names(moves.layout.spot(location(area, "")))):
             if len(name) == len(new_id(datetime.now(UTC))) and not name.startswith("."):
                 yield location(area, name), "", state
-    for name in moves.disk.names(moves.layout.spot(location(Area.ARCHIVES, ""))):
+    for name in sorted(moves.disk.names(moves.layout.spot(location(Area.ARCHIVES, "")))):
         yield location(Area.ARCHIVES, name), name, ArrivalState.DONE
     for path in _store_files(moves, ""):
         yield location(Area.STORE, path), path, ArrivalState.WAITING
