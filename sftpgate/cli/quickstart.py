@@ -225,7 +225,12 @@ def _ready_port(child: subprocess.Popen[str], log: IO[str]) -> int:
         if match := re.search(r"\bready on .* port (\d+)", line):
             return int(match[1])
     log.seek(0)
-    raise QuickstartFailed("the server did not start: " + " ".join(printable(line) for line in log.read().splitlines()[-1:]))
+    raise QuickstartFailed(f"the server did not start: {_last_line(log.read())}")
+
+
+def _last_line(text: str) -> str:
+    """What a command of our own said last: its error."""
+    return printable("".join(text.splitlines()[-1:])).removeprefix("sftpgate: ")
 
 
 def _sftpgate(*arguments: str) -> list[str]:
@@ -236,7 +241,7 @@ def _run(*arguments: str, text: str = "") -> str:
     """What a command of our own prints. Its error is ours."""
     done = subprocess.run(_sftpgate(*arguments), input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     if done.returncode:
-        raise QuickstartFailed(f"`sftpgate {shlex.join(arguments)}` failed: {done.stderr.strip()}")
+        raise QuickstartFailed(f"`sftpgate {shlex.join(arguments)}` failed: {_last_line(done.stderr)}")
     return done.stdout
 
 
