@@ -15,7 +15,9 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
+from sftpgate.cli.arrivals import arrivals, discard, release, show
 from sftpgate.cli.serve import serve
+from sftpgate.cli.status import status
 from sftpgate.cli.store import store_app
 from sftpgate.cli.sweep import sweep, verify
 from sftpgate.cli.users import key_app, user_app
@@ -83,7 +85,7 @@ def settings(
     command(json=json, markdown=markdown)
 
 
-for _command in (quickstart, serve, sweep, verify, settings):
+for _command in (quickstart, serve, status, arrivals, show, release, discard, sweep, verify, settings):
     app.command()(_command)
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")

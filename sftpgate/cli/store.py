@@ -128,6 +128,7 @@ def put(
 
     Example: make-enrols | sftpgate store put - campus-north/enrols.csv
     """
+    from sftpgate.cli.arrivals import arrival_row
     from sftpgate.cli.output import emit_record
     from sftpgate.errors import NoSuchFile, Refused
     from sftpgate.store.depot import DepotPath, depot_path
@@ -294,17 +295,6 @@ def _changing() -> Iterator[Deposits]:
             max_upload_bytes=settings.max_upload_bytes,
             free_space_floor=settings.free_space_floor,
         )
-
-
-def arrival_row(arrival: Arrival) -> dict[str, object]:
-    """All fields of an arrival that mean something to people and scripts."""
-    from dataclasses import asdict
-
-    row = asdict(arrival)
-    row["size_bytes"] = row.pop("size")
-    for internal in ("pending_from", "inode", "mtime_ns"):
-        del row[internal]
-    return row
 
 
 def _what_became(arrival: Arrival) -> str:

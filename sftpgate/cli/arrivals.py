@@ -1,0 +1,163 @@
+"""``sftpgate arrivals``, ``show``, ``release`` and ``discard``: the record of every file, and what an admin decides about one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sftpgate.policy.lifecycle import ArrivalState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sftpgate.intake.moves import Change
+    from sftpgate.intake.placing import Placer
+    from sftpgate.ledger.arrivals import Arrival
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Id = Annotated[str, typer.Argument(metavar="ARRIVAL", help="The id of an arrival, or as much of its beginning as is unique.")]
+
+COLUMNS = ("received_at", "id", "owner", "path", "size_bytes", "state", "hold_reason", "attempts", "archived_as")
+DEFAULT_LIMIT = 100
+
+
+def arrivals(
+    state: Annotated[list[ArrivalState] | None, typer.Option(help="Only these states; may be given several times.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only files of this user; empty for those of local programs.")] = None,
+    path: Annotated[str | None, typer.Option(metavar="GLOB", help="Only paths that fit, with * and ?.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only what came since: 2026-01-31, 2026-01-31T12:00, or 90m, 2h, 3d ago.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = DEFAULT_LIMIT,
+    json: Json = False,
+) -> None:
+    """List the files that arrived, newest first.
+
+    Example: sftpgate arrivals --user erp --since 2h
+
+    Example: sftpgate arrivals --state held --state quarantined --json
+    """
+    from sftpgate.cli.context import ledger_for_reading, read_settings
+    from sftpgate.cli.output import emit
+    from sftpgate.ledger import arrivals as records
+
+    settings = read_settings()
+    begin = None if since is None else moment(since, datetime.now(UTC))
+    rows: list[Arrival] = []
+    with ledger_for_reading(settings) as ledger:
+        if ledger is not None:
+            with ledger.reading() as connection:
+                rows = records.find(
+                    connection,
+                    states=state or None,
+                    owner=user,
+                    glob=path,
+                    since=begin,
+                    newest_first=True,
+                    limit=limit + 1,
+                )
+    emit([arrival_row(row) for row in rows[:limit]], COLUMNS, json=json)
+    if len(rows) > limit and not json:
+        typer.echo(f"there are more than these {limit}: say --limit or --since", err=True)
+
+
+def show(arrival: Id, json: Json = False) -> None:
+    """Show everything that is known of one file: who sent it and how, where it is, and what happened to it since.
+
+    Example: sftpgate show 01JZ8Q
+    """
+    from dataclasses import asdict
+
+    from sftpgate.cli.context import ledger_for_reading, read_settings
+    from sftpgate.cli.output import emit, emit_record
+    from sftpgate.errors import UnknownArrival
+    from sftpgate.ledger import audit, overview
+
+    with ledger_for_reading(read_settings()) as ledger:
+        if ledger is None:
+            raise UnknownArrival(f"there is no arrival {arrival}: nothing has arrived yet")
+        with ledger.reading() as connection:
+            item = overview.by_prefix(connection, arrival)
+            events = [
+                {"at": event.at, "event": event.event, "actor": event.actor, "address": event.address, "details": event.details}
+                for event in audit.history(connection, item.id)
+            ]
+            runs = [asdict(run) for run in overview.runs_of(connection, item.id)]
+    if json:
+        emit_record({**arrival_row(item), "events": events, "runs": runs}, json=True)
+        return
+    emit_record({key: value for key, value in arrival_row(item).items() if value not in (None, "")})
+    typer.echo()
+    emit(events, ["at", "event", "actor", "details"])
+    if runs:
+        typer.echo()
+        emit(runs, ["started_at", "ended_at", "tool", "attempt", "outcome", "exit_status", "report", "tryback"])
+
+
+def release(arrival: Id, json: Json = False) -> None:
+    """Let a held or quarantined file into the store, whatever held it back. From quarantine, it gets all its attempts again.
+
+    Example: sftpgate release 01JZ8Q
+    """
+    from sftpgate.intake import deposits
+
+    _decide(arrival, deposits.release, json=json)
+
+
+def discard(arrival: Id, json: Json = False) -> None:
+    """Remove a file that no runner has: held, queued, waiting or in quarantine. Its record stays, its content does not.
+
+    Example: sftpgate discard 01JZ8Q
+    """
+    from sftpgate.intake import deposits
+
+    _decide(arrival, deposits.discard, json=json)
+
+
+def _decide(arrival: str, decision: Callable[[Change, Placer, Arrival], Arrival], *, json: bool) -> None:
+    from sftpgate.cli.context import opened, read_settings
+    from sftpgate.cli.output import emit_record, shown
+    from sftpgate.ledger import overview
+
+    with opened(read_settings()) as system:
+        with system.moves.change() as change:
+            item = change.get(overview.by_prefix(change.connection, arrival).id)
+            decided = decision(change, system.placer, item)
+        if decided.id in change.failures:
+            raise change.failures[decided.id]
+    if json:
+        emit_record(arrival_row(decided), json=True)
+    else:
+        typer.echo(f"{shown(decided.path)} is {decided.state} (arrival {decided.id})")
+
+
+def arrival_row(arrival: Arrival) -> dict[str, object]:
+    """All fields of an arrival that mean something to people and scripts; ``location`` is an area and a name in it."""
+    from dataclasses import asdict
+
+    row = asdict(arrival)
+    first = {key: row.pop(key) for key in ("id", "path", "owner", "state", "hold_reason")}
+    size = row.pop("size")
+    for internal in ("pending_from", "inode", "mtime_ns"):
+        del row[internal]
+    return {**first, "size_bytes": size, **row}
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """The time that ``text`` means: an ISO 8601 date or time (local where it has no zone), or a duration before ``now``.
+
+    Raises typer.BadParameter, which names both forms.
+    """
+    from sftpgate.settings import parse_duration
+
+    seconds = parse_duration(text)
+    if isinstance(seconds, float):
+        return now - timedelta(seconds=seconds)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{text!r} is no time: write 2026-01-31, 2026-01-31T12:00, 90m, 2h or 3d", param_hint="--since"
+        ) from error

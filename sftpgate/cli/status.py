@@ -1,0 +1,248 @@
+"""``sftpgate status``: what waits and for whom, what is held back and why, who works on what, the last sweep and runs.
+
+Read-only; beside a running server or without one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sftpgate.ledger.arrivals import Arrival
+    from sftpgate.ledger.database import Ledger
+    from sftpgate.ledger.overview import Waiting
+    from sftpgate.policy.lifecycle import HoldReason
+    from sftpgate.settings import Settings
+
+Row = dict[str, object]
+
+SHOWN = 20  # single files of a kind; the rest is counted
+_SWEEPS_MISSED = 4  # so many intervals without a sweep mean that none is running
+
+
+def status(json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False) -> None:
+    """Show what waits, what is held and why, what is being processed, the last sweep, and the last run of each tool.
+
+    Example: sftpgate status
+
+    Example: sftpgate status --json | jq .held
+    """
+    from sftpgate.cli.context import ledger_for_reading, read_settings
+    from sftpgate.cli.output import emit_record
+
+    settings = read_settings()
+    with ledger_for_reading(settings) as ledger:
+        found = collect(settings, ledger, datetime.now(UTC))
+    if json:
+        emit_record(found, json=True)
+    else:
+        _print(found)
+
+
+def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[str, object]:
+    """Everything that ``status`` shows; times are aware, sizes in bytes."""
+    from dataclasses import asdict
+
+    from sftpgate.ledger import arrivals, overview
+    from sftpgate.ledger.database import get_fact
+    from sftpgate.policy.lifecycle import ArrivalState
+
+    if ledger is None:
+        return {
+            "tools": _tool_rows(settings, [], []),
+            "waiting": [],
+            "held_counts": [],
+            "held": [],
+            "quarantined": [],
+            "claims": [],
+            "uploads": [],
+            "last_sweep": None,
+            "notes": ["nothing has arrived yet: `sftpgate serve` has not been started with these settings"],
+        }
+    with ledger.reading() as connection:
+        waiting = overview.waiting(connection)
+        runs = [asdict(run) for run in overview.last_runs(connection)]
+        held = arrivals.find(connection, states=[ArrivalState.HELD], limit=SHOWN)
+        quarantined = arrivals.find(connection, states=[ArrivalState.QUARANTINED], limit=SHOWN)
+        counts = [asdict(item) for item in overview.held_back(connection)]
+        claims = [asdict(claim) | {"host": claim.host.partition("/")[0]} for claim in overview.open_claims(connection)]
+        sweep = get_fact(connection, "last_sweep")
+    last_sweep = _sweep_row(sweep)
+    return {
+        "tools": _tool_rows(settings, waiting, runs),
+        "waiting": [_waiting_row(settings, item) for item in waiting],
+        "held_counts": [_with_bytes(row) | {"reason": row["reason"] or "quarantine"} for row in counts],
+        "held": [_held_row(settings, item) for item in held],
+        "quarantined": [_held_row(settings, item) for item in quarantined],
+        "claims": claims,
+        "uploads": _uploads(settings),
+        "last_sweep": last_sweep,
+        "notes": _notes(settings, last_sweep, now),
+    }
+
+
+# -- what there is ---------------------------------------------------------------------------------------------------
+
+
+def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Row]) -> list[Row]:
+    """A row for each tool of the settings: what waits for it, and how its last run ended."""
+    from sftpgate.cli.compose import pointers_of
+
+    last = {run["tool"]: run for run in runs}
+    rows: list[Row] = []
+    for pointer in pointers_of(settings):
+        mine = [item for item in waiting if _tool_of(settings, item.path) == pointer.tool]
+        run = last.get(pointer.tool, {})
+        rows.append(
+            {
+                "tool": pointer.tool,
+                "files": list(pointer.files),
+                "enabled": settings.tools[pointer.tool].enabled,
+                "waiting": sum(item.count for item in mine),
+                "size_bytes": sum(item.size for item in mine),
+                "oldest_at": min((item.oldest_at for item in mine), default=None),
+                "last_run_at": run.get("started_at"),
+                "last_run_ended_at": run.get("ended_at"),
+                "outcome": run.get("outcome") if run.get("ended_at") or not run else "running",
+                "exit_status": run.get("exit_status"),
+                "report": run.get("report"),
+            }
+        )
+    return rows
+
+
+def _tool_of(settings: Settings, path: str) -> str | None:
+    """The tool that has the file at ``path``: the first one whose pattern fits."""
+    from sftpgate.cli.compose import pointers_of
+
+    return next((pointer.tool for pointer in pointers_of(settings) if pointer.fits(path)), None)
+
+
+def _waiting_row(settings: Settings, item: Waiting) -> Row:
+    from dataclasses import asdict
+
+    return _with_bytes({**asdict(item), "tool": _tool_of(settings, item.path)})
+
+
+def _held_row(settings: Settings, item: Arrival) -> Row:
+    return {
+        "id": item.id,
+        "path": item.path,
+        "owner": item.owner,
+        "size_bytes": item.size,
+        "received_at": item.received_at,
+        "reason": item.hold_reason,
+        "attempts": item.attempts,
+        "what_to_do": _what_to_do(settings, item.hold_reason, item.home),
+    }
+
+
+def _what_to_do(settings: Settings, reason: HoldReason | None, home: str) -> str:
+    from sftpgate.policy.lifecycle import HoldReason
+    from sftpgate.policy.names import join
+
+    match reason:
+        case HoldReason.BATCH_LOCK:
+            lock = settings.drop / join(home, settings.batch_lock_name)
+            return f"wait until the sender removes {settings.batch_lock_name}, or remove {lock}"
+        case HoldReason.INCOMPLETE:
+            return "have it sent again, or `sftpgate release` it if it is complete"
+        case HoldReason.CHECKSUM_MISMATCH:
+            return "have the file and its checksum sent again, or `sftpgate release` it"
+        case HoldReason.AWAITING_DONE:
+            return "wait for its done-file, or `sftpgate release` it"
+        case None:
+            return "see its report with `sftpgate show`, then `sftpgate release` or `sftpgate discard` it"
+
+
+def _uploads(settings: Settings) -> list[Row]:
+    """The interrupted uploads, and those that are under way for a while."""
+    from sftpgate.cli.compose import utc_now
+    from sftpgate.errors import StorageError
+    from sftpgate.intake.uploads import Staging
+    from sftpgate.store.disk import Disk
+    from sftpgate.store.layout import Layout
+
+    staging = Staging(Layout(settings.store, settings.drop), Disk(), clock=utc_now, max_upload_bytes=settings.max_upload_bytes)
+    try:
+        return [
+            {
+                "user": partial.user,
+                "path": partial.path,
+                "size_bytes": partial.size,
+                "last_write_at": datetime.fromtimestamp(partial.mtime_ns / 1e9, UTC),
+                "upload": partial.upload,
+            }
+            for user in sorted(staging.users())
+            for partial in staging.partials(user)
+        ]
+    except StorageError:
+        return []  # the directory is the server's own, and we are somebody else
+
+
+def _sweep_row(fact: str | None) -> Row | None:
+    import json
+
+    if fact is None:
+        return None
+    row: Row = json.loads(fact)
+    return row | {"at": datetime.fromisoformat(str(row["at"]))}
+
+
+def _notes(settings: Settings, last_sweep: Row | None, now: datetime) -> list[str]:
+    if last_sweep is None:
+        return ["there was no sweep yet: is `sftpgate serve` running?"]
+    at = last_sweep["at"]
+    assert isinstance(at, datetime)
+    age = (now - at).total_seconds()
+    if age > _SWEEPS_MISSED * settings.sweep_interval:
+        return [f"there was no sweep for {round(age)} seconds: is `sftpgate serve` running?"]
+    return []
+
+
+def _with_bytes(row: Row) -> Row:
+    return {"size_bytes" if key == "size" else key: value for key, value in row.items()}
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+_SECTIONS = (
+    ("tools", "Tools", ["tool", "waiting", "size_bytes", "oldest_at", "last_run_at", "outcome", "exit_status", "report"]),
+    ("waiting", "Waiting", ["path", "state", "count", "size_bytes", "oldest_at", "tool"]),
+    ("held", "Held", ["id", "path", "owner", "received_at", "reason", "what_to_do"]),
+    ("quarantined", "In quarantine", ["id", "path", "owner", "received_at", "attempts", "what_to_do"]),
+    ("claims", "Being processed", ["path", "tool", "claimed_at", "lease_until", "host", "pid", "arrival"]),
+    ("uploads", "Uploads that are interrupted or under way", ["user", "path", "size_bytes", "last_write_at"]),
+)
+
+
+def _print(found: dict[str, object]) -> None:
+    from sftpgate.cli.output import emit, shown
+
+    for key, title, columns in _SECTIONS:
+        rows = found[key]
+        assert isinstance(rows, list)
+        if rows:
+            typer.echo(f"{title}:")
+            emit(rows, columns)
+            typer.echo()
+    counts = found["held_counts"]
+    assert isinstance(counts, list)
+    for row in counts:
+        if row["count"] > SHOWN:
+            typer.echo(f"{row['count']} files in all: {shown(row['reason'])}, {row['size_bytes']} bytes")
+    sweep = found["last_sweep"]
+    if isinstance(sweep, dict):
+        done = {name: count for name, count in sweep.items() if isinstance(count, int) and count}
+        typer.echo(f"Last sweep: {shown(sweep['at'])}, {float(sweep['seconds']):.1f} s, {shown(done) or 'nothing to do'}")
+    if not any(found[key] for key in ("waiting", "held", "quarantined", "claims")):
+        typer.echo("Nothing waits, and nothing is held.")
+    notes = found["notes"]
+    assert isinstance(notes, list)
+    for note in notes:
+        typer.echo(f"Note: {note}")
