@@ -27,7 +27,18 @@ import asyncssh
 from asyncssh import SFTPAttrs, SFTPName
 from asyncssh.packet import PacketDecodeError, SSHPacket
 
-from sftpgate.errors import BadMessage, InvalidHandle, PlaceRefused, Refused, SftpgateError, TooMany, Unsupported, UploadFailed
+from sftpgate.errors import (
+    BadMessage,
+    InvalidHandle,
+    PlaceRefused,
+    Refused,
+    SftpgateError,
+    StorageError,
+    TooMany,
+    Unsupported,
+    UploadFailed,
+    UploadIncomplete,
+)
 from sftpgate.gateway import wire
 from sftpgate.gateway.status import Status, status_of
 from sftpgate.gateway.view import View, times_of
@@ -46,6 +57,9 @@ SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space is looked at again after so m
 COPY_BYTES = 1024 * 1024
 REFUSALS_TOLD = 20  # lines on stderr a session, for clients that show them
 
+
+# What a client's user can act on; that a file is or is not there, the client says itself.
+_TOLD = (Refused, StorageError, UploadFailed, UploadIncomplete)
 
 Spawn = Callable[[Coroutine[object, object, None]], None]
 
@@ -280,7 +294,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._log.error("request.failed", exc_info=error)
         elif error.local:
             self._log.error("request.failed", reason=error.message)
-        elif isinstance(error, Refused):
+        elif isinstance(error, _TOLD):
             self._log.info("request.refused", reason=error.message)
             self._tell(error)
         self._send(wire.status(number, code, message))
@@ -302,7 +316,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         handle.unchecked_bytes += len(content)
         if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
             handle.unchecked_bytes = 0
-            services.require_free_space()
+            upload.require(services.require_free_space)
         upload.write(services.disk, offset, content)
         self.counts["received_bytes"] += len(content)
         if services.register.needs_note(upload):
@@ -315,7 +329,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     async def _hash(self, handle: Writing) -> None:
         """Hash what was written, behind the writer."""
         try:
-            while handle.upload.digest.is_behind and not handle.upload.closed:
+            while handle.upload.digest.is_behind:
                 await self._services.hops.run(handle.upload.hash_behind)
         finally:
             handle.hashing = False

@@ -22,13 +22,14 @@ _READ_BYTES = 1024 * 1024
 class Digest:
     """A running SHA-256. ``written`` and ``truncated`` are called on the event loop; ``advance`` and ``finish`` in threads."""
 
-    __slots__ = ("_hash", "_hashed", "_lock", "_next", "_stale")
+    __slots__ = ("_ended", "_hash", "_hashed", "_lock", "_next", "_stale")
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._next = 0  # the bytes from 0 to here were written in order
         self._stale = False
+        self._ended = False
         self._lock = Lock()
 
     def written(self, start: int, end: int) -> None:
@@ -46,12 +47,18 @@ class Digest:
     @property
     def is_behind(self) -> bool:
         """True where ``advance`` has a step to do."""
-        return not self._stale and self._next - self._hashed >= STEP_BYTES
+        return not self._stale and not self._ended and self._next - self._hashed >= STEP_BYTES
 
     def advance(self, fd: int) -> None:
-        """Hash what was written in order so far."""
+        """Hash what was written in order so far; nothing after the end."""
         with self._lock:
-            self._read(fd, self._next)
+            if not self._ended:
+                self._read(fd, self._next)
+
+    def end(self) -> None:
+        """From when this returns, no thread reads the file any more: it can be closed."""
+        with self._lock:
+            self._ended = True
 
     def finish(self, fd: int, size: int) -> str:
         """The SHA-256 of the first ``size`` bytes of the file, in hex."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -172,7 +171,7 @@ class Publisher:
     def _hand_over(self, upload: Upload) -> None:
         """The file is an arrival's now, whatever happens next."""
         upload.published()
-        os.close(upload.fd)
+        upload.close()
         with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
             self._staging.remove_partials(upload.sender.user, upload.path)
 

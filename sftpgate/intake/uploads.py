@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from sftpgate.errors import NoSuchFile, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, NoSuchFile, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.moves import Clock, new_id
 from sftpgate.ledger.arrivals import ArrivalId
@@ -91,7 +91,7 @@ class Upload:
     size: int = 0
     noted: bool = False
     gap_noted: bool = False
-    superseded: bool = False
+    superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
     digest: Digest = field(default_factory=Digest)
     _coverage: Coverage = field(init=False)
     _writes: int = 0
@@ -118,8 +118,8 @@ class Upload:
             if end > self.max_bytes:
                 raise TooLarge(self.max_bytes)
             disk.write(self.fd, offset, data)
-        except SftpgateError:
-            self._happen(UploadEvent.WRITE_FAILED)
+        except SftpgateError as error:
+            self._fail(error)
             raise
         self._coverage.add(offset, end)
         self.digest.written(offset, end)
@@ -150,14 +150,14 @@ class Upload:
         with translated("read"):
             return os.pread(self.fd, length, offset)
 
-    @property
-    def closed(self) -> bool:
-        """True when the upload came to its end, whichever it was."""
-        return self.state in (UploadState.PUBLISHED, UploadState.DISCARDED, UploadState.INTERRUPTED)
-
     def hash_behind(self) -> None:
         """Hash what was written in order so far."""
         self.digest.advance(self.fd)
+
+    def close(self) -> None:
+        """Give up the descriptor, and with it the lock of the staging file."""
+        self.digest.end()
+        os.close(self.fd)
 
     def truncate(self, disk: Disk, size: int) -> None:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
@@ -167,8 +167,8 @@ class Upload:
             raise TooLarge(self.max_bytes)
         try:
             disk.truncate(self.fd, size)
-        except SftpgateError:
-            self._happen(UploadEvent.WRITE_FAILED)
+        except SftpgateError as error:
+            self._fail(error)
             raise
         self._coverage.truncate(size)
         if size < self.size:
@@ -227,6 +227,19 @@ class Upload:
     def published(self) -> None:
         """The staging file became an arrival."""
         self._happen(UploadEvent.CLOSED)
+
+    def require(self, condition: Callable[[], None]) -> None:
+        """Check a condition that raises where it does not hold: that ends the upload like a failed write."""
+        try:
+            condition()
+        except SftpgateError as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: SftpgateError) -> None:
+        """A failure is for good. Where there was no room, what was written is not worth keeping: it would keep others from the disk."""
+        self._happen(UploadEvent.WRITE_FAILED)
+        self.superseded = self.superseded or isinstance(error, (NoSpace, TooLarge))
 
     def _happen(self, event: UploadEvent) -> None:
         self.state = upload_after(self.state, event)
@@ -352,7 +365,7 @@ class Staging:
             self._disk.sync(upload.fd)
             self.note(upload, synced=True)
         finally:
-            os.close(upload.fd)
+            upload.close()
 
     def discard(self, upload: Upload) -> None:
         """Remove an upload and its bytes. One that was handed over is left alone."""
@@ -361,7 +374,7 @@ class Staging:
         try:
             self._remove(upload)
         finally:
-            os.close(upload.fd)
+            upload.close()
 
     def _remove(self, upload: Upload) -> None:
         self._disk.unlink(_note_of(upload.spot), missing_ok=True)
