@@ -145,7 +145,7 @@ class DirectoryNotEmpty(SftpgateError):
 
 
 class UploadFailed(SftpgateError):
-    """An earlier write of this upload failed: nothing of it was taken. Send the file again."""
+    """An earlier write of this upload failed, so nothing of it was taken: send the file again."""
 
 
 class UploadIncomplete(SftpgateError):

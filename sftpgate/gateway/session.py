@@ -114,6 +114,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._view = view
         self._log = log
         self._tell_refusals = REFUSALS_TOLD if tell_refusals else 0
+        self._told_last = ""
         self._on_end = on_end
         self._channel: asyncssh.SSHServerChannel[bytes]
         self._buffer = bytearray()
@@ -301,8 +302,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _tell(self, error: SftpgateError) -> None:
         """OpenSSH's clients show only the status, not its sentence, but they pass our stderr on to their user."""
-        if self._tell_refusals and not self._channel.is_closing():
+        if self._tell_refusals and error.message != self._told_last and not self._channel.is_closing():
             self._tell_refusals -= 1
+            self._told_last = error.message
             self._channel.write_stderr(f"sftpgate: {error.message}\r\n".encode())
 
     # -- the path of every byte --------------------------------------------------------------------------------------

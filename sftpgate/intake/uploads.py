@@ -87,6 +87,7 @@ class Upload:
     existing_bytes: int = 0
     declared_size: int | None = None
     state: UploadState = UploadState.OPEN
+    failure: SftpgateError | None = None
     times_ns: tuple[int, int] | None = None
     size: int = 0
     noted: bool = False
@@ -109,7 +110,7 @@ class Upload:
     def write(self, disk: Disk, offset: int, data: bytes | memoryview) -> None:
         """Take one WRITE. A failure is for good: nothing of this upload can be published any more."""
         if self.state is not UploadState.OPEN:
-            raise UploadFailed()
+            raise self._failed()
         if self.appending:
             offset = self._append_offset(offset)
         length = len(data)
@@ -162,7 +163,7 @@ class Upload:
     def truncate(self, disk: Disk, size: int) -> None:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
         if self.state is not UploadState.OPEN:
-            raise UploadFailed()
+            raise self._failed()
         if size > self.max_bytes:
             raise TooLarge(self.max_bytes)
         try:
@@ -186,7 +187,7 @@ class Upload:
     def require_complete(self) -> None:
         """Raise UploadFailed after a failed write, UploadIncomplete where there is a gap."""
         if self.state is not UploadState.OPEN:
-            raise UploadFailed()
+            raise self._failed()
         if gap := self._coverage.first_gap(self.size):
             raise UploadIncomplete(*gap)
 
@@ -237,9 +238,15 @@ class Upload:
             raise
 
     def _fail(self, error: SftpgateError) -> None:
-        """A failure is for good. Where there was no room, what was written is not worth keeping: it would keep others from the disk."""
+        """A failure is for good. Where there was no room, what was written is not kept: it would keep others from the disk."""
+        self.failure = self.failure or error
         self._happen(UploadEvent.WRITE_FAILED)
         self.superseded = self.superseded or isinstance(error, (NoSpace, TooLarge))
+
+    def _failed(self) -> UploadFailed:
+        return (
+            UploadFailed() if self.failure is None or self.failure.local else UploadFailed(f"{UploadFailed()} ({self.failure})")
+        )
 
     def _happen(self, event: UploadEvent) -> None:
         self.state = upload_after(self.state, event)
