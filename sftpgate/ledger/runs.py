@@ -1,18 +1,92 @@
-"""Records of runs: one row for each execution of a tool on an arrival."""
+"""Records of runs: one row each, from the claim to the end, with the names of its report and its rejected lines.
+
+A run has the id of its claim. All functions take an open connection, so that several of them make one transaction.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, or_, select
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from sftpgate.ledger.schema import runs
+from sftpgate.policy.runs import RunOutcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution of a tool on an arrival. What is known at its end only is None before.
+
+    ``exit_status`` is negative for a command that a signal ended: minus the signal's number. ``report`` and ``tryback`` are names
+    in ``reports``.
+    """
+
+    id: str
+    arrival: str
+    owner: str
+    tool: str
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    exit_status: int | None = None
+    outcome: RunOutcome | None = None
+    report: str | None = None
+    tryback: str | None = None
+
+
+_FIELDS = [field.name for field in fields(Run)]
+_ALL = select(*(runs.c[name] for name in _FIELDS))
+
+
+def begin(connection: Connection, run: Run) -> None:
+    """Record a run that begins."""
+    connection.execute(insert(runs).values({name: getattr(run, name) for name in _FIELDS}))
+
+
+def finish(
+    connection: Connection,
+    run: str,
+    *,
+    ended_at: datetime,
+    outcome: RunOutcome,
+    exit_status: int | None = None,
+    report: str | None = None,
+    tryback: str | None = None,
+) -> None:
+    """Record how a run ended. Does nothing where the ledger has no such run: it was made anew meanwhile."""
+    values = {"ended_at": ended_at, "outcome": outcome.value, "exit_status": exit_status, "report": report, "tryback": tryback}
+    connection.execute(update(runs).where(runs.c.id == run).values(values))
+
+
+def of_arrival(connection: Connection, arrival: str) -> list[Run]:
+    """The runs of an arrival, in order."""
+    return _runs(connection.execute(_ALL.where(runs.c.arrival == arrival).order_by(runs.c.seq)).all())
+
+
+def last_of_tool(connection: Connection, tool: str) -> Run | None:
+    """The run of a tool that began last, or None where it never ran."""
+    found = _runs(connection.execute(_ALL.where(runs.c.tool == tool).order_by(runs.c.seq.desc()).limit(1)).all())
+    return found[0] if found else None
 
 
 def reports_of(connection: Connection, owner: str) -> list[str]:
-    """The names in the reports of the runs on files of ``owner``, rejected lines included, sorted."""
-    rows = connection.execute(select(runs.c.report, runs.c.tryback).where(runs.c.owner == owner))
-    return sorted(name for row in rows for name in row if name is not None)
+    """The names of the reports and rejected lines of the files of ``owner``, sorted."""
+    query = select(runs.c.report, runs.c.tryback).where(runs.c.owner == owner)
+    return sorted({name for row in connection.execute(query) for name in row if name is not None})
 
 
 def report_owner(connection: Connection, name: str) -> str | None:
-    """Whose report or rejected lines ``name`` is, or None."""
+    """Whose file the report, or the file of rejected lines, called ``name`` is about; None where there is none."""
     return connection.execute(select(runs.c.owner).where(or_(runs.c.report == name, runs.c.tryback == name))).scalar()
+
+
+def _runs(rows: Sequence[Row[tuple[object, ...]]]) -> list[Run]:
+    found = []
+    for row in rows:
+        values = dict(row._mapping)  # noqa: SLF001  # the documented way to a row's mapping
+        if values["outcome"] is not None:
+            values["outcome"] = RunOutcome(values["outcome"])
+        found.append(Run(**values))
+    return found

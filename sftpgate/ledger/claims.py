@@ -1,0 +1,99 @@
+"""Records of claims: which runner has which arrival, and until when its lease runs.
+
+All functions take an open connection, so that several of them make one transaction. Whether a claim is alive is not
+decided here: see ``policy/runs.py`` and ``runners/claims.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import NewType
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from sftpgate.ledger.arrivals import ArrivalId
+from sftpgate.ledger.schema import arrivals, claims
+from sftpgate.policy.lifecycle import ArrivalState
+
+Token = NewType("Token", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRecord:
+    """A runner's exclusive right to one arrival. ``pid`` is 0 where only the lease holds it: no process lives as long."""
+
+    arrival: ArrivalId
+    token: Token
+    tool: str
+    host: str
+    pid: int
+    claimed_at: datetime
+    lease_until: datetime
+
+
+_FIELDS = [field.name for field in fields(ClaimRecord)]
+_ALL = select(*(claims.c[name] for name in _FIELDS))
+
+
+def add(connection: Connection, claim: ClaimRecord) -> None:
+    """Record a new claim. The arrival is the primary key: two claims of one cannot be recorded (promise P4)."""
+    connection.execute(insert(claims).values({name: getattr(claim, name) for name in _FIELDS}))
+
+
+def by_token(connection: Connection, token: str) -> ClaimRecord | None:
+    """The claim with this token, or None."""
+    return _one(connection.execute(_ALL.where(claims.c.token == token)).all())
+
+
+def of_arrival(connection: Connection, arrival: str) -> ClaimRecord | None:
+    """The claim of an arrival, or None."""
+    return _one(connection.execute(_ALL.where(claims.c.arrival == arrival)).all())
+
+
+def of_tool(connection: Connection, tool: str) -> list[ClaimRecord]:
+    """The claims of a tool, oldest first."""
+    return _claims(connection.execute(_ALL.where(claims.c.tool == tool).order_by(claims.c.claimed_at)).all())
+
+
+def tokens(connection: Connection) -> set[str]:
+    """The tokens of all claims."""
+    return set(connection.execute(select(claims.c.token)).scalars())
+
+
+def extend(connection: Connection, token: str, lease_until: datetime) -> bool:
+    """Let the lease of a claim run until ``lease_until``. False where there is no such claim."""
+    return bool(connection.execute(update(claims).where(claims.c.token == token).values(lease_until=lease_until)).rowcount)
+
+
+def remove(connection: Connection, arrival: str) -> None:
+    """Forget the claim of an arrival."""
+    connection.execute(delete(claims).where(claims.c.arrival == arrival))
+
+
+def claimed_arrivals(
+    connection: Connection, *, after_seq: int = 0, limit: int
+) -> list[tuple[int, ArrivalId, ClaimRecord | None]]:
+    """Claimed arrivals in order: sequence number, id, and claim, which is None where the ledger was made anew from the disk."""
+    query = (
+        select(arrivals.c.seq, arrivals.c.id, *(claims.c[name] for name in _FIELDS))
+        .select_from(arrivals.outerjoin(claims, claims.c.arrival == arrivals.c.id))
+        .where(arrivals.c.state == ArrivalState.CLAIMED.value, arrivals.c.seq > after_seq)
+        .order_by(arrivals.c.seq)
+        .limit(limit)
+    )
+    found: list[tuple[int, ArrivalId, ClaimRecord | None]] = []
+    for seq, arrival, *values in connection.execute(query):
+        record = ClaimRecord(**dict(zip(_FIELDS, values, strict=True))) if values[0] is not None else None
+        found.append((seq, arrival, record))
+    return found
+
+
+def _one(rows: Sequence[Row[tuple[object, ...]]]) -> ClaimRecord | None:
+    found = _claims(rows)
+    return found[0] if found else None
+
+
+def _claims(rows: Sequence[Row[tuple[object, ...]]]) -> list[ClaimRecord]:
+    return [ClaimRecord(**row._mapping) for row in rows]  # noqa: SLF001  # the documented way to a row's mapping

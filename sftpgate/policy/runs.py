@@ -1,0 +1,75 @@
+"""What becomes of an arrival when a run of it ends, and whether a claim is still alive.
+
+Pure. An attempt is counted when the claim begins, so that no way of dying escapes the count (promise P4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sftpgate.policy.lifecycle import ArrivalEvent
+
+
+class RunOutcome(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    FAILED = "failed"  # another exit status than 0, or a command that could not be started
+    TIMED_OUT = "timed out"
+    INTERRUPTED = "interrupted"  # the runner was told to stop
+    DIED = "died"  # the runner is gone, or its lease ended
+    RELEASED = "released"  # given back unused: counts as no attempt
+
+
+def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None, superseded: bool) -> ArrivalEvent:
+    """What happens to the claimed arrival. ``attempts`` includes this run.
+
+    ``max_attempts`` is None where the tool is no longer known.
+    ``superseded``: a newer file of the same name waits, and only the latest one counts.
+    """
+    if outcome is RunOutcome.DONE:
+        return ArrivalEvent.DONE
+    if outcome is not RunOutcome.RELEASED and max_attempts is not None and attempts >= max_attempts:
+        return ArrivalEvent.QUARANTINED
+    return ArrivalEvent.REPLACED if superseded else ArrivalEvent.RETURNED
+
+
+class ProofOfLife(StrEnum):
+    """What says whether a claim's runner is alive."""
+
+    LOCK = "lock"  # the same kernel: the flock is there or not
+    LEASE = "lease"  # elsewhere, or a script that is not ours to watch
+    NONE = "none"  # the same machine before its last start: nobody is alive
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine in one of its boots. ``machine`` is empty where the system has no machine-id (a container, usually)."""
+
+    name: str
+    machine: str
+    boot: str
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.machine}/{self.boot}"
+
+    @classmethod
+    def parse(cls, text: str) -> Host:
+        """The host that ``str`` made ``text`` of; one that is nobody where it did not."""
+        parts = text.split("/")
+        return cls(*parts) if len(parts) == 3 else cls(text, "", "")
+
+
+def proof_of_life(claim_host: Host, pid: int, here: Host) -> ProofOfLife:
+    """What to ask about a claim that the process ``pid`` of ``claim_host`` made; 0 stands for one that did not live on.
+
+    Containers on one kernel share its locks, so the boot decides, and not the name.
+    """
+    if pid == 0:
+        return ProofOfLife.LEASE
+    if here.boot and claim_host.boot == here.boot:
+        return ProofOfLife.LOCK
+    if here.machine and (claim_host.name, claim_host.machine) == (here.name, here.machine):
+        return ProofOfLife.NONE
+    return ProofOfLife.LEASE
