@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,16 +96,15 @@ def quickstart() -> None:
     _write_config(console)
     settings = load()
     key = settings.keys_dir / "clients" / f"{USER}_ed25519"
-    password = _first_user(key, console)
+    provable = _first_user(key, console)
     with _server() as port:
         os.environ[ENV_PREFIX + "PORT"] = str(port)  # the same one for the server to come, also where the setting is 0
         host = _reachable(settings.host)
         login = Login(host=host, port=port, key=key, known_hosts=_pin_host_keys(settings.keys_dir, host, port, console))
-        if key.exists():
+        if provable:
             _prove(login, settings, console)
-        else:
-            _step(console, "proof", f"left out: there is no {_short(key)}")
-    _say_what_next(login, password, console)
+    if provable:
+        _say_what_next(login, console)
     sys.stdout.flush()
     os.execv(sys.executable, _sftpgate("serve"))  # noqa: S606 - Ctrl-C and SIGTERM then go to the server itself
 
@@ -122,21 +121,24 @@ def _write_config(console: Console) -> None:
         _step(console, "settings", f"kept: {_short(found)}")
 
 
-def _first_user(key: Path, console: Console) -> str | None:
-    """The password of the user that was made, or None where there are users already."""
-    users = json.loads(_run("user", "list", "--json"))
+def _first_user(key: Path, console: Console) -> bool:
+    """Make a user where there is none. Returns whether ``erp`` can log in with ``key``.
+
+    The password is shown at once: whatever fails later, it cannot be shown again.
+    """
+    users = {str(user["name"]): str(user["state"]) for user in json.loads(_run("user", "list", "--json"))}
     if users:
-        _step(
-            console,
-            "user",
-            "kept: " + ", ".join(printable(str(user["name"])) for user in users) + " (passwords are not shown again)",
-        )
-        return None
+        _step(console, "user", f"kept: {printable(', '.join(users))} (passwords are not shown again)")
+        provable = users.get(USER) == "active" and key.exists()
+        if not provable:
+            _step(console, "proof", f"left out: there is no active user {USER} with the key {_short(key)}")
+        return provable
     _make_key(key)
     password = secrets.token_urlsafe(12)
     _run("user", "add", USER, "--key", str(key.with_suffix(".pub")), "--password-stdin", text=password + "\n")
     _step(console, "user", f"made: {USER}, with the key {_short(key)}")
-    return password
+    console.print(f"             its password, shown this once: [bold]{password}[/bold]")
+    return True
 
 
 def _make_key(path: Path) -> None:
@@ -254,11 +256,9 @@ def _step(console: Console, what: str, detail: str) -> None:
     console.print(f"[green]✓[/green] {what:<10} {escape(detail)}")
 
 
-def _say_what_next(login: Login, password: str | None, console: Console) -> None:
-    lines: Sequence[str] = ["", "Connect as the ERP, from another terminal:", "", f"  {shlex.join(login.sftp())}", ""]
-    console.print("\n".join(lines), markup=False)
-    if password is not None:
-        console.print(f"  {USER}'s password, shown this once: [bold]{password}[/bold]\n")
+def _say_what_next(login: Login, console: Console) -> None:
+    console.print("\nConnect as the ERP, from another terminal:\n", markup=False)
+    console.print(f"  {shlex.join(login.sftp())}\n", markup=False)
     console.print("Then `put enrols.csv`, and here: `sftpgate run enrols` (in .venv/bin after `make run`).\n", markup=False)
 
 
