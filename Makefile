@@ -76,16 +76,28 @@ clients: .venv/.dev  ## real SFTP clients; those that are not installed are skip
 
 # -- checks ----------------------------------------------------------------------------------------------------------
 
-.PHONY: check
-check: .venv/.dev  ## what CI checks: format, lint, types, import direction, generated documents
+# `make -k check` goes on after the first kind of finding.
+CHECKS = check-format check-lint check-types check-imports check-documents
+.PHONY: check $(CHECKS)
+check: $(CHECKS)  ## what CI checks: format, lint, types, import direction, generated documents
+
+check-format: .venv/.dev
 	$(say) "format"
 	@$(BIN)/ruff format --check .
+
+check-lint: .venv/.dev
 	$(say) "lint"
 	@$(BIN)/ruff check .
+
+check-types: .venv/.dev
 	$(say) "types"
 	@$(BIN)/mypy
+
+check-imports: .venv/.dev
 	$(say) "imports"
 	@$(BIN)/lint-imports --no-logo
+
+check-documents: .venv/.dev
 	$(say) "generated documents"
 	@$(BIN)/python -m pytest -q tests/unit/test_documents.py
 
