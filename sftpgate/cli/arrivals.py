@@ -73,7 +73,7 @@ def show(arrival: Id, json: Json = False) -> None:
     from sftpgate.cli.context import ledger_for_reading, read_settings
     from sftpgate.cli.output import emit, emit_record
     from sftpgate.errors import UnknownArrival
-    from sftpgate.ledger import audit, overview
+    from sftpgate.ledger import audit, overview, runs
 
     with ledger_for_reading(read_settings()) as ledger:
         if ledger is None:
@@ -84,16 +84,16 @@ def show(arrival: Id, json: Json = False) -> None:
                 {"at": event.at, "event": event.event, "actor": event.actor, "address": event.address, "details": event.details}
                 for event in audit.history(connection, item.id)
             ]
-            runs = [asdict(run) for run in overview.runs_of(connection, item.id)]
+            executions = [asdict(run) for run in runs.of_arrival(connection, item.id)]
     if json:
-        emit_record({**arrival_row(item), "events": events, "runs": runs}, json=True)
+        emit_record({**arrival_row(item), "events": events, "runs": executions}, json=True)
         return
     emit_record({key: value for key, value in arrival_row(item).items() if value not in (None, "")})
     typer.echo()
     emit(events, ["at", "event", "actor", "details"])
-    if runs:
+    if executions:
         typer.echo()
-        emit(runs, ["started_at", "ended_at", "tool", "attempt", "outcome", "exit_status", "report", "tryback"])
+        emit(executions, ["started_at", "ended_at", "tool", "attempt", "outcome", "exit_status", "report", "tryback"])
 
 
 def release(arrival: Id, json: Json = False) -> None:

@@ -16,6 +16,7 @@ import typer
 from typer.main import get_command
 
 from sftpgate.cli.arrivals import arrivals, discard, release, show
+from sftpgate.cli.doctor import doctor
 from sftpgate.cli.serve import serve
 from sftpgate.cli.status import status
 from sftpgate.cli.store import store_app
@@ -85,7 +86,7 @@ def settings(
     command(json=json, markdown=markdown)
 
 
-for _command in (quickstart, serve, status, arrivals, show, release, discard, sweep, verify, settings):
+for _command in (quickstart, serve, status, arrivals, show, release, discard, sweep, verify, doctor, settings):
     app.command()(_command)
 app.add_typer(user_app, name="user")
 app.add_typer(key_app, name="key")

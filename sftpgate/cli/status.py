@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sftpgate.ledger.arrivals import Arrival
     from sftpgate.ledger.database import Ledger
     from sftpgate.ledger.overview import Waiting
+    from sftpgate.ledger.runs import Run
     from sftpgate.policy.lifecycle import HoldReason
     from sftpgate.settings import Settings
 
@@ -48,7 +49,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
     """Everything that ``status`` shows; times are aware, sizes in bytes."""
     from dataclasses import asdict
 
-    from sftpgate.ledger import arrivals, overview
+    from sftpgate.ledger import arrivals, overview, runs
     from sftpgate.ledger.database import get_fact
     from sftpgate.policy.lifecycle import ArrivalState
 
@@ -66,7 +67,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         }
     with ledger.reading() as connection:
         waiting = overview.waiting(connection)
-        runs = [asdict(run) for run in overview.last_runs(connection)]
+        last_runs = [run for tool in settings.tools if (run := runs.last_of_tool(connection, tool)) is not None]
         held = arrivals.find(connection, states=[ArrivalState.HELD], limit=SHOWN)
         quarantined = arrivals.find(connection, states=[ArrivalState.QUARANTINED], limit=SHOWN)
         counts = [asdict(item) for item in overview.held_back(connection)]
@@ -74,7 +75,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         sweep = get_fact(connection, "last_sweep")
     last_sweep = _sweep_row(sweep)
     return {
-        "tools": _tool_rows(settings, waiting, runs),
+        "tools": _tool_rows(settings, waiting, last_runs),
         "waiting": [_waiting_row(settings, item) for item in waiting],
         "held_counts": [_with_bytes(row) | {"reason": row["reason"] or "quarantine"} for row in counts],
         "held": [_held_row(settings, item) for item in held],
@@ -89,15 +90,15 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
 # -- what there is ---------------------------------------------------------------------------------------------------
 
 
-def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Row]) -> list[Row]:
+def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Run]) -> list[Row]:
     """A row for each tool of the settings: what waits for it, and how its last run ended."""
     from sftpgate.cli.compose import pointers_of
 
-    last = {run["tool"]: run for run in runs}
+    last = {run.tool: run for run in runs}
     rows: list[Row] = []
     for pointer in pointers_of(settings):
         mine = [item for item in waiting if _tool_of(settings, item.path) == pointer.tool]
-        run = last.get(pointer.tool, {})
+        run = last.get(pointer.tool)
         rows.append(
             {
                 "tool": pointer.tool,
@@ -106,11 +107,11 @@ def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Ro
                 "waiting": sum(item.count for item in mine),
                 "size_bytes": sum(item.size for item in mine),
                 "oldest_at": min((item.oldest_at for item in mine), default=None),
-                "last_run_at": run.get("started_at"),
-                "last_run_ended_at": run.get("ended_at"),
-                "outcome": run.get("outcome") if run.get("ended_at") or not run else "running",
-                "exit_status": run.get("exit_status"),
-                "report": run.get("report"),
+                "last_run_at": run.started_at if run else None,
+                "last_run_ended_at": run.ended_at if run else None,
+                "outcome": (run.outcome or "running") if run else None,
+                "exit_status": run.exit_status if run else None,
+                "report": run.report if run else None,
             }
         )
     return rows

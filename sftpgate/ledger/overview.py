@@ -1,4 +1,4 @@
-"""What the ledger says to a person who asks: one arrival by the beginning of its id, its runs, and the state of the whole.
+"""What the ledger says to a person who asks: one arrival by the beginning of its id, and the state of the whole.
 
 Queries only. They use the indexes of what is live, so that they cost the same in a ledger with years of history.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, func, select
 
 from sftpgate.errors import Refused, UnknownArrival
 from sftpgate.ledger import arrivals as records
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
-from sftpgate.ledger.schema import arrivals, claims, runs
+from sftpgate.ledger.database import get_fact
+from sftpgate.ledger.schema import arrivals, claims
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 
 _SHOWN_CANDIDATES = 3
@@ -28,22 +29,6 @@ class Waiting:
     count: int
     size: int
     oldest_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One execution of a tool on an arrival. ``ended_at`` and what follows are None while it runs, and after a crash."""
-
-    id: str
-    arrival: str
-    tool: str
-    attempt: int
-    started_at: datetime
-    ended_at: datetime | None
-    exit_status: int | None
-    outcome: str | None
-    report: str | None
-    tryback: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +54,6 @@ class OpenClaim:
     lease_until: datetime
 
 
-_RUN = select(*(runs.c[name] for name in Run.__dataclass_fields__))
 _OLDEST = func.min(arrivals.c.received_at, type_=arrivals.c.received_at.type)
 
 
@@ -118,17 +102,6 @@ def held_back(connection: Connection) -> list[HeldBack]:
     ]
 
 
-def runs_of(connection: Connection, arrival: str) -> list[Run]:
-    """The runs on an arrival, in order."""
-    return _runs(connection, _RUN.where(runs.c.arrival == arrival).order_by(runs.c.seq))
-
-
-def last_runs(connection: Connection) -> list[Run]:
-    """The last run of each tool that ever ran, by tool."""
-    last = select(func.max(runs.c.seq)).group_by(runs.c.tool)
-    return _runs(connection, _RUN.where(runs.c.seq.in_(last)).order_by(runs.c.tool))
-
-
 def open_claims(connection: Connection) -> list[OpenClaim]:
     """The claims that are held, the oldest first."""
     query = (
@@ -147,5 +120,13 @@ def open_claims(connection: Connection) -> list[OpenClaim]:
     return [OpenClaim(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - the documented way to a mapping
 
 
-def _runs(connection: Connection, query: Select[tuple[object, ...]]) -> list[Run]:
-    return [Run(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - as above
+def journal_mode(connection: Connection) -> str | None:
+    """How SQLite keeps its journal: ``wal`` where all is well. None for another database."""
+    if connection.dialect.name != "sqlite":
+        return None
+    return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
+
+
+def schema_version(connection: Connection) -> str | None:
+    """The version of the ledger's tables, or None where they were never made."""
+    return get_fact(connection, "schema_version")  # written by Ledger.create

@@ -1,0 +1,422 @@
+"""The checks of ``sftpgate doctor``: what is wrong with a set-up, and what to do about it.
+
+Each check looks at one thing and yields findings; none raises for what it finds, none depends on another one. They
+change nothing that lasts: probes are removed again, and what is not there yet is not made. A finding of the level
+``error`` is something with which the gate does not start or does not keep a promise; a ``warning`` is likely to
+become one, or is meant by somebody who knows why.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pwd
+import shutil
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from sftpgate.cli.compose import group_id, name_rules, pointers_of
+from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
+from sftpgate.ledger import overview
+from sftpgate.ledger.database import Ledger
+from sftpgate.ledger.schema import SCHEMA_VERSION
+from sftpgate.logs import printable
+from sftpgate.policy.accounts import valid_user_name
+from sftpgate.policy.login import key_weakness
+from sftpgate.policy.names import MANAGED_NAME
+from sftpgate.policy.tools import is_pattern
+from sftpgate.settings import Durability, Settings
+from sftpgate.store.depot import depot_path, is_readonly
+from sftpgate.store.disk import Disk
+from sftpgate.store.filesystems import mount_of, probe
+from sftpgate.users.hostkeys import ensure_host_keys
+from sftpgate.users.registry import User, UserRegistry
+
+EXPIRES_SOON = timedelta(days=14)
+LITTLE_SPACE = 4  # times the floor: time to do something about it
+_HOST_KEY_KINDS = ("ed25519", "ecdsa", "rsa")
+_PORT_TIMEOUT_SECONDS = 3
+_OTHERS_READ = stat.S_IRWXO | stat.S_IRGRP
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """Something that a check saw, and what somebody should do about it."""
+
+    level: Level
+    check: str
+    finding: str
+    what_to_do: str = ""
+
+
+Findings = Iterator[Finding]
+
+
+def examine(settings: Settings, now: datetime) -> Findings:
+    """The findings of all checks, in an order in which a person would go through them."""
+    checks: tuple[tuple[str, Callable[[], Findings]], ...] = (
+        ("settings", lambda: check_settings(settings)),
+        ("directories", lambda: check_directories(settings)),
+        ("filesystems", lambda: check_filesystems(settings)),
+        ("ledger", lambda: check_ledger(settings)),
+        ("host keys", lambda: check_host_keys(settings.keys_dir)),
+        ("users", lambda: check_users(settings, now)),
+        ("tools", lambda: check_tools(settings)),
+        ("port", lambda: check_port(settings.host, settings.port)),
+    )
+    for name, check in checks:
+        try:
+            found = list(check())
+        except (SftpgateError, OSError) as error:
+            yield Finding(level=Level.ERROR, check=name, finding=f"cannot be checked: {error}")
+            continue
+        yield from found
+        if not found:
+            yield Finding(level=Level.OK, check=name, finding="fine")
+
+
+# -- settings and directories ----------------------------------------------------------------------------------------
+
+
+def check_settings(settings: Settings) -> Findings:
+    """Settings that are valid each for itself, and not together."""
+    places = {"store": settings.store, "drop": settings.drop, "keys_dir": settings.keys_dir}
+    for inner, path in places.items():
+        for outer, other in places.items():
+            if inner != outer and path.resolve().is_relative_to(other.resolve()) and (inner < outer or path != other):
+                yield _error("settings", f"{inner} lies in {outer} ({path})", "give each a directory of its own")
+    try:
+        group_id(settings.file_group)
+    except SftpgateError as error:
+        yield _error("settings", error.message, "make the group, or change file_group")
+    if settings.durability is Durability.RELAXED:
+        yield _warning("settings", "durability is relaxed: a power cut may lose acknowledged files", 'set durability to "full"')
+
+
+def check_directories(settings: Settings) -> Findings:
+    """Whether we may work in the directories, and whether others may do there what they must not."""
+    for name, path in (("store_dir", settings.store), ("drop_dir", settings.drop)):
+        yield from _check_directory(name, path)
+    keys = settings.keys_dir
+    if keys.is_dir():
+        yield from _check_not_writable("keys_dir", keys)
+        yield from _check_access("keys_dir", keys)
+    managed = settings.store / MANAGED_NAME
+    if managed.is_dir():
+        if managed.stat().st_mode & _OTHERS_READ:
+            yield _error("directories", f"{managed} can be read by others: unfinished uploads are in it", f"chmod 700 {managed}")
+        yield from _check_owners(settings.store, managed)
+
+
+def _check_directory(name: str, path: Path) -> Findings:
+    if path.is_dir():
+        yield from _check_access(name, path)
+        if path.stat().st_mode & stat.S_IWOTH:
+            yield _warning("directories", f"{path} can be written by everybody on this machine", f"chmod o-w {path}")
+    elif path.exists():
+        yield _error("directories", f"{path} is no directory", f"move it away, or change {name}")
+    else:
+        parent = next(above for above in path.parents if above.exists())
+        if not os.access(parent, os.W_OK | os.X_OK):
+            yield _error("directories", f"{path} does not exist, and we may not make it", f"make it, or change {name}")
+
+
+def _check_access(name: str, path: Path) -> Findings:
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        yield _error("directories", f"{path} cannot be written by {_user_name(os.geteuid())}", f"chown or chmod it ({name})")
+
+
+def _check_not_writable(name: str, path: Path) -> Findings:
+    if path.stat().st_mode & _OTHERS_WRITE:
+        yield _error(
+            "directories", f"{path} can be written by others: they could let themselves in", f"chmod go-w {path} ({name})"
+        )
+
+
+def _check_owners(store: Path, managed: Path) -> Findings:
+    """What a command made as root, the server may not be able to touch."""
+    owner = store.stat().st_uid
+    strange = [path for path in (managed, *managed.iterdir(), *(managed / "staging").glob("*")) if path.lstat().st_uid != owner]
+    if strange:
+        yield _error(
+            "directories",
+            f"{strange[0]} does not belong to {_user_name(owner)}, the owner of the store",
+            f"chown -R {_user_name(owner)} {managed}; run sftpgate as {_user_name(owner)}",
+        )
+    if os.geteuid() not in (owner,):
+        yield _warning(
+            "directories",
+            f"the store belongs to {_user_name(owner)}, and this is {_user_name(os.geteuid())}",
+            f"run sftpgate as {_user_name(owner)}: the permissions seen here are not the server's",
+        )
+
+
+# -- filesystems -----------------------------------------------------------------------------------------------------
+
+
+def check_filesystems(settings: Settings) -> Findings:
+    """What the filesystems can do, and how much space they have."""
+    ledger = Ledger(settings.ledger).file
+    for name, path in (("store", settings.store), ("drop", settings.drop), ("ledger", ledger)):
+        mount = mount_of(path) if path is not None else None
+        if mount is not None and mount.is_network:
+            yield _on_network(name, mount.type)
+        elif mount is not None and mount.is_volatile:
+            yield _warning("filesystems", f"the {name} is on {mount.type}: a restart may empty it", "put it on a lasting volume")
+    if not settings.store.is_dir() or not settings.drop.is_dir():
+        return
+    disk = Disk()
+    free = disk.free_bytes(settings.store)
+    floor = settings.free_space_floor
+    if free < floor:
+        yield _error("filesystems", f"{free} bytes are free, fewer than free_space_floor: uploads are refused", "free some space")
+    elif free < LITTLE_SPACE * floor:
+        yield _warning("filesystems", f"{free} bytes are free; below {floor} uploads are refused", "free some space")
+    tried = probe(disk, settings.store, settings.drop, unique=str(os.getpid()))
+    if tried.problem is not None:
+        yield _error(
+            "filesystems", f"the store or the drop cannot be used: {tried.problem}", "see the directories' owner and mount"
+        )
+    elif not tried.is_one_filesystem:
+        yield _warning(
+            "filesystems",
+            "drop and store are on two filesystems: what lies in the drop is copied into the store",
+            "put both on one filesystem where speed matters",
+        )
+
+
+def _on_network(name: str, kind: str) -> Finding:
+    if name == "ledger":
+        return _error(
+            "filesystems",
+            f"the ledger is on a network filesystem ({kind}), where SQLite's journal does not work",
+            "put it on a local disk, or use PostgreSQL (ledger_url)",
+        )
+    return _warning(
+        "filesystems",
+        f"the {name} is on a network filesystem ({kind}): locks and flushes are as good as its server's",
+        "mount it with locks and without asynchronous writes, or use a local disk",
+    )
+
+
+# -- ledger ----------------------------------------------------------------------------------------------------------
+
+
+def check_ledger(settings: Settings) -> Findings:
+    """Whether the database is whole, and of this program's version."""
+    ledger = Ledger(settings.ledger)
+    file = ledger.file
+    if file is not None and not file.exists():
+        if any(path.is_file() for path in settings.store.glob("archives/*")):
+            yield _warning(
+                "ledger", f"{file} is not there, though the store was used", "the next start makes it anew from the disk"
+            )
+        return
+    try:
+        problem = ledger.check()
+        if problem is not None:
+            yield _error(
+                "ledger", f"it is damaged: {problem}", "stop the server and start it again: it makes a new one from the disk"
+            )
+            return
+        with ledger.reading() as connection:
+            mode = overview.journal_mode(connection)
+            version = overview.schema_version(connection)
+    finally:
+        ledger.close()
+    if version != str(SCHEMA_VERSION):
+        yield _error("ledger", f"it has version {version}, this program needs {SCHEMA_VERSION}", "use the program that wrote it")
+    if mode not in (None, "wal"):
+        yield _error("ledger", f"its journal is {mode}, not a write-ahead log", "put it on a local disk")
+    if file is not None and file.stat().st_mode & stat.S_IRWXO:
+        yield _warning("ledger", f"{file} can be read by everybody on this machine", f"chmod o-rwx {file}")
+
+
+# -- keys and users --------------------------------------------------------------------------------------------------
+
+
+def check_host_keys(keys_dir: Path) -> Findings:
+    """Whether the server can show the keys that its clients know."""
+    files = [keys_dir / "host" / f"ssh_host_{kind}_key" for kind in _HOST_KEY_KINDS]
+    missing = [path for path in files if not path.exists()]
+    for path in missing:
+        if path.with_name(f"{path.name}.pub").exists():
+            yield _error("host keys", f"{path} is missing, and its public half is there", "bring it back from a backup")
+    for path in files:
+        if path.exists() and path.stat().st_mode & 0o077:
+            yield _error("host keys", f"{path} can be read by others", f"chmod 600 {path}")
+    if not missing:
+        try:
+            ensure_host_keys(keys_dir)  # makes nothing where all are there
+        except HostKeyError as error:
+            yield _error("host keys", error.message, "see the file")
+
+
+def check_users(settings: Settings, now: datetime) -> Findings:
+    """Whether the users can log in, and nobody else can become one."""
+    directory = settings.keys_dir / "users"
+    registry = UserRegistry(settings.keys_dir)
+    names = registry.names()
+    if not names:
+        yield _warning("users", "there is no user: nobody can log in", "sftpgate user add NAME --key FILE.pub")
+        return
+    for path in directory.iterdir():
+        if path.is_dir() and not valid_user_name(path.name) and not path.name.startswith("."):
+            yield _warning(
+                "users", f"{printable(path.name)} cannot be a user's name: the directory is ignored", "give it another name"
+            )
+    for name in names:
+        yield from _check_files(directory / name)
+        try:
+            user = registry.load(name)
+        except (UserFileError, OSError) as error:
+            yield _error("users", f"{name}: {error}", "repair the file: until then nobody can log in as this user")
+        else:
+            yield from _check_user(user, settings.min_rsa_bits, now)
+
+
+def _check_files(directory: Path) -> Findings:
+    for path in (directory, directory / "user.toml", directory / "authorized_keys"):
+        if not path.exists():
+            continue
+        mode = path.stat().st_mode
+        if mode & _OTHERS_WRITE:
+            yield _error("users", f"{path} can be written by others: they could let themselves in", f"chmod go-w {path}")
+        elif path.name == "user.toml" and mode & stat.S_IROTH:
+            yield _warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
+
+
+def _check_user(user: User, min_rsa_bits: int, now: datetime) -> Findings:
+    if user.disabled:
+        return
+    if user.expires_at is not None and user.expires_at <= now:
+        yield _warning(
+            "users", f"{user.name} has expired", f"change expires in its user.toml, or sftpgate user disable {user.name}"
+        )
+        return
+    weak = {key.fingerprint: key_weakness(key.type, key.bits, min_rsa_bits=min_rsa_bits) for key in user.keys}
+    for key in user.keys:
+        if (weakness := weak[key.fingerprint]) is not None:
+            yield _warning("users", f"{user.name}: {key.fingerprint} is not accepted: {weakness}", "have another key sent")
+        elif key.expires_at is not None and key.expires_at <= now + EXPIRES_SOON:
+            when = "has expired" if key.expires_at <= now else f"expires on {key.expires_at:%Y-%m-%d}"
+            yield _warning("users", f"{user.name}: {key.fingerprint} {when}", "have another key sent, and add it beside this one")
+    usable = [key for key in user.keys if weak[key.fingerprint] is None and (key.expires_at is None or key.expires_at > now)]
+    if not usable and user.password_hash is None:
+        yield _warning(
+            "users",
+            f"nobody can log in as {user.name}: it has no usable key and no password",
+            f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
+        )
+
+
+# -- tools -----------------------------------------------------------------------------------------------------------
+
+
+def check_tools(settings: Settings) -> Findings:
+    """Whether each tool can get its file and be started."""
+    rules = name_rules(settings)
+    for name, tool in settings.tools.items():
+        check = f"tool {name}"
+        for unknown in [other for other in tool.after if other not in settings.tools]:
+            yield _error(check, f"after names {unknown}, which is no tool", "correct its name, or take it out")
+        for file in tool.files:
+            if not is_pattern(file) and not rules.eligible(file):
+                yield _error(check, f"a file called {printable(file)} is never taken", "point the tool at another name")
+            if depot_path(file) != file or is_readonly(file):
+                yield _error(
+                    check, f"{printable(file)} is no path of a command file in the store", "write it relative to the store"
+                )
+        yield from _check_command(check, tool.command[0], tool.working_directory)
+    taken: dict[str, str] = {}
+    for pointer in pointers_of(settings):
+        for file in pointer.files:
+            if file in taken and taken[file] != pointer.tool:
+                yield _warning(
+                    f"tool {pointer.tool}", f"{taken[file]} is pointed at {file} too, and has it first", "point it elsewhere"
+                )
+            taken.setdefault(file, pointer.tool)
+
+
+def _check_command(check: str, program: str, working_directory: Path | None) -> Findings:
+    if working_directory is not None and not working_directory.is_dir():
+        yield _error(check, f"its working directory {working_directory} does not exist", "make it, or change working_directory")
+        return
+    if "/" not in program:
+        if shutil.which(program) is None:
+            yield _error(check, f"the command {printable(program)} is not found in PATH", "install it, or write its full path")
+        return
+    path = (working_directory or Path.cwd()) / program
+    if not path.is_file():
+        yield _error(check, f"the command {printable(str(path))} does not exist", "correct it")
+    elif not os.access(path, os.X_OK):
+        yield _error(check, f"the command {printable(str(path))} cannot be executed", f"chmod +x {path}")
+
+
+# -- port ------------------------------------------------------------------------------------------------------------
+
+
+def check_port(host: str, port: int) -> Findings:
+    """Whether the port is free for us, or served by an SSH server already."""
+    if port == 0:
+        return
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(address)
+        except PermissionError:
+            yield _error(
+                "port",
+                f"{_user_name(os.geteuid())} may not listen on port {port}",
+                "use a port above 1023, or CAP_NET_BIND_SERVICE",
+            )
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                yield _error("port", f"{host} port {port} cannot be listened on: {error.strerror}", "change host or port")
+            else:
+                yield _who_has_it(host, port)
+
+
+def _who_has_it(host: str, port: int) -> Finding:
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not listened on
+    try:
+        with socket.create_connection((reachable, port), timeout=_PORT_TIMEOUT_SECONDS) as connection:
+            banner = connection.recv(256)
+    except OSError:
+        banner = b""
+    if b"sftpgate" in banner.lower():
+        return Finding(level=Level.OK, check="port", finding=f"a gate serves {host} port {port}")
+    return _error("port", f"{host} port {port} is used by another program", "stop that one, or change the port")
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def _error(check: str, finding: str, what_to_do: str) -> Finding:
+    return Finding(level=Level.ERROR, check=check, finding=finding, what_to_do=what_to_do)
+
+
+def _warning(check: str, finding: str, what_to_do: str) -> Finding:
+    return Finding(level=Level.WARNING, check=check, finding=finding, what_to_do=what_to_do)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
