@@ -100,6 +100,12 @@ class TooMany(Refused):
     temporary = True
 
 
+class ShuttingDown(Refused):
+    """The server is being restarted: try again in a moment."""
+
+    temporary = True
+
+
 class Unsupported(Refused):
     """This operation is not supported by this server."""
 

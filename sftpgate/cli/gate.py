@@ -99,8 +99,9 @@ async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
                 register=register,
                 mount=VirtualPath(settings.drop_mount),
             ),
-            services=lambda spawn: Services(
+            services=lambda spawn, is_stopping: Services(
                 spawn=spawn,
+                is_stopping=is_stopping,
                 disk=system.disk,
                 staging=system.staging,
                 publisher=publisher,

@@ -104,8 +104,8 @@ class Gatekeeper(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Whether the user may log in with this key; asked before the signature is checked.
 
-        Certificates are not accepted: asyncssh asks about their authority's key only (``validate_ca_key``, which says no), and accepts
-        one without principals for everybody.
+        Certificates are not accepted: asyncssh asks about their authority's key only (``validate_ca_key``, which
+        says no), and accepts one without principals for everybody.
         """
         services = self._services
         user = services.registry.get(username)

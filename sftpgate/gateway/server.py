@@ -40,11 +40,11 @@ _PUBLIC_VERSION = "sftpgate"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateParts:
-    """What the gate is made of. ``services`` gets the gate's way to start a task."""
+    """What the gate is made of. ``services`` gets the gate's way to start a task, and whether it is stopping."""
 
     settings: Settings
     parts: Parts
-    services: Callable[[Spawn], Services]
+    services: Callable[[Spawn, Callable[[], bool]], Services]
     login: LoginServices
     host_keys: list[Path]
 
@@ -56,9 +56,9 @@ class Gate:
         settings = made_of.settings
         self._made_of = made_of
         self._settings = settings
-        self._services = made_of.services(self._spawn)
-        self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
         self._stop = asyncio.Event()
+        self._services = made_of.services(self._spawn, self._stop.is_set)
+        self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
         self._quiet = asyncio.Event()  # set while there is no session

@@ -33,6 +33,7 @@ from sftpgate.errors import (
     PlaceRefused,
     Refused,
     SftpgateError,
+    ShuttingDown,
     StorageError,
     TooMany,
     Unsupported,
@@ -74,6 +75,7 @@ class Services:
     register: OpenUploads
     hops: Hops
     require_free_space: Callable[[], None]
+    is_stopping: Callable[[], bool]
     spawn: Spawn
     max_handles: int
     max_sftp_version: int
@@ -427,6 +429,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             fd = await self._services.hops.run(self._view.open_for_reading, path)
             self._send(wire.handle(number, self._register(Reading(fd))))
             return
+        if self._services.is_stopping():
+            raise ShuttingDown()
         mode = OpenMode(
             create=bool(flags & Open.CREAT),
             truncate=bool(flags & Open.TRUNC),

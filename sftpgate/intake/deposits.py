@@ -34,12 +34,11 @@ from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
-from sftpgate.policy.locations import location
+from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
 from sftpgate.store.depot import Depot, DepotPath, require_storable, require_writable
 from sftpgate.store.disk import Spot, try_lock
 
-LOCAL_STAGING = "-"  # the staging directory of deposits: no user can be called so (policy/accounts.py)
 CHUNK_BYTES = 1024 * 1024
 
 Progress = Callable[[int], None]

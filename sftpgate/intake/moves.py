@@ -37,7 +37,7 @@ from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalEvent, ArrivalState, after
-from sftpgate.policy.locations import NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
+from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
 from sftpgate.store.disk import Disk, Spot
 from sftpgate.store.layout import Layout
@@ -223,7 +223,7 @@ class Moves:
     def _search(self, item: Arrival) -> Location | None:
         """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
         for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE):
-            where = location(area, f"{item.owner}/{item.id}" if area is Area.STAGING else item.id)
+            where = location(area, f"{item.owner or LOCAL_STAGING}/{item.id}" if area is Area.STAGING else item.id)
             if self.disk.exists(self.layout.spot(where)):
                 return where
         return None

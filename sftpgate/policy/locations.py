@@ -14,6 +14,7 @@ from sftpgate.policy.lifecycle import Area
 Location = NewType("Location", str)
 
 NAMED_BY_ID = frozenset({Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE})
+LOCAL_STAGING = "-"  # the staging directory of what local programs deposit: no user can be called so (policy/accounts.py)
 NEVER_REPLACED = frozenset({Area.ARCHIVES, Area.REPORTS})
 
 
