@@ -13,7 +13,9 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "internals.md"
 def table_of(heading: str) -> set[tuple[str, ...]]:
     """The rows of the table of states under a heading."""
     section = DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
-    rows = {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines() if re.match(r"\| \w", line)}
+    rows = {
+        tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines() if re.match(r"\| \w", line)
+    }
     return rows - {("state", "event", "next state")}
 
 
