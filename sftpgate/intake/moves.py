@@ -27,14 +27,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock
 
-from sqlalchemy import Connection
 from ulid import ULID
 
 from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
-from sftpgate.ledger.database import Ledger
+from sftpgate.ledger.database import Connection, Ledger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalEvent, ArrivalState, after
 from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
