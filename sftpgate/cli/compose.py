@@ -9,15 +9,15 @@ import grp
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sftpgate.errors import SettingsError
-from sftpgate.intake.moves import Clock, FileModes, Moves
+from sftpgate.errors import SettingsError, StorageError
+from sftpgate.intake.moves import Clock, Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.uploads import Staging
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.tools import Pointer
 from sftpgate.settings import Durability, Order, Settings
-from sftpgate.store.disk import Disk
+from sftpgate.store.disk import Disk, FileModes
 from sftpgate.store.layout import Layout
 
 
@@ -67,7 +67,10 @@ def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_no
     disk = disk or Disk()
     layout = Layout(settings.store, settings.drop)
     modes = FileModes(file_mode=settings.file_mode, dir_mode=settings.dir_mode, gid=group_id(settings.file_group))
-    layout.create(disk, modes.dir_mode)
+    try:
+        layout.create(disk, modes)
+    except StorageError as error:
+        raise SettingsError(f"{error.message}; give the directory to the user that sftpgate runs as") from error
     ledger = ledger or Ledger(settings.ledger, durable=durable)
     ledger.create()
     moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable)

@@ -95,6 +95,7 @@ app.add_typer(store_app, name="store")
 
 def main() -> NoReturn:
     """Run the command of ``sys.argv`` and end the process."""
+    os.umask(0o027)  # what others make for us, such as SQLite its files, is not for everybody
     code = _run()
     try:
         sys.stdout.flush()

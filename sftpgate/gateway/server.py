@@ -24,8 +24,6 @@ from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.moves import new_id
 from sftpgate.intake.uploads import Sender
 from sftpgate.logs import get_logger
-from sftpgate.policy.lifecycle import Area
-from sftpgate.policy.locations import location
 from sftpgate.settings import Algorithms, Settings
 
 log = get_logger("gateway")
@@ -171,7 +169,7 @@ class Gate:
             return False
         keeper.sessions += 1
         parts = self._made_of.parts
-        parts.disk.make_dirs(parts.layout.spot(location(Area.DROP, user.home)), self._settings.dir_mode)
+        parts.edits.make_home(user.home)
         sender = Sender(
             user=user.name,
             home=user.home,

@@ -160,7 +160,7 @@ class Deposits:
         require_storable(path)
         self._require_directory(parent(path))
         with self._disk.locked(self._layout.lock):
-            self._disk.make_dir(self.depot.spot(path), self._moves.modes.dir_mode)
+            self._disk.make_dir(self.depot.spot(path), self._moves.modes.dir_mode, self._moves.modes.gid)
             self._disk.sync_dirs([self.depot.spot(path).parent])
 
     def move(self, old: DepotPath, new: DepotPath) -> Arrival | None:

@@ -293,12 +293,18 @@ class Edits:
         refuse_foreign(sight.rows, sender.user)
         self._make_directory(path)
 
+    def make_home(self, home: str) -> None:
+        """Make the directory of the drop that a user sees as its top, where it is missing."""
+        modes = self._moves.modes
+        self._disk.make_dirs(self._layout.spot(location(Area.DROP, home)), modes.dir_mode, modes.gid)
+
     def _make_directory(self, path: str) -> None:
         spot = self._layout.spot(location(Area.DROP, path))
-        self._disk.make_dir(spot, self._moves.modes.dir_mode)
+        modes = self._moves.modes
+        self._disk.make_dir(spot, modes.dir_mode, modes.gid)
         self._disk.sync_dirs([spot.parent])
         with contextlib.suppress(NotADirectory):  # a file has a part of the path in the store: uploads below it will say so
-            self._disk.make_dirs(self._layout.spot(location(Area.STORE, path)), self._moves.modes.dir_mode)
+            self._disk.make_dirs(self._layout.spot(location(Area.STORE, path)), modes.dir_mode, modes.gid)
 
     def remove_directory(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
         """Remove a directory in which the sender sees nothing, and its mirror where that is empty too."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 
@@ -38,7 +38,7 @@ from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalEvent, ArrivalState, after
 from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk, FileModes, Spot
 from sftpgate.store.layout import Layout
 
 Clock = Callable[[], datetime]
@@ -47,15 +47,6 @@ Clock = Callable[[], datetime]
 def new_id(at: datetime) -> str:
     """A fresh ULID: sorts by time, cannot be guessed."""
     return str(ULID.from_datetime(at))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileModes:
-    """Mode and group of what runners read."""
-
-    file_mode: int = 0o640
-    dir_mode: int = 0o750
-    gid: int | None = None
 
 
 class Moves:
@@ -148,7 +139,7 @@ class Moves:
         try:
             self.disk.rename(source, target)
         except NoSuchFile:
-            self.disk.make_dirs(target.parent, self.modes.dir_mode)
+            self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
             self.disk.rename(source, target)
         except CrossDevice:
             return self._copy_over(item, source, target)
@@ -156,7 +147,7 @@ class Moves:
 
     def _copy_over(self, item: Arrival, source: Spot, target: Spot) -> int:
         """The same from another filesystem: a durable copy takes the name, then the source goes."""
-        self.disk.make_dirs(target.parent, self.modes.dir_mode)
+        self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
         fresh = target.parent / f".sftpgate-{item.id}"
         self.disk.unlink(fresh, missing_ok=True)
         self.disk.copy(source, fresh, self.modes.file_mode)

@@ -33,6 +33,7 @@ from sftpgate.errors import (
     NoSuchFile,
     NotADirectory,
     ReadOnlyStorage,
+    SettingsError,
     SftpgateError,
     StorageError,
 )
@@ -101,6 +102,15 @@ def translated(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise translate(error, what) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileModes:
+    """Mode and group of what runners read. ``gid`` None: the process's own group."""
+
+    file_mode: int = 0o640
+    dir_mode: int = 0o750
+    gid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,26 +318,34 @@ class Disk:
 
     # -- directories -------------------------------------------------------------------------------------------------
 
-    def make_root(self, root: Path, mode: int) -> None:
-        """Make a root directory and its parents where they are missing."""
-        with translated(f"make {root}"):
+    def make_root(self, root: Path, mode: int, gid: int | None = None) -> None:
+        """Make a root directory and its parents where they are missing. Raises SettingsError: it was the admin who chose it."""
+        try:
             if not root.is_dir():
                 root.parent.mkdir(parents=True, exist_ok=True)
-                root.mkdir(mode=mode, exist_ok=True)
+                root.mkdir()
+                root.chmod(mode)
+                os.chown(root, -1, -1 if gid is None else gid)
+        except OSError as error:
+            raise SettingsError(
+                f"cannot make the directory {root}: {error.strerror}; choose another place, or make it yourself"
+            ) from error
 
-    def make_dir(self, spot: Spot, mode: int) -> None:
-        """Make one directory. Raises AlreadyExists."""
+    def make_dir(self, spot: Spot, mode: int, gid: int | None = None) -> None:
+        """Make one directory, with exactly this mode, and this group unless it is None. Raises AlreadyExists."""
         with translated(f"make {spot.local}"), self.directory(spot.parent) as directory:
             self.step("make_dir", spot)
             os.mkdir(spot.name, mode, dir_fd=directory)
+            os.chmod(spot.name, mode, dir_fd=directory)
+            os.chown(spot.name, -1, -1 if gid is None else gid, dir_fd=directory, follow_symlinks=False)
 
-    def make_dirs(self, spot: Spot, mode: int) -> None:
+    def make_dirs(self, spot: Spot, mode: int, gid: int | None = None) -> None:
         """Make a directory and its parents below the root where they are missing, and make their names durable."""
         if not spot.path or self.exists(spot):
             return
-        self.make_dirs(spot.parent, mode)
+        self.make_dirs(spot.parent, mode, gid)
         with contextlib.suppress(AlreadyExists):
-            self.make_dir(spot, mode)
+            self.make_dir(spot, mode, gid)
         self.sync_dirs([spot.parent])
 
     def remove_dir(self, spot: Spot) -> None:

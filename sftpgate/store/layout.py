@@ -4,6 +4,9 @@
     <store>/archives, reports     managed                      Area.ARCHIVES, Area.REPORTS
     <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.json: a note for those that can be resumed
     <store>/.sftpgate/{held,queue,claims,quarantine}/<arrival>
+    <store>/.sftpgate/claims/<arrival>.lock         flock()ed by the runner and its command, removed when the claim ends
+    <store>/.sftpgate/runs/<run>/                   what a command is given: the file under its own name; removed after the run
+    <store>/.sftpgate/tools/<tool>.lock             flock()ed by whoever runs the tool, never removed
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
     <drop>/                       Area.DROP
 
@@ -18,10 +21,11 @@ from pathlib import Path
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, area_of, path_in
 from sftpgate.policy.names import MANAGED_NAME
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk, FileModes, Spot
 
 _MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
+_RUNS, _TOOLS = "runs", "tools"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,25 @@ class Layout:
         """The file whose lock says who sweeps."""
         return Spot(self.store, f"{MANAGED_NAME}/sweep.lock")
 
-    def create(self, disk: Disk, dir_mode: int) -> None:
+    def claim_lock(self, arrival: str) -> Spot:
+        """The file whose lock says that the runner of a claimed arrival lives."""
+        return Spot(self.store, f"{MANAGED_NAME}/{Area.CLAIMS}/{arrival}.lock")
+
+    def tool_lock(self, tool: str) -> Spot:
+        """The file whose lock says that a tool is being run."""
+        return Spot(self.store, f"{MANAGED_NAME}/{_TOOLS}/{tool}.lock")
+
+    @property
+    def runs(self) -> Spot:
+        """The directory of the directories of runs."""
+        return Spot(self.store, f"{MANAGED_NAME}/{_RUNS}")
+
+    def create(self, disk: Disk, modes: FileModes) -> None:
         """Make the directories that are missing. What runs in the store may read it; our own directory in it is private."""
-        disk.make_root(self.store, dir_mode)
-        disk.make_root(self.drop, dir_mode)
+        disk.make_root(self.store, modes.dir_mode, modes.gid)
+        disk.make_root(self.drop, modes.dir_mode, modes.gid)
         for area in _TOP_AREAS:
-            disk.make_dirs(Spot(self.store, area), dir_mode)
+            disk.make_dirs(Spot(self.store, area), modes.dir_mode, modes.gid)
         disk.make_dirs(Spot(self.store, MANAGED_NAME), 0o700)
-        for area in _MANAGED_AREAS:
-            disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{area}"), 0o700)
+        for name in (*_MANAGED_AREAS, _RUNS, _TOOLS):
+            disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)
