@@ -1,0 +1,260 @@
+"""A machine that can be stopped at every operation on disk or ledger, and what is on its disk afterwards.
+
+``Machine`` counts operations and stops at one of them: from then on nothing more reaches disk or ledger, whatever handlers
+still run. ``CrashDisk`` keeps, beside the real files, what a power cut would leave: the content of a file as it was when it was
+last flushed, and the names in a directory as they were when that was last flushed. Every file keeps a second name outside the
+tree, so that its inode, by which the product knows it, is still there to be given back.
+
+``Outage`` says which of that survives. A power cut may or may not have written what was not flushed, so there are two of them:
+nothing of the names, or all of them; contents that were never flushed are gone in both. Two things are granted, because every
+journaling filesystem of Linux (ext4, xfs, btrfs, f2fs) does: a file that is flushed keeps the name under which it was made, or to
+which it was renamed since; and a rename is one act, so that flushing either of its directories makes it last. A link and an
+unlink are acts of their own. SQLite's own flushing is taken as it is documented: with ``synchronous=FULL`` what was committed
+survives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+
+from sftpgate.intake.uploads import boot_id
+from sftpgate.ledger.database import Ledger
+from sftpgate.store.disk import Disk, Spot, translated
+
+ROOTS = ("store", "sync")
+_OTHER_BOOT = b"00000000-0000-0000-0000-000000000000"
+
+
+class Stopped(BaseException):
+    """The machine stopped here. Not an Exception: no code of the product may take it for an error."""
+
+
+class Outage(StrEnum):
+    """What is left when the machine stops."""
+
+    KILLED = "process killed"  # everything that was called stays
+    CUT_EARLY = "power cut, no unflushed name survived"
+    CUT_LATE = "power cut, every unflushed name survived"
+
+
+class Clock:
+    """A time that passes a millisecond at each look, so that ids made one after the other sort so."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC) + timedelta(minutes=10)  # what the disk stamped is quiet by now
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(milliseconds=1)
+        return self.now
+
+
+class Machine:
+    """Counts operations once it is armed, and stops at the one numbered ``stop_at``."""
+
+    def __init__(self) -> None:
+        self.trace: list[str] = []
+        self.stopped = False
+        self._armed = False
+        self._stop_at: int | None = None
+        self._lock = Lock()
+
+    def arm(self, stop_at: int | None) -> None:
+        """Count from here, and stop at this operation (1 is the first), or never."""
+        self.trace.clear()
+        self._armed, self._stop_at = True, stop_at
+
+    def disarm(self) -> None:
+        """Count no more."""
+        self._armed = False
+
+    def step(self, what: str) -> None:
+        """An operation is about to be done."""
+        with self._lock:
+            if self.stopped:
+                raise Stopped(what)
+            if self._armed:
+                self.trace.append(what)
+                if len(self.trace) == self._stop_at:
+                    self.stopped = True
+                    raise Stopped(what)
+
+
+class CrashLedger(Ledger):
+    """A ledger whose commits are operations of the machine."""
+
+    def __init__(self, url: str, machine: Machine) -> None:
+        super().__init__(url)
+        self._machine = machine
+
+    def step(self, operation: str) -> None:
+        """Before each commit."""
+        self._machine.step(f"ledger {operation}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rename:
+    inode: int
+    old: str
+    old_name: str
+    new: str
+    new_name: str
+
+
+class CrashDisk(Disk):
+    """A disk that knows what a power cut would leave of it. ``base`` has the data directory and the second names."""
+
+    def __init__(self, base: Path, machine: Machine) -> None:
+        self._data = base / "data"
+        self._pins = base / "pins"
+        self._machine = machine
+        self._flushed: dict[int, bytes] = {}  # contents by inode
+        self._names: dict[str, dict[str, int | None]] = {}  # inodes of files by directory and name; None for a directory
+        self._made_as: dict[int, tuple[str, str]] = {}  # directory and name of files whose first flush is still to come
+        self._renames: list[_Rename] = []  # that nothing has made last yet
+        self._pins.mkdir(parents=True, exist_ok=True)
+
+    # -- what the product calls --------------------------------------------------------------------------------------
+
+    def step(self, operation: str, *spots: Spot | int) -> None:
+        """Before each operation."""
+        self._machine.step(" ".join([operation, *(self._word(spot) for spot in spots)]))
+
+    def create(self, spot: Spot, mode: int) -> int:
+        """As the disk does it; the file gets its second name."""
+        fd = super().create(spot, mode)
+        inode = os.fstat(fd).st_ino
+        os.link(spot.local, self._pins / str(inode))
+        self._made_as[inode] = (self._key(spot.parent.local), spot.name)
+        return fd
+
+    def rename(self, source: Spot, target: Spot) -> None:
+        """As the disk does it; until a flush, it may not have happened."""
+        super().rename(source, target)
+        inode = target.local.stat().st_ino
+        old, new = self._key(source.parent.local), self._key(target.parent.local)
+        self._renames.append(_Rename(inode, old, source.name, new, target.name))
+
+    def sync(self, fd: int) -> None:
+        """What is in the file now survives."""
+        with translated("flush"):
+            self.step("sync", fd)
+            status = os.fstat(fd)
+            self._flushed[status.st_ino] = os.pread(fd, status.st_size, 0)
+            if made_as := self._made_as.pop(status.st_ino, None):  # a rename that comes after it in time is applied after it
+                self._names.setdefault(made_as[0], {})[made_as[1]] = status.st_ino
+            self._commit_renames(lambda rename: rename.inode == status.st_ino)
+
+    def sync_dirs(self, spots: Iterable[Spot]) -> None:
+        """The names that are in the directories now survive."""
+        for spot in dict.fromkeys(spots):
+            with translated(f"flush {spot.local}"), self.directory(spot):
+                self.step("sync_dir", spot)
+                self._flush_names(spot.local)
+
+    def _word(self, spot: Spot | int) -> str:
+        return str(spot.local.relative_to(self._data)) if isinstance(spot, Spot) else "fd"
+
+    # -- what survives -----------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """All that is there now survives: the state that a machine is in long after it started."""
+        for root in ROOTS:
+            for directory, _, files in os.walk(self._data / root):
+                for name in files:
+                    path = Path(directory) / name
+                    pin = self._pins / str(path.stat().st_ino)
+                    if not pin.exists():
+                        os.link(path, pin)
+                    self._flushed[path.stat().st_ino] = path.read_bytes()
+                self._flush_names(Path(directory))
+
+    def _flush_names(self, directory: Path) -> None:
+        key = self._key(directory)
+        self._commit_renames(lambda rename: key in (rename.old, rename.new))
+        now: dict[str, int | None] = {}
+        for entry in os.scandir(directory):
+            status = entry.stat(follow_symlinks=False)
+            now[entry.name] = None if stat.S_ISDIR(status.st_mode) else status.st_ino
+        for name, inode in self._names.get(key, {}).items():
+            if inode is None and name not in now:
+                self._forget(f"{key}/{name}")
+        self._names[key] = now
+
+    def _commit_renames(self, flushed: Callable[[_Rename], bool]) -> None:
+        """Renames that a flush makes last, with those of the same files before them."""
+        last = {rename.inode: position for position, rename in enumerate(self._renames) if flushed(rename)}
+        done = [rename for position, rename in enumerate(self._renames) if position <= last.get(rename.inode, -1)]
+        for rename in done:
+            source = self._names.setdefault(rename.old, {})
+            if source.get(rename.old_name) == rename.inode:
+                del source[rename.old_name]
+            self._names.setdefault(rename.new, {})[rename.new_name] = rename.inode
+        self._renames = [rename for rename in self._renames if rename not in done]
+
+    def _key(self, directory: Path) -> str:
+        return str(directory.relative_to(self._data))
+
+    def _forget(self, key: str) -> None:
+        for other in [other for other in self._names if other == key or other.startswith(f"{key}/")]:
+            del self._names[other]
+
+    def materialise(self, target: Path, outage: Outage) -> None:
+        """Make a data directory in ``target`` with what survives. The tree of this disk is not to be used any more."""
+        for root in ROOTS:
+            (target / "data" / root).mkdir(parents=True)
+            if outage is Outage.CUT_EARLY:
+                self._give_back(target / "data", root)
+            else:
+                self._copy_names(self._data / root, target / "data" / root)
+        if outage is not Outage.KILLED:
+            for directory, _, files in os.walk(target / "data"):
+                for name in files:
+                    self._restore(Path(directory) / name)
+        for suffix in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(self._data / f"ledger.db{suffix}", target / "data" / f"ledger.db{suffix}")
+
+    def _give_back(self, data: Path, key: str) -> None:
+        for name, inode in self._names.get(key, {}).items():
+            if inode is None:
+                (data / key / name).mkdir()
+                self._give_back(data, f"{key}/{name}")
+            elif (self._pins / str(inode)).exists():
+                os.link(self._pins / str(inode), data / key / name)
+
+    def _copy_names(self, source: Path, target: Path) -> None:
+        for entry in os.scandir(source):
+            if entry.is_dir(follow_symlinks=False):
+                (target / entry.name).mkdir()
+                self._copy_names(Path(entry.path), target / entry.name)
+            else:
+                os.link(entry.path, target / entry.name)
+
+    def _restore(self, path: Path) -> None:
+        """Give a file the content that was flushed, and say of a note that it is of an earlier start of the machine."""
+        status = path.stat()
+        content = self._flushed.get(status.st_ino, b"").replace(boot_id().encode(), _OTHER_BOOT)
+        if content != path.read_bytes():
+            path.write_bytes(content)
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def release_descriptors(base: Path) -> list[str]:
+    """Close what is still open below ``base``, as the kernel does for a dead process; returns what it was."""
+    found = []
+    for entry in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            name = os.readlink(f"/proc/self/fd/{entry}")
+            if name.startswith(f"{base}/data/") and not name.removeprefix(f"{base}/data/").startswith("ledger.db"):
+                found.append(name.removeprefix(f"{base}/data/"))
+                os.close(int(entry))
+    return found

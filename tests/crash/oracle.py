@@ -1,0 +1,108 @@
+"""What must hold after recovery, whatever happened before it: promises P1 to P4, and the agreement of disk and ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from sftpgate.intake.verify import verify
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalState
+from sftpgate.policy.locations import location
+from tests.crash.world import World
+
+_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+
+
+def problems(world: World) -> list[str]:
+    """Everything that is wrong now; empty where all promises hold."""
+    files = dict(_files(world.data))
+    rows = world.rows()
+    return [
+        *_promises(world, files),
+        *_agreement(world, files, rows),
+        *_partials(world),
+        *(f"verify: {found.rule}: {found.location} {found.explanation}" for found in verify(world.system.moves, content=True)),
+    ]
+
+
+def snapshot(world: World) -> tuple[dict[str, str], list[Arrival]]:
+    """All files with their contents, and all rows of the ledger."""
+    found = {}
+    for root in ("store", "sync"):
+        for directory, _, names in os.walk(world.data / root):
+            found[f"{directory}/"] = ""
+            for name in names:
+                path = Path(directory) / name
+                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found, world.rows()
+
+
+def _files(data: Path) -> Iterator[tuple[str, bytes]]:
+    """Complete files by location: everything but staging, notes, locks and copies under way."""
+    managed = data / "store/.sftpgate"
+    for area in _BY_ID:
+        for path in (managed / area).iterdir():
+            if not path.name.startswith(".") and path.suffix != ".json":
+                yield location(area, path.name), path.read_bytes()
+    for path in data.glob("store/archives/*"):
+        yield location(Area.ARCHIVES, path.name), path.read_bytes()
+    for area, root in ((Area.STORE, "store"), (Area.DROP, "sync")):
+        for path in (data / root).rglob("*"):
+            inner = str(path.relative_to(data / root))
+            if path.is_file() and not inner.startswith((".sftpgate", "archives/", "reports/")):
+                yield location(area, inner), path.read_bytes()
+
+
+def _promises(world: World, files: dict[str, bytes]) -> Iterator[str]:
+    counts = world.journal.counts
+    found = Counter(files.values())
+    for where, content in files.items():
+        if content not in counts:
+            yield f"P1: {where} is not whole: {_short(content)}"
+    for content, allowed in counts.items():
+        if found[content] not in allowed:
+            places = [where for where, other in files.items() if other == content]
+            yield f"P2, P3: {_short(content)} is {found[content]} times there, allowed {sorted(allowed)}: {places}"
+
+
+def _agreement(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterator[str]:
+    places: Counter[str] = Counter()
+    for row in rows:
+        if row.state is ArrivalState.LOST:
+            yield f"{row.path} is recorded as lost"
+        if row.state is ArrivalState.REPLACED and not any(other.path == row.path and other.seq != row.seq for other in rows):
+            yield f"P3: {row.path} was replaced by nothing"
+        if row.pending_from is not None:
+            yield f"{row.path}: a move is pending: {row.pending_from} to {row.location}"
+        if row.location is None:
+            if row.state in LIVE_STATES:
+                yield f"{row.path} is {row.state} and has no place"
+            continue
+        places[row.location] += 1
+        content = files.get(row.location)
+        if content is None:
+            yield f"{row.path} is {row.state} and not at {row.location}"
+        elif row.sha256 and hashlib.sha256(content).hexdigest() != row.sha256:
+            yield f"{row.path} at {row.location} is another file"
+    yield from (f"{where} has {count} rows" for where, count in places.items() if count > 1)
+    for where, content in files.items():
+        if not places[where] and not where.startswith("drop/") and content not in world.journal.strangers:
+            yield f"{where} is no arrival's"
+
+
+def _partials(world: World) -> Iterator[str]:
+    """What a user can resume begins as what it sent, and is not an arrival's file."""
+    for user in world.system.staging.users():
+        for partial in world.system.staging.partials(user):
+            content = world.journal.unfinished.get(partial.path)
+            kept = (world.data / "store/.sftpgate/staging" / user / partial.upload).read_bytes()[: partial.size]
+            if content is None or not content.startswith(kept):
+                yield f"P1: the interrupted upload of {partial.path} is not what was sent: {_short(kept)}"
+
+
+def _short(content: bytes) -> str:
+    return f"{content[:20]!r} ({len(content)} bytes)"

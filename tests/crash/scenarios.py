@@ -1,0 +1,372 @@
+"""What is interrupted: each scenario is what was before, a ``yield``, and the acts that are stopped at each operation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+from tests.crash.world import RESUME, World
+
+Scenario = Callable[[World], Iterator[None]]
+
+SCENARIOS: dict[str, Scenario] = {}
+
+OLD, NEW, THIRD = b"old,1\nold,2\n", b"new,1\nnew,2\n", b"third,1\n"
+LOCK = b"locked\n"
+CUT_OFF = b"x" * 32768  # full writes only, no newline at the end: what an aborted client leaves
+LARGE = b"0123456789abcde\n" * 80_000  # gets its note while it is written
+
+
+def scenario(function: Scenario) -> Scenario:
+    """Register a scenario under its name."""
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+@scenario
+def publish_new(world: World) -> Iterator[None]:
+    """The first file of a name."""
+    yield
+    world.publish("new.csv", NEW)
+
+
+@scenario
+def publish_first_of_user(world: World) -> Iterator[None]:
+    """The first file of a user: its staging directory is made."""
+    world.publish("a.csv", OLD)
+    yield
+    world.publish("b.csv", NEW, user="other")
+
+
+@scenario
+def publish_into_directory(world: World) -> Iterator[None]:
+    """A file in a new subdirectory."""
+    yield
+    world.make_directory("sub")
+    world.publish("sub/new.csv", NEW)
+
+
+@scenario
+def publish_large(world: World) -> Iterator[None]:
+    """A file that had a note before it was closed."""
+    yield
+    upload = world.open("large.csv")
+    with world.journal.act(adds=(LARGE,)):
+        world.write(upload, LARGE[:-16], length=1 << 18)
+        world.journal.unfinished["large.csv"] = LARGE
+        world.system.staging.note(upload)
+        world.write(upload, LARGE, start=len(LARGE) - 16)
+        world.commit(upload)
+
+
+@scenario
+def publish_together(world: World) -> Iterator[None]:
+    """Three files that close at the same time, two of them of one name."""
+    yield
+    uploads = [world.open("a.csv"), world.open("a.csv"), world.open("b.csv")]
+    with world.journal.act(adds=(OLD, NEW, THIRD)):
+        for upload, content in zip(uploads, (OLD, NEW, THIRD), strict=True):
+            world.write(upload, content)
+        world.commit(*uploads)
+
+
+@scenario
+def replace(world: World) -> Iterator[None]:
+    """A newer file takes the place of a waiting one."""
+    world.publish("x.csv", OLD)
+    yield
+    world.publish("x.csv", NEW)
+
+
+@scenario
+def replace_twice(world: World) -> Iterator[None]:
+    """Two newer files, one after the other, in the minute in which the first was archived."""
+    world.publish("x.csv", OLD)
+    yield
+    world.publish("x.csv", NEW)
+    world.publish("x.csv", THIRD)
+
+
+@scenario
+def replace_unknown(world: World) -> Iterator[None]:
+    """A file takes the name of one that somebody put into the store."""
+    world.put_into_store("x.csv", OLD)
+    yield
+    world.publish("x.csv", NEW)
+
+
+@scenario
+def overwrite_ignored(world: World) -> Iterator[None]:
+    """A file under a name that is never taken is written over."""
+    world.publish("x.csv.tmp", OLD)
+    yield
+    world.publish("x.csv.tmp", NEW, drops=(OLD,))
+
+
+@scenario
+def queue(world: World) -> Iterator[None]:
+    """Files that wait behind an earlier one of their name."""
+    world.publish("queue.csv", OLD)
+    yield
+    world.publish("queue.csv", NEW)
+    world.publish("queue.csv", THIRD)
+
+
+@scenario
+def batch_lock(world: World) -> Iterator[None]:
+    """A set of files under a batch lock, which is then removed."""
+    yield
+    world.publish("alock.txt", LOCK)
+    world.publish("a.csv", OLD)
+    world.publish("a.csv", NEW)
+    world.publish("b.csv", THIRD)
+    world.remove("alock.txt", LOCK)
+
+
+@scenario
+def batch_over_waiting(world: World) -> Iterator[None]:
+    """A set that is released over a file that waits already."""
+    world.publish("a.csv", OLD)
+    world.publish("alock.txt", LOCK)
+    world.publish("a.csv", NEW)
+    yield
+    world.remove("alock.txt", LOCK)
+
+
+@scenario
+def suspect(world: World) -> Iterator[None]:
+    """A doubtful file is held, then released over one that waits."""
+    world.publish("x.csv", OLD)
+    yield
+    held = world.publish("x.csv", CUT_OFF)
+    world.release(held)
+
+
+@scenario
+def suspect_superseded(world: World) -> Iterator[None]:
+    """A doubtful file is held, then sent again."""
+    world.publish("x.csv", CUT_OFF)
+    yield
+    world.publish("x.csv", CUT_OFF + b"y\n")
+
+
+@scenario
+def companion(world: World) -> Iterator[None]:
+    """A doubtful file is proven by its checksum file."""
+    world.publish("x.csv", CUT_OFF)
+    yield
+    world.publish("x.csv.sha256", f"{hashlib.sha256(CUT_OFF).hexdigest()}  x.csv\n".encode())
+
+
+@scenario
+def rename_arrival(world: World) -> Iterator[None]:
+    """A waiting file gets another name."""
+    world.publish("a.csv", OLD)
+    yield
+    world.rename("a.csv", "b.csv")
+
+
+@scenario
+def rename_over_older(world: World) -> Iterator[None]:
+    """A waiting file takes the name of one that came before it."""
+    world.publish("b.csv", OLD)
+    world.publish("a.csv", NEW)
+    yield
+    world.rename("a.csv", "b.csv", replacing=True)
+
+
+@scenario
+def rename_over_newer(world: World) -> Iterator[None]:
+    """A waiting file takes the name of one that came after it."""
+    world.publish("a.csv", OLD)
+    world.publish("b.csv", NEW)
+    yield
+    world.rename("a.csv", "b.csv", replacing=True)
+
+
+@scenario
+def rename_chain(world: World) -> Iterator[None]:
+    """Two waiting files change names one after the other."""
+    world.publish("a.csv", OLD)
+    world.publish("b.csv", NEW)
+    yield
+    world.rename("b.csv", "c.csv")
+    world.rename("a.csv", "b.csv")
+
+
+@scenario
+def rename_temporary(world: World) -> Iterator[None]:
+    """A file is sent under a temporary name and gets its final one."""
+    yield
+    world.publish("x.csv.tmp", NEW)
+    world.rename("x.csv.tmp", "x.csv")
+
+
+@scenario
+def rename_temporary_over(world: World) -> Iterator[None]:
+    """The same where an earlier file waits."""
+    world.publish("x.csv", OLD)
+    world.publish("x.csv.tmp", NEW)
+    yield
+    world.rename("x.csv.tmp", "x.csv", replacing=True)
+
+
+@scenario
+def rename_away(world: World) -> Iterator[None]:
+    """A waiting file gets a name that is never taken."""
+    world.publish("x.csv", NEW)
+    yield
+    world.rename("x.csv", "_x.csv")
+
+
+@scenario
+def rename_in_queue(world: World) -> Iterator[None]:
+    """The head of a queue gets another name, and the next one comes up."""
+    world.publish("queue.csv", OLD)
+    world.publish("queue.csv", NEW)
+    yield
+    head = world.claim("queue.csv")
+    world.give_back(head)
+    world.rename("queue.csv", "other.csv")
+
+
+@scenario
+def withdraw(world: World) -> Iterator[None]:
+    """A waiting file is removed by its sender."""
+    world.publish("x.csv", NEW)
+    yield
+    world.remove("x.csv", NEW)
+
+
+@scenario
+def withdraw_queue(world: World) -> Iterator[None]:
+    """A whole queue is removed by its sender."""
+    world.publish("queue.csv", OLD)
+    world.publish("queue.csv", NEW)
+    yield
+    world.remove("queue.csv", OLD, NEW)
+
+
+@scenario
+def withdraw_held(world: World) -> Iterator[None]:
+    """A held file is removed by its sender."""
+    world.publish("x.csv", CUT_OFF)
+    yield
+    world.remove("x.csv", CUT_OFF)
+
+
+@scenario
+def withdraw_and_send_again(world: World) -> Iterator[None]:
+    """A file is removed and sent anew, as clients do that cannot replace."""
+    world.publish("x.csv", OLD)
+    yield
+    world.remove("x.csv", OLD)
+    world.publish("x.csv", NEW)
+
+
+@scenario
+def rename_directory(world: World) -> Iterator[None]:
+    """A directory with waiting and ignored files gets another name."""
+    world.make_directory("one")
+    world.publish("one/a.csv", OLD)
+    world.publish("one/b.tmp", NEW)
+    yield
+    world.rename("one", "two")
+
+
+@scenario
+def sweep(world: World) -> Iterator[None]:
+    """Files that other programs put into the drop are taken, one of them over a waiting one."""
+    world.publish("a.csv", OLD)
+    world.put_local("a.csv", NEW)
+    world.put_local("b.csv", THIRD)
+    yield
+    world.sweep()
+
+
+@scenario
+def sweep_after_consumer(world: World) -> Iterator[None]:
+    """A plain program took the head of a queue; the sweep brings up the next."""
+    world.publish("queue.csv", OLD)
+    world.publish("queue.csv", NEW)
+    world.take_from_store("queue.csv", OLD)
+    yield
+    world.sweep()
+
+
+@scenario
+def rename_local(world: World) -> Iterator[None]:
+    """A user renames a file that another program put into the drop."""
+    world.put_local("a.tmp", OLD)
+    yield
+    world.rename("a.tmp", "a.csv")
+
+
+@scenario
+def truncate(world: World) -> Iterator[None]:
+    """A waiting file is cut to a size."""
+    world.publish("x.csv", OLD)
+    yield
+    world.truncate("x.csv", OLD, 6)
+
+
+@scenario
+def append(world: World) -> Iterator[None]:
+    """A waiting file is continued: on a copy, which takes its place."""
+    world.publish("x.csv", OLD)
+    yield
+    with world.journal.act(adds=(OLD + NEW,)):
+        upload = world.open("x.csv", RESUME)
+        world.write(upload, OLD + NEW, start=len(OLD))
+        world.commit(upload)
+
+
+@scenario
+def interrupt_and_resume(world: World) -> Iterator[None]:
+    """An upload breaks off, is resumed, breaks off, and is finished."""
+    yield
+    world.interrupt("x.csv", LARGE, 100_000)
+    upload = world.open("x.csv", RESUME)
+    try:
+        world.write(upload, LARGE[:300_000], start=upload.size)
+    finally:
+        world.system.staging.interrupt(upload)
+    world.resume("x.csv")
+
+
+@scenario
+def interrupt_and_send_again(world: World) -> Iterator[None]:
+    """An upload breaks off and is sent anew from the start."""
+    world.interrupt("x.csv", LARGE, 100_000)
+    yield
+    world.publish("x.csv", NEW)
+
+
+@scenario
+def claim_and_archive(world: World) -> Iterator[None]:
+    """A runner takes a file, and a new one comes meanwhile; both are processed."""
+    world.publish("x.csv", OLD)
+    yield
+    first = world.claim("x.csv")
+    world.publish("x.csv", NEW)
+    world.done(first)
+    world.done(world.claim("x.csv"))
+
+
+@scenario
+def claim_in_queue(world: World) -> Iterator[None]:
+    """A runner drains a queue."""
+    world.publish("queue.csv", OLD)
+    world.publish("queue.csv", NEW)
+    yield
+    world.done(world.claim("queue.csv"))
+    world.done(world.claim("queue.csv"))
+
+
+@scenario
+def claim_and_give_back(world: World) -> Iterator[None]:
+    """A run fails twice and its file goes to quarantine."""
+    world.publish("x.csv", OLD)
+    yield
+    world.give_back(world.claim("x.csv"))
+    world.quarantine(world.claim("x.csv"))

@@ -1,0 +1,171 @@
+"""Stop at every operation, recover, and look: nothing half, nothing lost, nothing twice (promises P1 to P4)."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.recovery import rebuild_if_new
+from tests.crash import oracle
+from tests.crash.machine import Clock, CrashDisk, CrashLedger, Machine, Outage, Stopped, release_descriptors
+from tests.crash.scenarios import CUT_OFF, NEW, OLD, SCENARIOS, THIRD, Scenario
+from tests.crash.world import Journal, World
+
+Record = Callable[[str, object], None]
+
+OUTAGES = pytest.mark.parametrize("outage", list(Outage), ids=lambda outage: outage.name.lower())
+
+# Recoveries that have most to do: they move several files whose order matters.
+LONG_RECOVERIES = [
+    "replace",
+    "publish_together",
+    "batch_over_waiting",
+    "rename_over_older",
+    "rename_over_newer",
+    "rename_directory",
+    "withdraw_queue",
+    "sweep",
+    "claim_in_queue",
+]
+
+
+class Run:
+    """A system on a disk that can be stopped. ``base`` may have a data directory already."""
+
+    def __init__(self, base: Path, journal: Journal, clock: Clock, *, rebuild: bool = True) -> None:
+        self.base = base
+        self.machine = Machine()
+        self.disk = CrashDisk(base, self.machine)
+        ledger = CrashLedger(f"sqlite:///{base}/data/ledger.db", self.machine)
+        self.world = World(base, journal, clock, disk=self.disk, ledger=ledger, rebuild=rebuild)
+        self.disk.settle()
+
+    def stop_in(self, act: Callable[[], object], stop_at: int | None) -> bool:
+        """Do the act, up to the operation ``stop_at``; True where it came to its end before."""
+        self.machine.arm(stop_at)
+        with contextlib.suppress(Stopped):
+            act()
+        self.machine.disarm()
+        ended, self.machine.stopped = not self.machine.stopped, True
+        return ended
+
+    def crash(self, target: Path, outage: Outage) -> None:
+        """Leave in ``target`` what survives, and let go of everything, as the kernel does."""
+        self.disk.materialise(target, outage)
+        self.world.system.ledger.close()
+        release_descriptors(self.base)
+
+
+def stopped_scenario(scenario: Scenario, base: Path, stop_at: int | None) -> tuple[Run, bool]:
+    """Do what was before, then the acts of the scenario, up to the operation ``stop_at``; and whether they came to their end."""
+    run = Run(base, Journal(), Clock())
+    acts = scenario(run.world)
+    next(acts)
+    run.disk.settle()
+    return run, run.stop_in(lambda: list(acts), stop_at)
+
+
+def recover(base: Path, journal: Journal, clock: Clock) -> World:
+    """Start again on what is there, as ``sftpgate serve`` does."""
+    world = World(base, journal, clock)
+    world.sweeper.recover()
+    world.system.moves.flush()
+    return world
+
+
+def check(base: Path, before: World) -> Iterator[str]:
+    """Recover, look, sweep, look, do it all again, and see that it changed nothing."""
+    try:
+        world = recover(base, before.journal, before.clock)
+    except SftpgateError as error:
+        yield f"recovery fails, and the server does not start: {error!r}"
+        return
+    yield from (f"after recovery: {problem}" for problem in oracle.problems(world))
+    world.sweep()
+    world.system.moves.flush()
+    yield from (f"after a sweep: {problem}" for problem in oracle.problems(world))
+    first = oracle.snapshot(world)
+    world.close()
+    again = recover(base, before.journal, before.clock)
+    again.sweep()
+    again.system.moves.flush()
+    if oracle.snapshot(again) != first:
+        yield "recovering again changed something"
+    again.close()
+
+
+def stop_everywhere(base: Path, outage: Outage, stopped: Callable[[Path, int], tuple[Run, bool]]) -> tuple[int, list[str]]:
+    """Stop at the first operation, at the second, … and at the end; the number of points, and all that was wrong."""
+    found: list[str] = []
+    number, ended = 0, False
+    while not ended:
+        number += 1
+        place = base / str(number)
+        run, ended = stopped(place, number)
+        run.crash(place / "after", outage)
+        where = "the end" if ended else run.machine.trace[-1]
+        found += [f"{number} ({where}): {problem}" for problem in check(place / "after", run.world)]
+        shutil.rmtree(place)
+    return number, found
+
+
+def judge(points: int, found: list[str], record_property: Record) -> None:
+    """Count the points, and fail where anything was wrong."""
+    record_property("crash_points", points)
+    assert not found, f"{len(found)} problems\n" + "\n".join(found)
+
+
+@OUTAGES
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_point(name: str, outage: Outage, base: Path, record_property: Record) -> None:
+    """P1 to P4 hold after a stop at any operation and a recovery, and recovering twice changes nothing more."""
+    scenario = SCENARIOS[name]
+    judge(*stop_everywhere(base, outage, lambda place, number: stopped_scenario(scenario, place, number)), record_property)
+
+
+@OUTAGES
+@pytest.mark.parametrize("name", LONG_RECOVERIES)
+def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record_property: Record) -> None:
+    """P1 to P4 hold after a stop at any operation of a recovery and the sweep after it, and another recovery."""
+
+    def stopped(place: Path, number: int) -> tuple[Run, bool]:
+        first, _ = stopped_scenario(SCENARIOS[name], place / "first", None)
+        committed = first.machine.trace.index("ledger commit") + 2
+        shutil.rmtree(place / "first")
+        first, _ = stopped_scenario(SCENARIOS[name], place / "first", committed)
+        first.crash(place / "second", Outage.KILLED)
+        run = Run(place / "second", first.world.journal, first.world.clock)
+
+        def act() -> None:
+            run.world.sweeper.recover()
+            run.world.sweep()
+            run.world.system.moves.flush()
+
+        return run, run.stop_in(act, number)
+
+    judge(*stop_everywhere(base, outage, stopped), record_property)
+
+
+@OUTAGES
+def test_every_point_of_a_rebuild(outage: Outage, base: Path, record_property: Record) -> None:
+    """P2 and P4 hold after a stop at any operation of the rebuilding of a lost ledger, and another start."""
+
+    def stopped(place: Path, number: int) -> tuple[Run, bool]:
+        world = World(place, Journal(), Clock())
+        world.publish("queue.csv", OLD)
+        world.publish("queue.csv", NEW)
+        world.publish("held.csv", CUT_OFF)
+        world.publish("claimed.csv", THIRD)
+        world.claim("claimed.csv")
+        world.close()
+        for file in world.data.glob("ledger.db*"):
+            file.unlink()
+        run = Run(place, world.journal, world.clock, rebuild=False)
+        return run, run.stop_in(lambda: rebuild_if_new(run.world.system.moves), number)
+
+    judge(*stop_everywhere(base, outage, stopped), record_property)

@@ -1,0 +1,247 @@
+"""A system, what its users do, and a journal of what they were promised: the test's memory, against which the disk is checked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from sftpgate.cli.compose import build
+from sftpgate.cli.gate import make_edits, make_sweeper
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.edits import OpenMode
+from sftpgate.intake.publish import Publisher
+from sftpgate.intake.recovery import rebuild_if_new
+from sftpgate.intake.sweep import SweepResult
+from sftpgate.intake.uploads import Sender, SessionTrace, Upload
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.settings import Order, Settings, ToolSettings
+from sftpgate.store.disk import Disk
+from sftpgate.users.registry import UserRegistry
+from tests.crash.machine import Clock
+
+ONCE = frozenset({1})
+NEVER = frozenset({0})
+PERHAPS = frozenset({0, 1})
+
+NEW = OpenMode(create=True, truncate=True, exclusive=False, append=False)
+RESUME = OpenMode(create=True, truncate=False, exclusive=False, append=False)
+
+
+@dataclass(slots=True)
+class Journal:
+    """How often each complete content may be found, by what was acknowledged.
+
+    ``unfinished``: the whole content that each unfinished upload was going to have. ``strangers``: contents that others put into
+    the store; the ledger need not know them.
+    """
+
+    counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
+    unfinished: dict[str, bytes] = field(default_factory=dict)
+    strangers: set[bytes] = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def act(self, *, adds: tuple[bytes, ...] = (), removes: tuple[bytes, ...] = ()) -> Iterator[None]:
+        """An act that makes ``adds`` appear and ``removes`` go; not acknowledged, it may have happened or not."""
+        self.counts |= dict.fromkeys((*adds, *removes), PERHAPS)
+        yield
+        self.counts |= dict.fromkeys(adds, ONCE) | dict.fromkeys(removes, NEVER)
+
+
+class World:
+    """A system in ``base/data``, with acts that keep the journal."""
+
+    def __init__(
+        self,
+        base: Path,
+        journal: Journal,
+        clock: Clock,
+        *,
+        disk: Disk | None = None,
+        ledger: Ledger | None = None,
+        rebuild: bool = True,
+    ) -> None:
+        self.data = base / "data"
+        self.journal = journal
+        self.clock = clock
+        queue = ToolSettings(file="queue*.csv", command=("true",), arrivals=Order.QUEUE)
+        self.settings = Settings(data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools={"queue": queue})
+        self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
+        if rebuild:
+            rebuild_if_new(self.system.moves)
+        self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
+        self.edits = make_edits(self.system, self.publisher)
+        self.sweeper = make_sweeper(self.system, self.edits, UserRegistry(base / "keys"))
+
+    def close(self) -> None:
+        """Stop in order."""
+        self.system.close()
+
+    # -- uploads -----------------------------------------------------------------------------------------------------
+
+    def sender(self, user: str = "erp") -> Sender:
+        """A logged-in user."""
+        return Sender(user=user, home="", address="192.0.2.1", login="password", client="test", session="S")
+
+    def open(self, path: str, mode: OpenMode = NEW, user: str = "erp") -> Upload:
+        """OPEN for writing."""
+        return self.edits.open_for_writing(self.sender(user), path, mode, SessionTrace(), [])
+
+    def write(self, upload: Upload, content: bytes, start: int = 0, length: int = 32768) -> None:
+        """WRITE ``content`` from ``start``, in pieces."""
+        for offset in range(start, len(content), length):
+            upload.write(self.system.disk, offset, content[offset : offset + length])
+
+    def commit(self, *uploads: Upload) -> list[Arrival]:
+        """CLOSE, all at once. A refused upload is interrupted, as the gateway does it; then the first refusal is raised."""
+        outcomes = self.publisher.commit(uploads)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, SftpgateError)]
+        for upload, outcome in zip(uploads, outcomes, strict=True):
+            if isinstance(outcome, SftpgateError):
+                with contextlib.suppress(SftpgateError):
+                    self.system.staging.interrupt(upload)
+        if refusals:
+            raise refusals[0]
+        return [outcome for outcome in outcomes if isinstance(outcome, Arrival)]
+
+    def publish(self, path: str, content: bytes, *, user: str = "erp", drops: tuple[bytes, ...] = (), length: int = 32768) -> str:
+        """A whole upload; returns the id of its arrival. ``drops``: contents under ignored names that it overwrites."""
+        with self.journal.act(adds=(content,), removes=drops):
+            upload = self.open(path, NEW, user)
+            try:
+                self.write(upload, content, length=length)
+            except SftpgateError:
+                with contextlib.suppress(SftpgateError):
+                    self.system.staging.interrupt(upload)
+                raise
+            return self.commit(upload)[0].id
+
+    def interrupt(self, path: str, content: bytes, sent_bytes: int) -> None:
+        """An upload of which only the beginning was sent when the connection broke."""
+        self.journal.unfinished[path] = content
+        upload = self.open(path)
+        try:
+            self.write(upload, content[:sent_bytes])
+        finally:
+            self.system.staging.interrupt(upload)
+
+    def resume(self, path: str) -> None:
+        """Continue an interrupted upload to its end."""
+        content = self.journal.unfinished[path]
+        with self.journal.act(adds=(content,)):
+            upload = self.open(path, RESUME)
+            try:
+                self.write(upload, content, start=upload.size)
+            except SftpgateError:
+                self.system.staging.interrupt(upload)
+                raise
+            self.commit(upload)
+
+    # -- other acts of users, of the machine's other programs, and of the sweeper ------------------------------------
+
+    def rename(self, old: str, new: str, *, replacing: bool = False, drops: tuple[bytes, ...] = ()) -> None:
+        """RENAME, or POSIX-RENAME where it replaces."""
+        with self.journal.act(removes=drops):
+            self.edits.rename(self.sender(), old, new, replacing=replacing, uploads=[])
+
+    def remove(self, path: str, *contents: bytes) -> None:
+        """REMOVE; ``contents`` are what goes."""
+        with self.journal.act(removes=contents):
+            self.edits.remove(self.sender(), path, [])
+
+    def truncate(self, path: str, content: bytes, size: int) -> None:
+        """SETSTAT of the size of a file that has ``content``."""
+        with self.journal.act(adds=(content[:size],)):
+            self.edits.truncate(self.sender(), path, size, [])
+
+    def make_directory(self, path: str) -> None:
+        """MKDIR."""
+        self.edits.make_directory(self.sender(), path, [])
+
+    def put_local(self, path: str, content: bytes) -> None:
+        """Another program puts a file into the drop."""
+        self.journal.counts[content] = ONCE
+        target = self.data / "sync" / path
+        target.write_bytes(content)
+        os.utime(target, (1_700_000_000, 1_700_000_000))
+
+    def put_into_store(self, path: str, content: bytes) -> None:
+        """Another program puts a file into the store."""
+        self.journal.counts[content] = ONCE
+        self.journal.strangers.add(content)
+        (self.data / "store" / path).write_bytes(content)
+
+    def take_from_store(self, path: str, content: bytes) -> None:
+        """A program that knows nothing of claims processes a file of the store and removes it."""
+        self.journal.counts[content] = NEVER
+        (self.data / "store" / path).unlink()
+
+    def sweep(self) -> SweepResult:
+        """One sweep."""
+        result = self.sweeper.run()
+        assert result is not None
+        return result
+
+    def wait(self, **duration: float) -> None:
+        """Let time pass."""
+        self.clock.now += timedelta(**duration)
+
+    # -- admins and runners ------------------------------------------------------------------------------------------
+
+    def release(self, arrival: str) -> None:
+        """What the admin's release does."""
+        with self.system.moves.change() as change:
+            self.system.placer.reconsider(change, change.get(arrival), actor="admin", release=True)
+        _raise(change.failures)
+
+    def claim(self, path: str) -> str:
+        """A runner takes the waiting arrival of a path; returns its id."""
+        with self.system.moves.change() as change:
+            [item] = [item for item in change.live_at(path) if item.state is ArrivalState.WAITING]
+            change.event(item, ArrivalEvent.CLAIMED, actor="runner", location=location(Area.CLAIMS, item.id))
+        _raise(change.failures)
+        return item.id
+
+    def done(self, arrival: str) -> None:
+        """A run succeeded."""
+        self._end(arrival, ArrivalEvent.DONE)
+
+    def give_back(self, arrival: str) -> None:
+        """A run failed, and is to be tried again."""
+        self._end(arrival, ArrivalEvent.RETURNED)
+
+    def quarantine(self, arrival: str) -> None:
+        """A run failed too often."""
+        self._end(arrival, ArrivalEvent.QUARANTINED)
+
+    def _end(self, arrival: str, event: ArrivalEvent) -> None:
+        with self.system.moves.change() as change:
+            item = change.get(arrival)
+            match event:
+                case ArrivalEvent.DONE:
+                    change.archive(item, event, actor="runner")
+                case ArrivalEvent.RETURNED:
+                    change.event(item, event, actor="runner", location=location(Area.STORE, item.path))
+                case _:
+                    change.event(item, event, actor="runner", location=location(Area.QUARANTINE, item.id))
+            self.system.placer.advance(change, item.path)
+        _raise(change.failures)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Arrival]:
+        """All that the ledger knows."""
+        with self.system.ledger.reading() as connection:
+            return arrivals.find(connection)
+
+
+def _raise(failures: dict[arrivals.ArrivalId, SftpgateError]) -> None:
+    for error in failures.values():
+        raise error
