@@ -36,7 +36,7 @@ from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
-from sftpgate.store.depot import Depot, DepotPath, require_storable, require_writable
+from sftpgate.store.depot import Depot, DepotPath, is_utf8, require_storable, require_writable
 from sftpgate.store.disk import Spot, try_lock
 
 CHUNK_BYTES = 1024 * 1024
@@ -208,10 +208,12 @@ class Deposits:
     def _waiting_at(self, change: Change, path: DepotPath) -> Arrival | None:
         """The arrival whose file lies in the store at ``path``."""
         where = location(Area.STORE, path)
+        if not is_utf8(path):
+            return None
         return next((item for item in change.live_at(path) if item.location == where), None)
 
     def _refuse_live_below(self, change: Change, path: DepotPath) -> None:
-        rows = arrivals.find(change.connection, live=True, below=path)
+        rows = arrivals.find(change.connection, live=True, below=path) if is_utf8(path) else []
         waiting = [row for row in change.adopt(rows) if row.state in UNCLAIMED_STATES]
         if waiting:
             raise Refused(

@@ -37,6 +37,15 @@ def depot_path(text: str) -> DepotPath:
     return DepotPath("/".join(parts))
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a name on disk is text, as all names in the ledger are; others have surrogates."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def is_readonly(path: str) -> bool:
     """Whether ``path`` is one of the managed directories, in any letter case, or in one."""
     return folded(path.partition("/")[0]) in RESERVED_NAMES
@@ -59,10 +68,8 @@ def require_writable(path: DepotPath) -> DepotPath:
 def require_storable(path: DepotPath) -> DepotPath:
     """``path``, where it may be given to something new. Raises PlaceRefused or NameRefused with the rule otherwise."""
     require_writable(path)
-    try:
-        path.encode()
-    except UnicodeEncodeError as error:
-        raise NameRefused("the name is not valid UTF-8 (rule: names are UTF-8)") from error
+    if not is_utf8(path):
+        raise NameRefused("the name is not valid UTF-8 (rule: names are UTF-8)")
     check_storable(path)
     return path
 
@@ -82,7 +89,10 @@ class Depot:
         """What is at ``path``, or None; our own directory is never there."""
         if any(is_managed(part) for part in split(path)):
             return None
-        status = self._disk.lstat(self.spot(path))
+        try:
+            status = self._disk.lstat(self.spot(path))
+        except NameRefused:
+            return None  # too long for any file to have it
         return None if status is None else Entry(path.rpartition("/")[2], status)
 
     def require(self, path: DepotPath) -> Entry:
