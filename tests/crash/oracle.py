@@ -29,6 +29,21 @@ def problems(world: World) -> list[str]:
     ]
 
 
+def visible_problems(world: World) -> list[str]:
+    """What is wrong for those who look at the files while a change may be half-way: something is not whole, or gone."""
+    files = dict(_files(world.data))
+    found = set(files.values())
+    gone = [content for content, allowed in world.journal.counts.items() if 0 not in allowed and content not in found]
+    return [
+        *(
+            f"P1: {where} is not whole: {_short(content)}"
+            for where, content in files.items()
+            if content not in world.journal.counts
+        ),
+        *(f"P2, P3: {_short(content)} is gone" for content in gone),
+    ]
+
+
 def snapshot(world: World) -> tuple[dict[str, str], list[Arrival]]:
     """All files with their contents, and all rows of the ledger."""
     found = {}
@@ -98,9 +113,9 @@ def _partials(world: World) -> Iterator[str]:
     """What a user can resume begins as what it sent, and is not an arrival's file."""
     for user in world.system.staging.users():
         for partial in world.system.staging.partials(user):
-            content = world.journal.unfinished.get(partial.path)
+            sent = world.journal.sent.get(partial.path, [])
             kept = (world.data / "store/.sftpgate/staging" / user / partial.upload).read_bytes()[: partial.size]
-            if content is None or not content.startswith(kept):
+            if not any(content.startswith(kept) for content in sent):
                 yield f"P1: the interrupted upload of {partial.path} is not what was sent: {_short(kept)}"
 
 

@@ -14,6 +14,7 @@ SCENARIOS: dict[str, Scenario] = {}
 OLD, NEW, THIRD = b"old,1\nold,2\n", b"new,1\nnew,2\n", b"third,1\n"
 LOCK = b"locked\n"
 CUT_OFF = b"x" * 32768  # full writes only, no newline at the end: what an aborted client leaves
+ONE_SECOND = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 LARGE = b"0123456789abcde\n" * 80_000  # gets its note while it is written
 
 
@@ -50,24 +51,14 @@ def publish_into_directory(world: World) -> Iterator[None]:
 def publish_large(world: World) -> Iterator[None]:
     """A file that had a note before it was closed."""
     yield
-    upload = world.open("large.csv")
-    with world.journal.act(adds=(LARGE,)):
-        world.write(upload, LARGE[:-16], length=1 << 18)
-        world.journal.unfinished["large.csv"] = LARGE
-        world.system.staging.note(upload)
-        world.write(upload, LARGE, start=len(LARGE) - 16)
-        world.commit(upload)
+    world.publish_noted("large.csv", LARGE)
 
 
 @scenario
 def publish_together(world: World) -> Iterator[None]:
     """Three files that close at the same time, two of them of one name."""
     yield
-    uploads = [world.open("a.csv"), world.open("a.csv"), world.open("b.csv")]
-    with world.journal.act(adds=(OLD, NEW, THIRD)):
-        for upload, content in zip(uploads, (OLD, NEW, THIRD), strict=True):
-            world.write(upload, content)
-        world.commit(*uploads)
+    world.publish_together(("a.csv", OLD), ("a.csv", NEW), ("b.csv", THIRD))
 
 
 @scenario
@@ -76,6 +67,14 @@ def replace(world: World) -> Iterator[None]:
     world.publish("x.csv", OLD)
     yield
     world.publish("x.csv", NEW)
+
+
+@scenario
+def replace_alike(world: World) -> Iterator[None]:
+    """The same where both have the same size and time: an export of one second, with its time kept."""
+    world.publish("x.csv", OLD, times_ns=ONE_SECOND)
+    yield
+    world.publish("x.csv", NEW, times_ns=ONE_SECOND)
 
 
 @scenario
@@ -315,10 +314,7 @@ def append(world: World) -> Iterator[None]:
     """A waiting file is continued: on a copy, which takes its place."""
     world.publish("x.csv", OLD)
     yield
-    with world.journal.act(adds=(OLD + NEW,)):
-        upload = world.open("x.csv", RESUME)
-        world.write(upload, OLD + NEW, start=len(OLD))
-        world.commit(upload)
+    world.resume("x.csv", OLD + NEW)
 
 
 @scenario
@@ -326,12 +322,8 @@ def interrupt_and_resume(world: World) -> Iterator[None]:
     """An upload breaks off, is resumed, breaks off, and is finished."""
     yield
     world.interrupt("x.csv", LARGE, 100_000)
-    upload = world.open("x.csv", RESUME)
-    try:
-        world.write(upload, LARGE[:300_000], start=upload.size)
-    finally:
-        world.system.staging.interrupt(upload)
-    world.resume("x.csv")
+    world.interrupt("x.csv", LARGE, 300_000, RESUME)
+    world.resume("x.csv", LARGE)
 
 
 @scenario

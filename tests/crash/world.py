@@ -39,12 +39,12 @@ RESUME = OpenMode(create=True, truncate=False, exclusive=False, append=False)
 class Journal:
     """How often each complete content may be found, by what was acknowledged.
 
-    ``unfinished``: the whole content that each unfinished upload was going to have. ``strangers``: contents that others put into
-    the store; the ledger need not know them.
+    ``sent``: the whole contents that the uploads of a path were going to have. ``strangers``: contents that others put into the
+    store; the ledger need not know them.
     """
 
     counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
-    unfinished: dict[str, bytes] = field(default_factory=dict)
+    sent: dict[str, list[bytes]] = field(default_factory=dict)
     strangers: set[bytes] = field(default_factory=set)
 
     @contextlib.contextmanager
@@ -99,6 +99,17 @@ class World:
         for offset in range(start, len(content), length):
             upload.write(self.system.disk, offset, content[offset : offset + length])
 
+    @contextlib.contextmanager
+    def sending(self, upload: Upload, content: bytes) -> Iterator[None]:
+        """What a session does with an open upload: where a write is refused, it is interrupted at the end."""
+        self.journal.sent.setdefault(upload.path, []).append(content)
+        try:
+            yield
+        except SftpgateError:
+            with contextlib.suppress(SftpgateError):
+                self.system.staging.interrupt(upload)
+            raise
+
     def commit(self, *uploads: Upload) -> list[Arrival]:
         """CLOSE, all at once. A refused upload is interrupted, as the gateway does it; then the first refusal is raised."""
         outcomes = self.publisher.commit(uploads)
@@ -111,37 +122,57 @@ class World:
             raise refusals[0]
         return [outcome for outcome in outcomes if isinstance(outcome, Arrival)]
 
-    def publish(self, path: str, content: bytes, *, user: str = "erp", drops: tuple[bytes, ...] = (), length: int = 32768) -> str:
+    def publish(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        user: str = "erp",
+        drops: tuple[bytes, ...] = (),
+        times_ns: tuple[int, int] | None = None,
+    ) -> str:
         """A whole upload; returns the id of its arrival. ``drops``: contents under ignored names that it overwrites."""
         with self.journal.act(adds=(content,), removes=drops):
             upload = self.open(path, NEW, user)
-            try:
-                self.write(upload, content, length=length)
-            except SftpgateError:
-                with contextlib.suppress(SftpgateError):
-                    self.system.staging.interrupt(upload)
-                raise
+            with self.sending(upload, content):
+                self.write(upload, content)
+            upload.times_ns = times_ns
             return self.commit(upload)[0].id
 
-    def interrupt(self, path: str, content: bytes, sent_bytes: int) -> None:
-        """An upload of which only the beginning was sent when the connection broke."""
-        self.journal.unfinished[path] = content
-        upload = self.open(path)
-        try:
-            self.write(upload, content[:sent_bytes])
-        finally:
-            self.system.staging.interrupt(upload)
+    def publish_together(self, *files: tuple[str, bytes]) -> None:
+        """Whole uploads that close at the same time."""
+        with self.journal.act(adds=tuple(content for _, content in files)), contextlib.ExitStack() as stack:
+            uploads = []
+            for path, content in files:
+                uploads.append(self.open(path))
+                stack.enter_context(self.sending(uploads[-1], content))
+                self.write(uploads[-1], content)
+            stack.pop_all()
+            self.commit(*uploads)
 
-    def resume(self, path: str) -> None:
-        """Continue an interrupted upload to its end."""
-        content = self.journal.unfinished[path]
+    def publish_noted(self, path: str, content: bytes) -> None:
+        """A whole upload that got its note while it was open, as large ones do."""
+        with self.journal.act(adds=(content,)):
+            upload = self.open(path)
+            with self.sending(upload, content):
+                self.write(upload, content[:-16], length=1 << 18)
+                self.system.staging.note(upload)
+                self.write(upload, content, start=len(content) - 16)
+            self.commit(upload)
+
+    def interrupt(self, path: str, content: bytes, sent_bytes: int, mode: OpenMode = NEW) -> None:
+        """An upload of which only the bytes up to ``sent_bytes`` were sent when the connection broke."""
+        upload = self.open(path, mode)
+        with self.sending(upload, content):
+            self.write(upload, content[:sent_bytes], start=upload.size)
+        self.system.staging.interrupt(upload)
+
+    def resume(self, path: str, content: bytes) -> None:
+        """Continue an interrupted upload, or a waiting file, to its end."""
         with self.journal.act(adds=(content,)):
             upload = self.open(path, RESUME)
-            try:
+            with self.sending(upload, content):
                 self.write(upload, content, start=upload.size)
-            except SftpgateError:
-                self.system.staging.interrupt(upload)
-                raise
             self.commit(upload)
 
     # -- other acts of users, of the machine's other programs, and of the sweeper ------------------------------------
