@@ -52,11 +52,6 @@ def of_arrival(connection: Connection, arrival: str) -> ClaimRecord | None:
     return _one(connection.execute(_ALL.where(claims.c.arrival == arrival)).all())
 
 
-def of_tool(connection: Connection, tool: str) -> list[ClaimRecord]:
-    """The claims of a tool, oldest first."""
-    return _claims(connection.execute(_ALL.where(claims.c.tool == tool).order_by(claims.c.claimed_at)).all())
-
-
 def tokens(connection: Connection) -> set[str]:
     """The tokens of all claims."""
     return set(connection.execute(select(claims.c.token)).scalars())
@@ -88,6 +83,12 @@ def claimed_arrivals(
         record = ClaimRecord(**dict(zip(_FIELDS, values, strict=True))) if values[0] is not None else None
         found.append((seq, arrival, record))
     return found
+
+
+def forget_ended(connection: Connection) -> None:
+    """Remove the claims of arrivals that are not claimed any more: their files were lost, and no runner came to say so."""
+    claimed = select(arrivals.c.id).where(arrivals.c.state == ArrivalState.CLAIMED.value)
+    connection.execute(delete(claims).where(claims.c.arrival.not_in(claimed)))
 
 
 def _one(rows: Sequence[Row[tuple[object, ...]]]) -> ClaimRecord | None:

@@ -22,17 +22,19 @@ class RunOutcome(StrEnum):
     RELEASED = "released"  # given back unused: counts as no attempt
 
 
-def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None, superseded: bool) -> ArrivalEvent:
+def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None, occupied: bool, queued: bool) -> ArrivalEvent:
     """What happens to the claimed arrival. ``attempts`` includes this run.
 
-    ``max_attempts`` is None where the tool is no longer known.
-    ``superseded``: a newer file of the same name waits, and only the latest one counts.
+    ``max_attempts`` is None where the tool is no longer known. ``occupied``: another arrival has its name by now, which the
+    rule "latest" means to take its place; ``queued``: every arrival counts.
     """
     if outcome is RunOutcome.DONE:
         return ArrivalEvent.DONE
     if outcome is not RunOutcome.RELEASED and max_attempts is not None and attempts >= max_attempts:
         return ArrivalEvent.QUARANTINED
-    return ArrivalEvent.REPLACED if superseded else ArrivalEvent.RETURNED
+    if occupied:
+        return ArrivalEvent.QUEUED if queued else ArrivalEvent.REPLACED
+    return ArrivalEvent.RETURNED
 
 
 class ProofOfLife(StrEnum):

@@ -1,15 +1,26 @@
-"""Which tool consumes which file.
+"""Which tool consumes which file, in which order tools run, and what is wrong with how they are set up.
 
-Pure. A tool is pointed at names or patterns in the store; a pattern has ``*`` and ``?``, which do not match ``/``. The
-first tool whose pattern fits has the file.
+Pure. A tool is pointed at names or patterns in the store; a pattern has ``*`` and ``?``, which do not match ``/``. The first
+tool whose pattern fits has the file, also while it is disabled: its files wait for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+from sftpgate.errors import NameRefused, SettingsError
+from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, NameRules, check_storable, folded
+
+if TYPE_CHECKING:
+    from sftpgate.settings import ToolSettings
+
+# A tool's name is part of a file's name (its lock), of the environment and of reports.
+_TOOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +51,101 @@ def is_queued(path: str, pointers: Sequence[Pointer]) -> bool:
     return any(pointer.queued for pointer in pointers if pointer.fits(path))
 
 
+def tool_for(path: str, pointers: Sequence[Pointer]) -> str | None:
+    """The tool that the file at ``path`` is for, or None."""
+    return next((pointer.tool for pointer in pointers if pointer.fits(path)), None)
+
+
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = {"*": "[^/]*", "?": "[^/]"}
     return re.compile("".join(parts.get(c, re.escape(c)) for c in pattern), re.DOTALL)
+
+
+# -- order -----------------------------------------------------------------------------------------------------------
+
+
+def in_order(tools: Mapping[str, ToolSettings], chosen: Sequence[str]) -> list[str]:
+    """The chosen tools, each after those of them that it comes ``after``; otherwise as they were given. Raises SettingsError."""
+    sorter = TopologicalSorter({name: [first for first in tools[name].after if first in chosen] for name in chosen})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle = " → ".join(reversed(error.args[1]))
+        raise SettingsError(f"tools: {cycle}: these come after each other in a circle; remove one `after`") from error
+    ordered: list[str] = []
+    while sorter.is_active():
+        ready = sorted(sorter.get_ready(), key=list(chosen).index)
+        ordered += ready
+        sorter.done(*ready)
+    return ordered
+
+
+# -- checks ----------------------------------------------------------------------------------------------------------
+
+
+def check_tools(tools: Mapping[str, ToolSettings], names: NameRules) -> None:
+    """Raise SettingsError with the first thing that is wrong with the tools."""
+    for finding in findings(tools, names):
+        raise SettingsError(finding)
+
+
+def findings(tools: Mapping[str, ToolSettings], names: NameRules) -> list[str]:
+    """Everything that is wrong with how the tools are set up: a line each, with what to do."""
+    found: list[str] = []
+    for name, tool in tools.items():
+        found += [f"tools.{name}: {problem}" for problem in _problems(name, tool, tools, names)]
+    found += _shared(tools)
+    try:
+        in_order(tools, list(tools))
+    except SettingsError as error:
+        found.append(error.message)
+    return found
+
+
+def _problems(name: str, tool: ToolSettings, tools: Mapping[str, ToolSettings], names: NameRules) -> Iterator[str]:
+    if not _TOOL_NAME.fullmatch(name):
+        yield "a tool's name has letters, digits, dots, dashes and underscores, 64 at most; choose another one"
+    if not tool.files:
+        yield "file: the list is empty; name at least one file"
+    for file in tool.files:
+        if problem := _problem_of(file, names):
+            yield f"file: {file!r} {problem}"
+    for first in tool.after:
+        if first not in tools:
+            yield f"after: there is no tool {first!r}"
+
+
+def _problem_of(file: str, names: NameRules) -> str | None:
+    parts = file.split("/")
+    if file.startswith("/"):
+        return "is an absolute path; name the file relative to the store"
+    if any(part in ("", ".", "..") for part in parts):
+        return "is no path inside the store; leave out empty parts, . and .."
+    if len(parts) > 1 and (reserved := _reserved(parts[0])):
+        return f"is in {reserved}/, or can be, and what lies there is processed already; name another directory"
+    sample = file.replace("*", "x").replace("?", "x")
+    try:
+        check_storable(sample)
+    except NameRefused as error:
+        return f"can never arrive: {error.message}"
+    if not names.eligible(sample):
+        return f"is never taken (rule: {names.eligibility(sample)} names); choose a name that is"
+    return None
+
+
+def _reserved(top: str) -> str | None:
+    candidates = (*sorted(RESERVED_NAMES), MANAGED_NAME)
+    return next((name for name in candidates if matches(top, name) or folded(top) == name), None)
+
+
+def _shared(tools: Mapping[str, ToolSettings]) -> Iterator[str]:
+    """Files that a tool never gets, because an earlier one has them."""
+    enabled = [(name, tool) for name, tool in tools.items() if tool.enabled]
+    for number, (name, tool) in enumerate(enabled):
+        for file in tool.files:
+            for earlier, other in enabled[:number]:
+                if file in other.files:
+                    yield f"tools.{name}: file: {file!r} is what tools.{earlier} is pointed at; point one of them elsewhere"
+                elif not is_pattern(file) and any(matches(pattern, file) for pattern in other.files):
+                    yield f"tools.{name}: file: tools.{earlier} takes {file!r} first; put [tools.{name}] before it"

@@ -1,0 +1,156 @@
+"""What a tool could take next: arrivals that wait, and files that lie in the store without the gate's knowledge.
+
+Local programs generate command files straight into the store. Such a file is taken once it did not change for
+``settle_seconds`` and nobody has it open for writing, as the sweeper does it in the drop: it is read and made durable here,
+before the change that adopts it, so that nobody waits for that. Everything blocks; nothing here changes a state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.digest import sha256_of
+from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.logs import get_logger
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import Area, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import NameRules, is_storable, join
+from sftpgate.policy.tools import Pointer, is_pattern, matches, tool_for
+from sftpgate.store.disk import has_writer
+
+log = get_logger("runner")
+
+_PAGE = 100  # rows of one query: nearly always the first one is taken
+ADOPTED_AT_ONCE = 500  # local files that become arrivals in one change, as many as a sweep takes
+
+Find = Callable[..., list[Arrival]]
+
+
+class Candidates:
+    """Finds what a tool may take. ``pointers`` is asked each time: tools can be pointed elsewhere while we run."""
+
+    def __init__(
+        self, moves: Moves, names: NameRules, pointers: Callable[[], Sequence[Pointer]], *, settle_seconds: float
+    ) -> None:
+        self._moves = moves
+        self._names = names
+        self._pointers = pointers
+        self._settle_seconds = settle_seconds
+
+    # -- arrivals ----------------------------------------------------------------------------------------------------
+
+    def waiting(self, change: Change, tool: str) -> Iterator[Arrival]:
+        """The arrivals that wait for the tool, oldest first, as the ledger has them: not yet settled."""
+        return self._waiting(partial(arrivals.find, change.connection), tool)
+
+    def all_waiting(self, tool: str) -> list[Arrival]:
+        """The same, by a look from outside."""
+        with self._moves.ledger.reading() as connection:
+            return list(self._waiting(partial(arrivals.find, connection), tool))
+
+    def has_due(self, tool: str, skip: Collection[str] = ()) -> bool:
+        """Whether an arrival waits for the tool that may be tried now and is not among ``skip``."""
+        now = self._moves.clock()
+        with self._moves.ledger.reading() as connection:
+            rows = self._waiting(partial(arrivals.find, connection), tool)
+            return any(row.id not in skip and (row.not_before is None or row.not_before <= now) for row in rows)
+
+    def _waiting(self, find: Find, tool: str) -> Iterator[Arrival]:
+        pointers = self._pointers()
+        pointer = next(pointer for pointer in pointers if pointer.tool == tool)
+        if not any(map(is_pattern, pointer.files)):
+            find = partial(find, paths=pointer.files)
+        elif len(pointer.files) == 1:
+            find = partial(find, glob=pointer.files[0])  # finds more: * matches / in the ledger
+        last = 0
+        while rows := find(states=[ArrivalState.WAITING], after_seq=last, limit=_PAGE):
+            last = rows[-1].seq
+            yield from (row for row in rows if tool_for(row.path, pointers) == tool)
+
+    # -- local files -------------------------------------------------------------------------------------------------
+
+    def unknown_files(self, tool: str) -> list[str]:
+        """The paths in the store, for this tool, of files that are no arrivals; those that are not quiet yet are left out."""
+        pointers = self._pointers()
+        pointer = next(pointer for pointer in pointers if pointer.tool == tool)
+        found = {path for file in pointer.files for path in self._expand(file) if self._is_candidate(path, tool, pointers)}
+        if not found:
+            return []
+        with self._moves.ledger.reading() as connection:
+            known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
+        return sorted(path for path in found if location(Area.STORE, path) not in known and self._is_quiet(path))
+
+    def drafts(self, tool: str) -> list[Arrival]:
+        """Drafts of the unknown files, read and durable, oldest first."""
+        found = [self._draft(path) for path in self.unknown_files(tool)]
+        drafts = [draft for draft in found if draft is not None]
+        return sorted(drafts, key=lambda draft: draft.mtime_ns)[:ADOPTED_AT_ONCE]
+
+    def _expand(self, file: str) -> Iterator[str]:
+        """The paths of regular files in the store that fit a name or pattern."""
+        directories = [""]
+        *above, last = file.split("/")
+        for part in above:
+            directories = [join(base, name) for base in directories for name in self._names_in(base, part, directory=True)]
+        for base in directories:
+            yield from (join(base, name) for name in self._names_in(base, last, directory=False))
+
+    def _names_in(self, base: str, part: str, *, directory: bool) -> list[str]:
+        if not is_pattern(part):
+            found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, join(base, part))))
+            is_dir = found is not None and self._moves.disk.is_dir(
+                self._moves.layout.spot(location(Area.STORE, join(base, part)))
+            )
+            return [part] if found is not None and is_dir == directory else []
+        try:
+            entries = list(self._moves.disk.entries(self._moves.layout.spot(location(Area.STORE, base))))
+        except SftpgateError:
+            return []
+        return [entry.name for entry in entries if (entry.is_dir if directory else entry.is_file) and matches(part, entry.name)]
+
+    def _is_candidate(self, path: str, tool: str, pointers: Sequence[Pointer]) -> bool:
+        return is_storable(path) and self._names.eligible(path) and tool_for(path, pointers) == tool
+
+    def _is_quiet(self, path: str) -> bool:
+        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
+        # The inode's change time: no program can set it back, as it can a modification time.
+        return found is not None and self._moves.clock().timestamp() - found.st_ctime >= self._settle_seconds
+
+    def _draft(self, path: str) -> Arrival | None:
+        where = location(Area.STORE, path)
+        now = self._moves.clock()
+        try:
+            fd = self._moves.disk.open_read(self._moves.layout.spot(where))
+            try:
+                if has_writer(fd):
+                    return None
+                sha256 = sha256_of(fd)
+                if self._moves.durable:
+                    self._moves.disk.sync(fd)
+                status = os.fstat(fd)
+            finally:
+                os.close(fd)
+        except SftpgateError as error:
+            log.warning("runner.refused", path=path, reason=error.message)
+            return None
+        return Arrival(
+            id=ArrivalId(new_id(now)),
+            owner=LOCAL_OWNER,
+            path=path,
+            state=ArrivalState.WAITING,
+            size=status.st_size,
+            sha256=sha256,
+            grade=Grade.PLAUSIBLE,
+            location=where,
+            inode=status.st_ino,
+            mtime_ns=status.st_mtime_ns,
+            received_at=now,
+            changed_at=now,
+            source="store",
+        )

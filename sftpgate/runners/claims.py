@@ -1,0 +1,257 @@
+"""Claims: a runner's exclusive right to one arrival (promise P4).
+
+A claim is one change: the arrival becomes ``claimed``, its file goes to ``claims/``, and a row in the ledger says who has it. The
+attempt is counted there, so that no way of dying escapes the count. The end is one change too: see ``endings``.
+
+A claim of a living process is held by a lock on this host, and by a lease for the others; one of a script that has ended
+(``sftpgate claim``) by the lease alone. A crash anywhere leaves a claim that is dead: see ``returns``. Everything blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sftpgate.errors import ClaimLost, SftpgateError, UnknownTool
+from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.placing import Placer
+from sftpgate.ledger import audit, runs
+from sftpgate.ledger import claims as records
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.ledger.claims import ClaimRecord, Token
+from sftpgate.ledger.runs import Run
+from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.policy.runs import RunOutcome
+from sftpgate.runners import directories, locks
+from sftpgate.runners.candidates import Candidates
+from sftpgate.runners.directories import RunDirectory
+from sftpgate.runners.endings import Ending, Endings, Finished
+from sftpgate.runners.returns import AT_ONCE, Returns
+from sftpgate.settings import ToolSettings
+
+log = get_logger("runner")
+
+# A living runner extends its lease every HEARTBEAT; other hosts take its claim for dead after LEASE. Several heartbeats may fail.
+LEASE = timedelta(minutes=5)
+HEARTBEAT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a runner holds. ``path`` is the file under its own name: the input itself, not a copy, so it is to be read only.
+
+    ``tryback`` is where rejected lines may be written, ``output`` where the text of the report may be. ``arrival.attempts``
+    includes this one. ``lock`` is the descriptor of the live lock, None where only the lease holds the claim.
+    """
+
+    token: Token
+    tool: str
+    arrival: Arrival
+    claimed_at: datetime
+    lease_until: datetime
+    path: Path
+    tryback: Path
+    output: Path
+    lock: int | None = None
+
+
+class Claims:
+    """Takes, extends and ends claims. One instance per process; any thread."""
+
+    def __init__(self, moves: Moves, placer: Placer, candidates: Candidates, tools: Mapping[str, ToolSettings]) -> None:
+        self._moves = moves
+        self._disk = moves.disk
+        self._placer = placer
+        self._tools = tools
+        self._endings = Endings(moves, placer, tools)
+        self._returns = Returns(moves, self._endings)
+        self.candidates = candidates
+
+    def require(self, tool: str) -> ToolSettings:
+        """The settings of a tool. Raises UnknownTool."""
+        if tool not in self._tools:
+            known = ", ".join(self._tools) or "none"
+            raise UnknownTool(f"there is no tool {tool!r} in the settings (there: {known})")
+        return self._tools[tool]
+
+    def only_runner(self, tool: str) -> contextlib.AbstractContextManager[bool]:
+        """Hold the right to run a tool on this host for the block. Yields False, without it, where somebody else has it."""
+        self.require(tool)
+        return locks.held(self._disk, self._moves.layout.tool_lock(tool))
+
+    # -- taking ------------------------------------------------------------------------------------------------------
+
+    def take(self, tool: str, *, lease: timedelta = LEASE, live: bool = True, skip: Collection[ArrivalId] = ()) -> Claim | None:
+        """Claim the oldest arrival that the tool may have now; None where there is none, or where the tool is at work.
+
+        ``live``: this process lives as long as the claim, and its lock says so. Arrivals in ``skip`` are left alone.
+        """
+        if not self.require(tool).enabled:
+            return None
+        while True:
+            is_due = self.candidates.has_due(tool, skip)
+            drafts = [] if is_due else self.candidates.drafts(tool)
+            if not (is_due or drafts or self._has_claims(tool)):
+                return None
+            with contextlib.ExitStack() as undo:
+                with self._moves.change() as change:
+                    self._returns.of_tool(change, tool)
+                    self._adopt(change, drafts)
+                    busy = self._returns.is_at_work(change, tool)
+                    item = None if busy else self._first(change, tool, skip, drafts)
+                    if item is None:
+                        return None
+                    claim = self._claim(change, item, tool, lease, undo if live else None)
+                if self._has_file(change, claim):
+                    undo.pop_all()
+                    return self._prepared(claim)
+
+    def _has_claims(self, tool: str) -> bool:
+        with self._moves.ledger.reading() as connection:
+            claimed = records.claimed_arrivals(connection, limit=AT_ONCE)
+        return any(record is None or record.tool == tool for _, _, record in claimed)
+
+    def _adopt(self, change: Change, drafts: Collection[Arrival]) -> None:
+        """Make arrivals of local files that are still what they were when they were read."""
+        change.load(draft.path for draft in drafts)
+        for draft in drafts:
+            where = location(Area.STORE, draft.path)
+            if not change.accounts_for(where) and self._moves.is_at(draft, where):
+                change.add(draft)
+                change.note("arrival.received", draft, actor=audit.RUNNER, size=draft.size, sha256=draft.sha256)
+
+    def _first(self, change: Change, tool: str, skip: Collection[ArrivalId], drafts: Collection[Arrival]) -> Arrival | None:
+        """The oldest that may be tried now. What a plain program took from the store makes room for the next of its queue."""
+        brought_up: list[Arrival] = []
+        for row in self.candidates.waiting(change, tool):
+            if brought_up and brought_up[0].seq < row.seq:
+                break
+            item = change.get(row.id)
+            if _may_try(change, item, skip):
+                return item
+            if item.state is not ArrivalState.WAITING:
+                self._placer.advance(change, row.path)
+                brought_up += [other for other in change.live_at(row.path) if _may_try(change, other, skip)]
+                brought_up.sort(key=lambda other: other.seq)
+        adopted = [item for draft in drafts for item in change.live_at(draft.path) if item.id == draft.id]
+        return next((item for item in [*brought_up, *adopted] if _may_try(change, item, skip)), None)
+
+    def _claim(self, change: Change, item: Arrival, tool: str, lease: timedelta, undo: contextlib.ExitStack | None) -> Claim:
+        lock = None
+        if undo is not None:
+            spot = self._moves.layout.claim_lock(item.id)
+            lock = locks.acquire(self._disk, spot)
+            if lock is None:
+                raise ClaimLost(f"{item.path}: what an earlier run started still works on it; try again when that has ended")
+            undo.callback(locks.release, self._disk, spot, lock)
+        where = location(Area.CLAIMS, item.id)
+        attempts = item.attempts + 1
+        claimed = change.event(item, ArrivalEvent.CLAIMED, actor=audit.RUNNER, location=where, attempts=attempts, not_before=None)
+        token = Token(new_id(change.now))
+        record = ClaimRecord(
+            arrival=item.id,
+            token=token,
+            tool=tool,
+            host=str(locks.this_host()),
+            pid=0 if undo is None else os.getpid(),
+            claimed_at=change.now,
+            lease_until=change.now + lease,
+        )
+        records.add(change.connection, record)
+        run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)
+        runs.begin(change.connection, run)
+        return self._made(claimed, record, lock)
+
+    def _made(self, item: Arrival, record: ClaimRecord, lock: int | None) -> Claim:
+        directory = RunDirectory(self._moves, record.token, item)
+        return Claim(
+            token=record.token,
+            tool=record.tool,
+            arrival=item,
+            claimed_at=record.claimed_at,
+            lease_until=record.lease_until,
+            path=directory.file,
+            tryback=directory.tryback,
+            output=directory.output,
+            lock=lock,
+        )
+
+    def _has_file(self, change: Change, claim: Claim) -> bool:
+        """Whether the file came with the claim. Where a plain program took it at the last moment, the claim is over."""
+        if claim.arrival.id not in change.failures:
+            return True
+        with self._moves.change() as again:
+            item = again.get(claim.arrival.id)  # makes the move, or finds that the file is gone
+            if item.state is not ArrivalState.CLAIMED:
+                self._endings.gone(again, item, claim.token, RunOutcome.RELEASED)
+        return item.state is ArrivalState.CLAIMED
+
+    def _prepared(self, claim: Claim) -> Claim:
+        try:
+            RunDirectory(self._moves, claim.token, claim.arrival).prepare()
+        except SftpgateError:
+            self.end(claim, Ending(outcome=RunOutcome.RELEASED))  # a full disk says nothing against the file
+            raise
+        return claim
+
+    # -- holding -----------------------------------------------------------------------------------------------------
+
+    def find(self, token: str) -> Claim:
+        """The claim that a script holds by its lease. Raises ClaimLost where it is unknown, has expired, or is another's."""
+        with self._moves.change() as change:
+            record = self._record(change, token)
+            if record.pid:
+                raise ClaimLost(f"claim {token} is held by a running process (pid {record.pid}): only that can end it")
+            item = change.get(record.arrival)
+        return self._made(item, record, None)
+
+    def extend(self, claim: Claim, lease: timedelta = LEASE) -> datetime:
+        """Let the lease run from now on; returns until when. Raises ClaimLost."""
+        until = self._moves.clock() + lease
+        with self._moves.ledger.transaction() as connection:
+            if not records.extend(connection, claim.token, until):
+                raise ClaimLost(f"claim {claim.token} is no longer held: it expired, and the file was given back")
+        return until
+
+    def _record(self, change: Change, token: str) -> ClaimRecord:
+        record = records.by_token(change.connection, token)
+        if record is None:
+            raise ClaimLost(f"there is no claim {token}: it expired, has ended, or never existed (`sftpgate claim` makes one)")
+        if record.pid == 0 and record.lease_until <= change.now:
+            ended = record.lease_until.isoformat(timespec="seconds")
+            raise ClaimLost(f"claim {token} expired at {ended}: claim anew with a longer --lease, or `sftpgate extend` in time")
+        return record
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def end(self, claim: Claim, ending: Ending) -> Finished:
+        """End a claim: report, new state, place of the file. Raises ClaimLost, and then nothing has changed."""
+        try:
+            with self._moves.change() as change:
+                record = self._record(change, claim.token)
+                item = change.get(record.arrival)
+                if item.state is not ArrivalState.CLAIMED:
+                    raise ClaimLost(f"claim {claim.token}: its file is gone from where claimed files are (see `sftpgate verify`)")
+                finished = self._endings.end(change, item, record, ending)
+            if error := change.failures.get(item.id):
+                log.error("run.file_not_moved", arrival=item.id, path=item.path, reason=error.message)
+        finally:
+            if claim.lock is not None:
+                locks.release(self._disk, self._moves.layout.claim_lock(claim.arrival.id), claim.lock)
+        directories.remove(self._moves, claim.token)
+        return finished
+
+    def return_dead(self, limit: int = AT_ONCE) -> list[Arrival]:
+        """Bring back the arrivals of dead runners of all tools; returns what became of them. For the sweeper."""
+        return self._returns.all(limit)
+
+
+def _may_try(change: Change, item: Arrival, skip: Collection[ArrivalId]) -> bool:
+    is_due = item.not_before is None or item.not_before <= change.now
+    return item.state is ArrivalState.WAITING and is_due and item.id not in skip

@@ -1,0 +1,174 @@
+"""How a claim ends: the report, the new state of the arrival, and the place of its file, in one change.
+
+The report and the rejected lines are durable before the change commits, so the ledger never names a report that is not there. A
+report that cannot be written (a full disk) does not keep a run from being recorded: to run a tool twice on one file is worse.
+
+Everything here runs inside a ``moves.Change``, and blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import BinaryIO
+
+from sftpgate.errors import SftpgateError
+from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.placing import Placer
+from sftpgate.ledger import audit, claims, runs
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.claims import ClaimRecord
+from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.policy.runs import RunOutcome, event_after
+from sftpgate.policy.tools import is_queued
+from sftpgate.runners.directories import RunDirectory
+from sftpgate.runners.reports import Facts, Reports
+from sftpgate.settings import ToolSettings
+
+log = get_logger("runner")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How the run of a claim ended.
+
+    ``report`` and ``tryback`` are contents from elsewhere, closed in the end; else those in the run's directory count.
+    """
+
+    outcome: RunOutcome
+    exit_status: int | None = None
+    notices: tuple[str, ...] = ()
+    report: BinaryIO | None = None
+    tryback: BinaryIO | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What became of a claimed arrival, and the names in ``reports`` of what was kept of the run."""
+
+    arrival: Arrival
+    ended_at: datetime
+    report: str | None
+    tryback: str | None
+
+
+class Endings:
+    """Ends claims inside a change."""
+
+    def __init__(self, moves: Moves, placer: Placer, tools: Mapping[str, ToolSettings]) -> None:
+        self._moves = moves
+        self._placer = placer
+        self._tools = tools
+        self._reports = Reports(moves)
+
+    def end(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending) -> Finished:
+        """End the claim of ``item``, which is claimed, and bring up the next of its queue."""
+        report, tryback = self._keep(change, item, record, ending)
+        claims.remove(change.connection, item.id)
+        runs.finish(
+            change.connection,
+            record.token,
+            ended_at=change.now,
+            outcome=ending.outcome,
+            exit_status=ending.exit_status,
+            report=report,
+            tryback=tryback,
+        )
+        ended = self.place(change, item, record.tool, ending.outcome)
+        log.info(
+            "run.ended",
+            tool=record.tool,
+            arrival=item.id,
+            path=item.path,
+            user=item.owner,
+            outcome=ending.outcome,
+            exit_status=ending.exit_status,
+            attempt=item.attempts,
+            state=ended.state,
+            report=report,
+            seconds=round((change.now - record.claimed_at).total_seconds(), 3),
+        )
+        return Finished(arrival=ended, ended_at=change.now, report=report, tryback=tryback)
+
+    def place(self, change: Change, item: Arrival, tool: str, outcome: RunOutcome) -> Arrival:
+        """Bring the file to where the end of its run puts it, and bring up the next of its queue."""
+        placed = self._placed(change, item, self._tools.get(tool), outcome)
+        self._placer.advance(change, item.path)
+        return placed
+
+    def gone(self, change: Change, item: Arrival, token: str, outcome: RunOutcome) -> None:
+        """End the claim of an arrival whose file is gone, as the change has found and recorded."""
+        claims.remove(change.connection, item.id)
+        runs.finish(change.connection, token, ended_at=change.now, outcome=outcome)
+        self._placer.advance(change, item.path)
+
+    # -- the file ----------------------------------------------------------------------------------------------------
+
+    def _placed(self, change: Change, item: Arrival, tool: ToolSettings | None, outcome: RunOutcome) -> Arrival:
+        where = location(Area.STORE, item.path)
+        others = [other for other in change.live_at(item.path) if other.id != item.id]
+        event = event_after(
+            outcome,
+            attempts=item.attempts,
+            max_attempts=tool.max_attempts if tool else None,
+            occupied=any(other.state is ArrivalState.WAITING for other in others),
+            queued=is_queued(item.path, self._placer.rules.pointers()),
+        )
+        if event is ArrivalEvent.RETURNED and self._moves.disk.is_dir(self._moves.layout.spot(where)):
+            event = ArrivalEvent.QUARANTINED  # somebody made a directory of that name: there is no way back
+        if event in (ArrivalEvent.DONE, ArrivalEvent.REPLACED):
+            return change.archive(item, event, actor=audit.RUNNER)
+        if event is ArrivalEvent.QUARANTINED:
+            return change.event(item, event, actor=audit.RUNNER, location=location(Area.QUARANTINE, item.id))
+        if event is ArrivalEvent.QUEUED:
+            where = location(Area.QUEUE, item.id)
+        elif not change.accounts_for(where):
+            change.keep_unknown(where, item.path)
+        # A runner that died or was stopped says nothing against the file: it comes back at once.
+        delayed = tool is not None and outcome in (RunOutcome.FAILED, RunOutcome.TIMED_OUT)
+        return change.event(
+            item,
+            event,
+            actor=audit.RUNNER,
+            location=where,
+            attempts=item.attempts - 1 if outcome is RunOutcome.RELEASED else item.attempts,
+            not_before=change.now + timedelta(seconds=tool.retry_delay) if tool and delayed else None,
+        )
+
+    # -- the report --------------------------------------------------------------------------------------------------
+
+    def _keep(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending) -> tuple[str | None, str | None]:
+        """Write report and rejected lines; returns their names. What was given back unused has none."""
+        if ending.outcome is RunOutcome.RELEASED:
+            return None, None
+        report = tryback = None
+        tool = self._tools.get(record.tool)
+        directory = RunDirectory(self._moves, record.token, item)
+        facts = Facts(
+            tool=record.tool,
+            arrival=item,
+            started_at=record.claimed_at,
+            ended_at=change.now,
+            outcome=ending.outcome,
+            exit_status=ending.exit_status,
+            attempt=item.attempts,
+            max_attempts=tool.max_attempts if tool else None,
+            notices=(*ending.notices, *directory.alterations()),
+        )
+        try:
+            directory.ensure()
+            with contextlib.ExitStack() as files:
+                body = ending.report or directory.written_output()
+                lines = ending.tryback or directory.written_tryback()
+                for file in (body, lines):
+                    if file is not None:
+                        files.enter_context(file)
+                report = self._reports.write(directory.spot, facts, body)
+                tryback = self._reports.keep_tryback(directory.spot, item, change.now, lines) if lines else None
+        except SftpgateError as error:
+            log.error("report.not_written", tool=record.tool, arrival=item.id, path=item.path, reason=error.message)
+        return report, tryback

@@ -1,0 +1,72 @@
+"""Locks that live as long as a process: how the death of a runner is noticed at once on its own host (promise P4).
+
+An ``flock`` belongs to the open file, and a child that inherits the descriptor holds it too: so a claim's lock is held until the
+runner *and* the last process of its command are gone, and no second command starts on a file that the first one still reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from sftpgate.errors import AlreadyExists, NoSuchFile
+from sftpgate.policy.runs import Host
+from sftpgate.store.disk import Disk, Spot, try_lock
+
+
+def acquire(disk: Disk, spot: Spot) -> int | None:
+    """A descriptor that holds the lock of the file ``spot``, which is made where it is missing; None where somebody has it."""
+    while True:
+        fd = _open(disk, spot)
+        if not try_lock(fd):
+            os.close(fd)
+            return None
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # its holder removed it between our open and our lock: that file guards nothing any more
+
+
+def release(disk: Disk, spot: Spot, fd: int) -> None:
+    """Remove the lock's file, then let go of it: in the other order somebody could have it in between."""
+    try:
+        disk.unlink(spot, missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def held(disk: Disk, spot: Spot) -> Iterator[bool]:
+    """Hold a lock for the block, and leave its file. Yields False, without the lock, where somebody else has it."""
+    fd = acquire(disk, spot)
+    try:
+        yield fd is not None
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+@cache
+def this_host() -> Host:
+    """The machine that we are on, in its present boot."""
+    name = socket.gethostname().replace("/", "-")
+    return Host(name, _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id"))
+
+
+def _open(disk: Disk, spot: Spot) -> int:
+    while True:
+        try:
+            return disk.open_write(spot)
+        except NoSuchFile:
+            with contextlib.suppress(AlreadyExists):
+                return disk.create(spot, 0o600)
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

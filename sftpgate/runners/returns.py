@@ -1,0 +1,94 @@
+"""The claims of dead runners: they come back, and the attempt counts (promise P4).
+
+On the host of the runner its lock tells at once whether it lives; elsewhere, and for scripts, the lease does. Each runner brings
+back what died in its own tool; the sweeper brings back everything. A crash in it leaves the claim as dead as it was.
+
+Everything blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from sftpgate.intake.moves import Change, Moves
+from sftpgate.ledger import claims
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.ledger.claims import ClaimRecord
+from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.runs import Host, ProofOfLife, RunOutcome, proof_of_life
+from sftpgate.runners import directories, locks
+from sftpgate.runners.endings import Ending, Endings
+
+AT_ONCE = 500  # claims in one change; there are as many at a time as there are tools, usually
+
+
+class Returns:
+    """Brings back what dead runners had."""
+
+    def __init__(self, moves: Moves, endings: Endings) -> None:
+        self._moves = moves
+        self._endings = endings
+
+    def all(self, limit: int = AT_ONCE) -> list[Arrival]:
+        """Bring back the arrivals of dead runners of all tools, and remove what they left; returns what became of those."""
+        names = self._moves.disk.names(self._moves.layout.runs)  # before the claims: a run's directory is made after its claim
+        with self._moves.ledger.reading() as connection:
+            recorded = claims.tokens(connection)
+            has_claimed = bool(claims.claimed_arrivals(connection, limit=1))
+        for name in set(names) - recorded:
+            directories.remove(self._moves, name)
+        if not (recorded or has_claimed):
+            return []
+        with self._moves.change() as change:
+            returned = self.of_tool(change, None, limit)
+            claims.forget_ended(change.connection)
+        return returned
+
+    def of_tool(self, change: Change, tool: str | None, limit: int = AT_ONCE) -> list[Arrival]:
+        """The same for one tool, or for all where it is None, in a change of the caller's."""
+        returned: list[Arrival] = []
+        last = 0
+        while len(returned) < limit and (page := claims.claimed_arrivals(change.connection, after_seq=last, limit=limit)):
+            last = page[-1][0]
+            for _, arrival, record in page:
+                if tool is None or record is None or record.tool == tool:
+                    with self._dead(change, arrival, record) as dead:
+                        if dead:
+                            returned.append(self._return(change, arrival, record))
+        return returned
+
+    def is_at_work(self, change: Change, tool: str) -> bool:
+        """Whether the tool has an arrival, after the dead were brought back."""
+        claimed = claims.claimed_arrivals(change.connection, limit=AT_ONCE)
+        return any(
+            record is not None and record.tool == tool and change.get(arrival).state is ArrivalState.CLAIMED
+            for _, arrival, record in claimed
+        )
+
+    def _return(self, change: Change, arrival: ArrivalId, record: ClaimRecord | None) -> Arrival:
+        item = change.get(arrival)
+        if item.state is not ArrivalState.CLAIMED:
+            self._endings.gone(change, item, record.token if record else "", RunOutcome.DIED)
+            return item
+        if record is None:  # the ledger was made anew from the disk: nobody knows who had it, or how often it was tried
+            return self._endings.place(change, item, "", RunOutcome.DIED)
+        what = f"the runner (pid {record.pid} on {Host.parse(record.host).name}) is gone" if record.pid else "its lease ended"
+        return self._endings.end(change, item, record, Ending(outcome=RunOutcome.DIED, notices=(what,))).arrival
+
+    @contextlib.contextmanager
+    def _dead(self, change: Change, arrival: ArrivalId, record: ClaimRecord | None) -> Iterator[bool]:
+        """Whether a claim's runner is dead. Its lock is held for the block, and removed at the end."""
+        proof = ProofOfLife.LOCK
+        if record is not None:
+            proof = proof_of_life(Host.parse(record.host), record.pid, locks.this_host())
+        if proof is ProofOfLife.LEASE:
+            yield record is not None and record.lease_until <= change.now
+            return
+        spot = self._moves.layout.claim_lock(arrival)
+        lock = locks.acquire(self._moves.disk, spot)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                locks.release(self._moves.disk, spot, lock)
