@@ -153,9 +153,9 @@ def moment(text: str, now: datetime) -> datetime:
     from sftpgate.settings import parse_duration
 
     seconds = parse_duration(text)
-    if isinstance(seconds, float):
-        return now - timedelta(seconds=seconds)
     try:
+        if isinstance(seconds, float):
+            return now - timedelta(seconds=seconds)
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(

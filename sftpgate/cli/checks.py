@@ -119,7 +119,7 @@ def check_directories(settings: Settings) -> Findings:
     if managed.is_dir():
         if managed.stat().st_mode & _OTHERS_READ:
             yield _error("directories", f"{managed} can be read by others: unfinished uploads are in it", f"chmod 700 {managed}")
-        yield from _check_owners(settings.store, managed)
+        yield from check_owners(settings.store.stat().st_uid, managed)
 
 
 def _check_directory(name: str, path: Path) -> Findings:
@@ -147,17 +147,16 @@ def _check_not_writable(name: str, path: Path) -> Findings:
         )
 
 
-def _check_owners(store: Path, managed: Path) -> Findings:
-    """What a command made as root, the server may not be able to touch."""
-    owner = store.stat().st_uid
+def check_owners(owner: int, managed: Path) -> Findings:
+    """What a command made as root, the server may not be able to touch. ``owner``: the user id that the store belongs to."""
     strange = [path for path in (managed, *managed.iterdir(), *(managed / "staging").glob("*")) if path.lstat().st_uid != owner]
     if strange:
         yield _error(
             "directories",
             f"{strange[0]} does not belong to {_user_name(owner)}, the owner of the store",
-            f"chown -R {_user_name(owner)} {managed}; run sftpgate as {_user_name(owner)}",
+            f"chown -R {_user_name(owner)} {managed}, and run sftpgate as that user",
         )
-    if os.geteuid() not in (owner,):
+    if os.geteuid() != owner:
         yield _warning(
             "directories",
             f"the store belongs to {_user_name(owner)}, and this is {_user_name(os.geteuid())}",
@@ -419,4 +418,4 @@ def _user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {uid}"
+        return str(uid)

@@ -230,7 +230,9 @@ def _print(found: dict[str, object]) -> None:
         assert isinstance(rows, list)
         if rows:
             typer.echo(f"{title}:")
-            emit(rows, columns)
+            emit(rows[:SHOWN], columns)
+            if len(rows) > SHOWN:
+                typer.echo(f"… and {len(rows) - SHOWN} more (--json has all)")
             typer.echo()
     counts = found["held_counts"]
     assert isinstance(counts, list)

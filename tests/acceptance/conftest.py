@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -165,7 +166,7 @@ class Senders:
 @pytest.fixture
 def senders(cli: Cli) -> Iterator[Senders]:
     """Senders to the data directory of ``cli``."""
-    settings = Settings(data_dir=cli.data, keys_dir=cli.directory / "keys")
+    settings = Settings(data_dir=cli.data, keys_dir=cli.directory / "keys", tools=tomllib.loads(TOOLS)["tools"])
     system = build(settings)
     rebuild_if_new(system.moves)
     try:

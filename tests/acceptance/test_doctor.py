@@ -1,0 +1,192 @@
+"""``sftpgate doctor``: what is wrong with a set-up, and what to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sftpgate.cli.checks import Level, check_owners
+from sftpgate.errors import ExitCode
+from sftpgate.store.filesystems import mount_of
+from sftpgate.users.hostkeys import ensure_host_keys
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def healthy(cli: Cli) -> Cli:
+    """A set-up with everything that a gate needs, on a free port."""
+    cli.environment["SFTPGATE_PORT"] = "0"
+    cli.environment["SFTPGATE_FREE_SPACE_FLOOR"] = "1"
+    ensure_host_keys(cli.directory / "keys")
+    cli("user", "add", "erp", "--password-stdin", text=PASSWORD + "\n")
+    cli("store", "mkdir", "north")
+    (cli.data / "ledger.db").chmod(0o640)
+    return cli
+
+
+def _findings(cli: Cli, code: int | None = None) -> list[dict[str, object]]:
+    return [row for row in cli("doctor", "--json", code=code).rows if row["level"] != "ok"]
+
+
+def test_a_healthy_set_up(healthy: Cli) -> None:
+    """Where all is well, every check says so, the exit code is 0, and nothing is left of the probes."""
+    before = sorted(healthy.data.rglob("*"))
+    rows = healthy("doctor", "--json").rows
+    assert [row for row in rows if row["level"] != "ok" and "restart" not in str(row["finding"])] == []
+    assert {"settings", "directories", "ledger", "host keys", "users", "tools", "port"} <= {row["check"] for row in rows}
+    assert sorted(healthy.data.rglob("*")) == before
+
+
+def test_before_the_first_start(cli: Cli) -> None:
+    """A fresh set-up has no error, only what is still to be done, and the doctor makes nothing."""
+    cli.environment["SFTPGATE_PORT"] = "0"
+    rows = cli("doctor", "--json").rows
+    assert any("sftpgate user add" in str(row["what_to_do"]) for row in rows)
+    assert not cli.data.exists()
+    assert not (cli.directory / "keys").exists()
+
+
+def _readable_host_key(cli: Cli) -> None:
+    (cli.directory / "keys/host/ssh_host_ed25519_key").chmod(0o644)
+
+
+def _lost_host_key(cli: Cli) -> None:
+    (cli.directory / "keys/host/ssh_host_rsa_key").unlink()
+
+
+def _broken_host_key(cli: Cli) -> None:
+    (cli.directory / "keys/host/ssh_host_rsa_key").write_text("nonsense")
+
+
+def _broken_user(cli: Cli) -> None:
+    (cli.directory / "keys/users/erp/user.toml").write_text("hoem = 'x'\n")
+
+
+def _writable_keys(cli: Cli) -> None:
+    (cli.directory / "keys/users/erp/authorized_keys").chmod(0o666)
+
+
+def _open_staging(cli: Cli) -> None:
+    (cli.store / ".sftpgate").chmod(0o755)
+
+
+def _missing_command(cli: Cli) -> None:
+    config = cli.directory / "sftpgate.toml"
+    config.write_text(config.read_text().replace('"cat"', '"no-such-program"', 1))
+
+
+def _ignored_file(cli: Cli) -> None:
+    config = cli.directory / "sftpgate.toml"
+    config.write_text(config.read_text().replace('"enrols.csv"', '"_enrols.csv"', 1))
+
+
+def _damaged_ledger(cli: Cli) -> None:
+    (cli.data / "ledger.db").write_bytes(b"this is no database, though it is long enough to be looked at" * 100)
+
+
+def _drop_in_the_store(cli: Cli) -> None:
+    cli.environment["SFTPGATE_DROP_DIR"] = str(cli.store / "drop")
+
+
+def _no_group(cli: Cli) -> None:
+    cli.environment["SFTPGATE_FILE_GROUP"] = "no-such-group"
+
+
+def _bad_setting(cli: Cli) -> None:
+    cli.environment["SFTPGATE_SETTLE_SECONDS"] = "soon"
+
+
+def _full_disk(cli: Cli) -> None:
+    cli.environment["SFTPGATE_FREE_SPACE_FLOOR"] = "1EiB"
+
+
+def _foreign_address(cli: Cli) -> None:
+    cli.environment |= {"SFTPGATE_HOST": "192.0.2.1", "SFTPGATE_PORT": "2222"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_readable_host_key, "chmod 600"),
+        (_lost_host_key, "public half"),
+        (_broken_host_key, "ssh_host_rsa_key"),
+        (_broken_user, "home"),
+        (_writable_keys, "let themselves in"),
+        (_open_staging, "chmod 700"),
+        (_missing_command, "no-such-program"),
+        (_ignored_file, "never taken"),
+        (_damaged_ledger, "damaged"),
+        (_drop_in_the_store, "drop lies in store"),
+        (_no_group, "no-such-group"),
+        (_bad_setting, "settle_seconds"),
+        (_full_disk, "free_space_floor"),
+        (_foreign_address, "192.0.2.1"),
+    ],
+)
+def test_each_damage_is_found(healthy: Cli, damage: Callable[[Cli], None], words: str) -> None:
+    """What keeps the gate from working is an error that says what to do, with exit code 78."""
+    damage(healthy)
+    found = [row for row in _findings(healthy, code=ExitCode.BAD_SETTINGS) if row["level"] == "error"]
+    assert any(words in f"{row['finding']} {row['what_to_do']}" for row in found), found
+    assert all(row["what_to_do"] for row in found)
+
+
+def test_users_that_cannot_log_in(healthy: Cli) -> None:
+    """A user without a usable key or password is a warning; a disabled one is none, for somebody meant it."""
+    healthy("user", "passwd", "erp", "--remove")
+    assert any("nobody can log in as erp" in str(row["finding"]) for row in _findings(healthy, code=0))
+    healthy("user", "disable", "erp")
+    assert not any("erp" in str(row["finding"]) for row in _findings(healthy, code=0))
+
+
+def test_a_port_that_another_program_has(healthy: Cli) -> None:
+    """A port that is taken by something that is no gate is an error."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        healthy.environment["SFTPGATE_PORT"] = str(other.getsockname()[1])
+        other.listen()
+        found = _findings(healthy, code=ExitCode.BAD_SETTINGS)
+    assert any("used by another program" in str(row["finding"]) for row in found)
+
+
+def test_files_that_do_not_belong_to_the_server(healthy: Cli) -> None:
+    """What a command made as another user in the server's own directories is an error, with the command that repairs it."""
+    ours = os.geteuid()
+    managed = healthy.store / ".sftpgate"
+    assert list(check_owners(ours, managed)) == []
+    found = [finding for finding in check_owners(ours + 1, managed) if finding.level is Level.ERROR]
+    assert "does not belong to" in found[0].finding
+    assert f"chown -R {ours + 1} " in found[0].what_to_do
+
+
+MOUNTS = r"""
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:40 / /srv rw,relatime shared:2 - nfs4 files:/srv rw
+31 30 0:41 / /srv/with\040blank rw - tmpfs tmpfs rw
+32 22 0:42 / /mnt rw - fuse.sshfs host: rw
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "network", "volatile"),
+    [
+        ("/data", "ext4", False, False),
+        ("/srv/data", "nfs4", True, False),
+        ("/srvdata", "ext4", False, False),
+        ("/srv/with blank/x", "tmpfs", False, True),
+        ("/mnt/x", "fuse.sshfs", True, False),
+    ],
+)
+def test_the_filesystem_of_a_path(path: str, kind: str, network: bool, volatile: bool) -> None:
+    """The mount table says what a path is on: a network filesystem, or one that is lost at a restart."""
+    mount = mount_of(Path(path), MOUNTS)
+    assert mount is not None
+    assert (mount.type, mount.is_network, mount.is_volatile) == (kind, network, volatile)
