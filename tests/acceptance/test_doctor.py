@@ -162,9 +162,9 @@ def test_files_that_do_not_belong_to_the_server(healthy: Cli) -> None:
     ours = os.geteuid()
     managed = healthy.store / ".sftpgate"
     assert list(check_owners(ours, managed)) == []
-    found = [finding for finding in check_owners(ours + 1, managed) if finding.level is Level.ERROR]
+    found = [finding for finding in check_owners(ours + 54321, managed) if finding.level is Level.ERROR]
     assert "does not belong to" in found[0].finding
-    assert f"chown -R {ours + 1} " in found[0].what_to_do
+    assert f"chown -R {ours + 54321} " in found[0].what_to_do
 
 
 MOUNTS = r"""
