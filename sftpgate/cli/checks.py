@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from sftpgate.cli.compose import group_id, name_rules, pointers_of
+from sftpgate.cli.compose import group_id, name_rules
 from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
 from sftpgate.ledger import overview
 from sftpgate.ledger.database import Ledger
@@ -29,9 +29,8 @@ from sftpgate.logs import printable
 from sftpgate.policy.accounts import valid_user_name
 from sftpgate.policy.login import key_weakness
 from sftpgate.policy.names import MANAGED_NAME
-from sftpgate.policy.tools import is_pattern
+from sftpgate.policy.tools import findings
 from sftpgate.settings import Durability, Settings
-from sftpgate.store.depot import depot_path, is_readonly
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe
 from sftpgate.users.hostkeys import ensure_host_keys
@@ -328,42 +327,30 @@ def _check_user(user: User, min_rsa_bits: int, now: datetime) -> Findings:
 
 def check_tools(settings: Settings) -> Findings:
     """Whether each tool can get its file and be started."""
-    rules = name_rules(settings)
+    for problem in findings(settings.tools, name_rules(settings)):
+        what, _, to_do = problem.rpartition("; ")
+        yield _error("tools", printable(what or problem), to_do if what else "correct it in the settings")
     for name, tool in settings.tools.items():
-        check = f"tool {name}"
-        for unknown in [other for other in tool.after if other not in settings.tools]:
-            yield _error(check, f"after names {unknown}, which is no tool", "correct its name, or take it out")
-        for file in tool.files:
-            if not is_pattern(file) and not rules.eligible(file):
-                yield _error(check, f"a file called {printable(file)} is never taken", "point the tool at another name")
-            if depot_path(file) != file or is_readonly(file):
-                yield _error(
-                    check, f"{printable(file)} is no path of a command file in the store", "write it relative to the store"
-                )
-        yield from _check_command(check, tool.command[0], tool.working_directory)
-    taken: dict[str, str] = {}
-    for pointer in pointers_of(settings):
-        for file in pointer.files:
-            if file in taken and taken[file] != pointer.tool:
-                yield _warning(
-                    f"tool {pointer.tool}", f"{taken[file]} is pointed at {file} too, and has it first", "point it elsewhere"
-                )
-            taken.setdefault(file, pointer.tool)
+        yield from _check_command(f"tools.{name}", tool.command[0], tool.working_directory)
 
 
-def _check_command(check: str, program: str, working_directory: Path | None) -> Findings:
+def _check_command(tool: str, program: str, working_directory: Path | None) -> Findings:
     if working_directory is not None and not working_directory.is_dir():
-        yield _error(check, f"its working directory {working_directory} does not exist", "make it, or change working_directory")
+        yield _error(
+            "tools", f"{tool}: its working directory {working_directory} does not exist", "make it, or change working_directory"
+        )
         return
     if "/" not in program:
         if shutil.which(program) is None:
-            yield _error(check, f"the command {printable(program)} is not found in PATH", "install it, or write its full path")
+            yield _error(
+                "tools", f"{tool}: the command {printable(program)} is not found in PATH", "install it, or write its full path"
+            )
         return
     path = (working_directory or Path.cwd()) / program
     if not path.is_file():
-        yield _error(check, f"the command {printable(str(path))} does not exist", "correct it")
+        yield _error("tools", f"{tool}: the command {printable(str(path))} does not exist", "correct it")
     elif not os.access(path, os.X_OK):
-        yield _error(check, f"the command {printable(str(path))} cannot be executed", f"chmod +x {path}")
+        yield _error("tools", f"{tool}: the command {printable(str(path))} cannot be executed", f"chmod +x {path}")
 
 
 # -- port ------------------------------------------------------------------------------------------------------------

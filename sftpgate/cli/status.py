@@ -93,11 +93,13 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
 def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Run]) -> list[Row]:
     """A row for each tool of the settings: what waits for it, and how its last run ended."""
     from sftpgate.cli.compose import pointers_of
+    from sftpgate.policy.tools import tool_for
 
+    pointers = pointers_of(settings)
     last = {run.tool: run for run in runs}
     rows: list[Row] = []
-    for pointer in pointers_of(settings):
-        mine = [item for item in waiting if _tool_of(settings, item.path) == pointer.tool]
+    for pointer in pointers:
+        mine = [item for item in waiting if tool_for(item.path, pointers) == pointer.tool]
         run = last.get(pointer.tool)
         rows.append(
             {
@@ -117,17 +119,13 @@ def _tool_rows(settings: Settings, waiting: Sequence[Waiting], runs: Sequence[Ru
     return rows
 
 
-def _tool_of(settings: Settings, path: str) -> str | None:
-    """The tool that has the file at ``path``: the first one whose pattern fits."""
-    from sftpgate.cli.compose import pointers_of
-
-    return next((pointer.tool for pointer in pointers_of(settings) if pointer.fits(path)), None)
-
-
 def _waiting_row(settings: Settings, item: Waiting) -> Row:
     from dataclasses import asdict
 
-    return _with_bytes({**asdict(item), "tool": _tool_of(settings, item.path)})
+    from sftpgate.cli.compose import pointers_of
+    from sftpgate.policy.tools import tool_for
+
+    return _with_bytes({**asdict(item), "tool": tool_for(item.path, pointers_of(settings))})
 
 
 def _held_row(settings: Settings, item: Arrival) -> Row:
