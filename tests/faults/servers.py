@@ -1,0 +1,170 @@
+"""A real server in a process of its own, which can be killed and started again, and what OpenSSH's client needs to reach it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Self
+
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import Ledger
+
+WAIT_SECONDS = 30.0
+USERS = ("erp", "other")
+
+
+class Gate:
+    """``sftpgate serve`` on a port that stays the same over restarts, with two users and one key."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.data = directory / "data"
+        self.key = directory / "id_ed25519"
+        self.log = directory / "server.log"
+        self.port = _free_port()
+        self._settings = settings
+        self._process: subprocess.Popen[str] | None = None
+        self._clients: list[subprocess.Popen[bytes]] = []
+        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)]
+        subprocess.run(words, check=True, timeout=WAIT_SECONDS)
+        for user in USERS:
+            self.command("user", "add", user, "--key", f"{self.key}.pub")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the commands of this gate run with."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
+        ours = {"HOST": "127.0.0.1", "PORT": str(self.port), "DATA_DIR": str(self.data), "KEYS_DIR": str(self.directory / "keys")}
+        return clean | {f"SFTPGATE_{name}": value for name, value in (ours | self._settings).items()}
+
+    def command(self, *words: str) -> str:
+        """What a command of sftpgate prints; it must succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "sftpgate", *words],
+            env=self.environment,
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self) -> None:
+        """Start; returns when it accepts connections."""
+        with self.log.open("a", encoding="utf-8") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sftpgate", "serve"],
+                env=self.environment,
+                cwd=self.directory,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert re.search(r"ready on \S+ port \d+", line), f"it did not start: {line}\n{self.log.read_text(encoding='utf-8')}"
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and its end."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            stdout: IO[str] | None = self._process.stdout
+            self._process.wait(WAIT_SECONDS)
+            assert stdout is not None
+            stdout.close()
+            self._process = None
+
+    def sftp(self, commands: str, *options: str, user: str = "erp") -> subprocess.Popen[bytes]:
+        """OpenSSH's client with a batch of commands, in a process group of its own."""
+        words = ["sftp", "-q", "-b", "-", "-P", str(self.port), "-i", str(self.key), *options]
+        words += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes"]
+        process = subprocess.Popen(
+            [*words, "-F", "none", f"{user}@127.0.0.1"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.directory,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        self._clients.append(process)
+        with suppress(BrokenPipeError):
+            process.stdin.write(commands.encode())
+            process.stdin.close()
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing of it runs on, whatever the test did."""
+        self.kill()
+        for client in self._clients:
+            if client.poll() is None:
+                os.killpg(client.pid, signal.SIGKILL)
+                client.wait(WAIT_SECONDS)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def rows(self, path: str) -> list[Arrival]:
+        """What the ledger has of a path, in order of arrival."""
+        ledger = Ledger(f"sqlite:///{self.data}/ledger.db")
+        try:
+            with ledger.reading() as connection:
+                return arrivals.find(connection, paths=[path])
+        finally:
+            ledger.close()
+
+    def in_store(self, path: str) -> bytes | None:
+        """What runners find at a path."""
+        try:
+            return (self.data / "store" / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def archived(self, path: str) -> list[bytes]:
+        """What is in the archives of a name, in no order."""
+        return [file.read_bytes() for file in (self.data / "store/archives").glob(f"*_{path.partition('.')[0]}*")]
+
+    def staged_bytes(self, user: str = "erp") -> int:
+        """The size of the largest file in a user's staging directory."""
+        directory = self.data / "store/.sftpgate/staging" / user
+        return max((file.stat().st_size for file in directory.glob("*") if file.suffix != ".json"), default=0)
+
+    def has_logged(self, event: str, path: str) -> bool:
+        """Whether the log has an event about a path."""
+        return any(event in line and path in line for line in self.log.read_text(encoding="utf-8").splitlines())
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something that another process does."""
+    tick = threading.Event()
+    for _ in range(int(WAIT_SECONDS / 0.02)):
+        if condition():
+            return
+        tick.wait(0.02)
+    raise AssertionError(f"it did not come to this: {what}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
