@@ -54,6 +54,16 @@ class Candidates:
         with self._moves.ledger.reading() as connection:
             return list(self._waiting(partial(arrivals.find, connection), tool))
 
+    def all_due(self, tool: str) -> list[Arrival]:
+        """Those of them that may be tried now."""
+        now = self._moves.clock()
+        return [item for item in self.all_waiting(tool) if item.not_before is None or item.not_before <= now]
+
+    def has_waiting(self, tool: str) -> bool:
+        """Whether an arrival waits for the tool, whether it may be tried now or later."""
+        with self._moves.ledger.reading() as connection:
+            return any(True for _ in self._waiting(partial(arrivals.find, connection), tool))
+
     def has_due(self, tool: str, skip: Collection[str] = ()) -> bool:
         """Whether an arrival waits for the tool that may be tried now and is not among ``skip``."""
         now = self._moves.clock()

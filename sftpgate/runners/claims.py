@@ -97,7 +97,7 @@ class Claims:
         while True:
             is_due = self.candidates.has_due(tool, skip)
             drafts = [] if is_due else self.candidates.drafts(tool)
-            if not (is_due or drafts or self._has_claims(tool)):
+            if not (is_due or drafts or self.has_claims(tool)):
                 return None
             with contextlib.ExitStack() as undo:
                 with self._moves.change() as change:
@@ -112,7 +112,12 @@ class Claims:
                     undo.pop_all()
                     return self._prepared(claim)
 
-    def _has_claims(self, tool: str) -> bool:
+    def has_work(self, tool: str) -> bool:
+        """Whether a pass may find something to do: a quick look, which changes nothing."""
+        return self.candidates.has_due(tool) or self.has_claims(tool) or bool(self.candidates.unknown_files(tool))
+
+    def has_claims(self, tool: str) -> bool:
+        """Whether an arrival is claimed for the tool, by the living or the dead."""
         with self._moves.ledger.reading() as connection:
             claimed = records.claimed_arrivals(connection, limit=AT_ONCE)
         return any(record is None or record.tool == tool for _, _, record in claimed)

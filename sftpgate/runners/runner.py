@@ -1,66 +1,191 @@
-"""The runner: tools in their order, each drained: claim, execute, report, archive.
+"""A pass of a runner: the tools in order, each until nothing waits for it; and one run of one tool.
 
-A pass takes each arrival once: one that failed waits for the next pass. A tool whose predecessors (``after``) failed in this pass,
-or are at work in another process, is left out: its files wait. Exactly one runner per tool and host, by a lock; across hosts the
-claim decides (promise P4). A stop ends the command with everything that it started, gives the file back, and ends the pass.
+In one pass a tool goes after those that it names in ``after``, and only where they got through: a tool that failed, or that
+still has something waiting (its retry delay is not over, or it is at work elsewhere), keeps those that depend on it from this
+pass. An arrival that failed is not tried again in the same pass. ``stop`` (SIGTERM) ends the command, gives the file back with
+the attempt counted, and ends the pass.
 
-A crash leaves a claim whose lock is free: the next pass, or the sweeper, brings the file back, and a guard ends the command.
-Runs on the event loop; claims and reports are made in threads.
+The event loop is only for the command and its heartbeat; what blocks is done in a thread. A crash leaves a dead claim.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from sftpgate.errors import ClaimLost
 from sftpgate.intake.hops import Hops
-from sftpgate.ledger.arrivals import ArrivalId
-from sftpgate.logs import get_logger
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.policy.tools import in_order
-from sftpgate.runners.candidates import Candidates
-from sftpgate.runners.claims import Claim, Claims, Ending
-from sftpgate.runners.command import Command, Ended, execute
-from sftpgate.runners.lease import kept
-from sftpgate.settings import ENV_PREFIX, ToolSettings
+from sftpgate.runners.claims import Claim, Claims
+from sftpgate.runners.command import Command, execute
+from sftpgate.runners.endings import Ending
+from sftpgate.runners.holding import beating
+from sftpgate.settings import ToolSettings
 
-log = get_logger("runner")
-
-FILE_WORD = "{file}"
+_PREFIX = "SFTPGATE_"
+_FILE = "{file}"
+_THREADS = 2  # one for the work, one for a heartbeat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ran:
-    """One run that ended. ``state`` is what became of the arrival; None where the claim was lost meanwhile."""
+class RunResult:
+    """One run of a tool, and what became of the file. ``arrival`` is as the run left it."""
 
     tool: str
-    arrival: ArrivalId
-    path: str
+    arrival: Arrival
     outcome: RunOutcome
-    exit_status: int | None
+    exit_status: int
     attempt: int
     max_attempts: int
     seconds: float
-    state: ArrivalState | None
     report: str | None
     tryback: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skipped:
-    """A tool that was left out of a pass although files wait for it. ``predecessor`` is the tool because of which."""
+@dataclass(slots=True, kw_only=True)
+class PassResult:
+    """What a pass did: numbers of runs, and the tools that were kept from it because another one failed."""
 
-    tool: str
-    predecessor: str
+    done: int = 0
+    failed: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> int:
+        """How many runs there were."""
+        return self.done + self.failed
 
 
-@dataclass(slots=True)
-class Pass:
-    """What a pass over tools did. ``failed`` has the tools of which a run failed, ``left_out`` those that had no turn."""
+class Audience(Protocol):
+    """Who is told what a pass does, while it does it. Called on the event loop."""
 
-    runs: int = 0
-    failed: set[str] = None  # type: ignore[assignment]  # filled below
-    left_out: set[str] = None  # type: ignore[assignment]  # filled below
+    def started(self, claim: Claim) -> None:
+        """A run has begun."""
+
+    def finished(self, result: RunResult) -> None:
+        """A run has ended."""
+
+    def skipped(self, tool: str, because_of: str) -> None:
+        """A tool for which something waits is left out of this pass."""
+
+
+class Runner:
+    """Runs tools. One instance per pass, in one event loop."""
+
+    def __init__(self, claims: Claims, tools: Mapping[str, ToolSettings], audience: Audience) -> None:
+        self._claims = claims
+        self._tools = tools
+        self._audience = audience
+        self._stop = asyncio.Event()
+        self._hops = Hops(_THREADS, "run")
+
+    def stop(self) -> None:
+        """End the command that runs, and the pass."""
+        self._stop.set()
+
+    async def run(self, tools: Sequence[str], *, limit: int | None = None) -> PassResult:
+        """Run the tools, at most ``limit`` times in all. Raises SettingsError where their order is a circle."""
+        result = PassResult()
+        stuck: dict[str, str] = {}  # tools that did not get through: the one that is to blame; empty where nothing failed
+        try:
+            for tool in in_order(self._tools, tools):
+                if self._is_over(result, limit):
+                    break
+                blocked_by = next((first for first in self._tools[tool].after if first in stuck), None)
+                if blocked_by is None:
+                    failed = result.failed
+                    await self._drain(tool, result, limit)
+                    if result.failed > failed:
+                        stuck[tool] = tool
+                    elif await self._hops.run(self._is_unfinished, tool):
+                        stuck[tool] = ""
+                else:
+                    stuck[tool] = stuck[blocked_by]
+                    waits: bool = await self._hops.run(self._claims.candidates.has_waiting, tool)
+                    if waits and stuck[tool]:
+                        result.skipped.append(tool)
+                        self._audience.skipped(tool, stuck[tool])
+        finally:
+            self._hops.close()
+        return result
+
+    def _is_over(self, result: PassResult, limit: int | None) -> bool:
+        return self._stop.is_set() or (limit is not None and result.runs >= limit)
+
+    def _is_unfinished(self, tool: str) -> bool:
+        return self._claims.candidates.has_waiting(tool) or self._claims.has_claims(tool)
+
+    async def _drain(self, tool: str, result: PassResult, limit: int | None) -> None:
+        """Run a tool until nothing waits for it that was not tried already."""
+        tried: set[ArrivalId] = set()
+        with self._claims.only_runner(tool) as mine:
+            while mine and not self._is_over(result, limit):
+                claim = await self._hops.run(self._claims.take, tool, skip=tried)
+                if claim is None:
+                    return
+                self._audience.started(claim)
+                run = await self._run(claim)
+                if run.outcome is RunOutcome.DONE:
+                    result.done += 1
+                else:
+                    result.failed += 1
+                if run.arrival.state in (ArrivalState.WAITING, ArrivalState.QUEUED):
+                    tried.add(run.arrival.id)
+                self._audience.finished(run)
+
+    async def _run(self, claim: Claim) -> RunResult:
+        """Run the command of a claim, and end the claim. Raises ClaimLost where another host has taken it meanwhile."""
+        tool = self._tools[claim.tool]
+        try:
+            async with beating(self._claims, self._hops, claim, self.stop):
+                ended = await execute(_command(tool, claim), self._stop)
+        except BaseException:
+            await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.INTERRUPTED))
+            raise
+        if ended.timed_out:
+            outcome = RunOutcome.TIMED_OUT
+        elif ended.stopped:
+            outcome = RunOutcome.INTERRUPTED
+        else:
+            outcome = RunOutcome.FAILED if ended.exit_status else RunOutcome.DONE
+        ending = Ending(outcome=outcome, exit_status=ended.exit_status, notices=ended.notices)
+        finished = await self._hops.run(self._claims.end, claim, ending)
+        return RunResult(
+            tool=claim.tool,
+            arrival=finished.arrival,
+            outcome=outcome,
+            exit_status=ended.exit_status,
+            attempt=claim.arrival.attempts,
+            max_attempts=tool.max_attempts,
+            seconds=(finished.ended_at - claim.claimed_at).total_seconds(),
+            report=finished.report,
+            tryback=finished.tryback,
+        )
+
+
+def _command(tool: ToolSettings, claim: Claim) -> Command:
+    return Command(
+        argv=[part.replace(_FILE, str(claim.path)) for part in tool.command],
+        environment=environment_of(tool, claim),
+        directory=tool.working_directory,
+        output=claim.output,
+        timeout_seconds=tool.timeout,
+        inherited=[] if claim.lock is None else [claim.lock],
+    )
+
+
+def environment_of(tool: ToolSettings, claim: Claim) -> dict[str, str]:
+    """The environment of a command: ours without our own settings, what the tool adds, and what the claim says."""
+    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
+    about = {
+        "SFTPGATE_FILE": str(claim.path),
+        "SFTPGATE_TOOL": claim.tool,
+        "SFTPGATE_ARRIVAL": claim.arrival.id,
+        "SFTPGATE_TRYBACK": str(claim.tryback),
+    }
+    return {**ours, **tool.environment, **about}

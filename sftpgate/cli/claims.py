@@ -1,0 +1,201 @@
+"""``sftpgate claim``, ``done``, ``fail``, ``extend``, ``release-claim``: the protocol of runners for scripts in any language.
+
+The process that claims ends at once, so only the lease holds such a claim: a script that needs longer extends it in time. After
+the lease the claim is lost, whatever the script did: the file is given back, and the attempt counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from sftpgate.errors import ExitCode, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sftpgate.cli.compose import System
+    from sftpgate.policy.runs import RunOutcome
+    from sftpgate.runners.claims import Claim, Claims
+
+_DEFAULT_LEASE = "15m"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one object.")]
+Token = Annotated[str, typer.Argument(metavar="CLAIM", help="What `sftpgate claim` printed first.")]
+Lease = Annotated[str, typer.Option(help="How long the claim holds, as 900, 15m or 2h.")]
+Report = Annotated[Path | None, typer.Option(help="A file with the text of the report.")]
+
+
+def claim(
+    tool: Annotated[str, typer.Argument(metavar="TOOL", help="A tool of the settings.")],
+    lease: Lease = _DEFAULT_LEASE,
+    json: Json = False,
+) -> None:
+    """Claim the oldest file that waits for a tool, and print the claim and the file's path, with a space between them.
+
+    Nobody else gets the file until `done`, `fail`, `release-claim`, or the end of the lease. Exit code 3 where nothing waits.
+
+    Example: read -r claim file < <(sftpgate claim enrols) && my-import "$file" && sftpgate done "$claim"
+    """
+    from sftpgate.cli.output import emit_record
+
+    with _claims() as (system, claims):
+        from sftpgate.cli.compose import name_rules
+        from sftpgate.policy.tools import check_tools
+
+        check_tools(system.settings.tools, name_rules(system.settings))
+        duration = _lease(lease)
+        with claims.only_runner(tool) as mine:
+            held = claims.take(tool, lease=duration, live=False) if mine else None
+        if held is None:
+            raise typer.Exit(ExitCode.NOTHING_TO_DO)
+    if json:
+        emit_record(_row(held), json=True)
+    else:
+        typer.echo(f"{held.token} {held.path}")
+
+
+def done(
+    claim: Token,
+    report: Report = None,
+    tryback: Annotated[Path | None, typer.Option(help="A file with the rejected lines.")] = None,
+    json: Json = False,
+) -> None:
+    """Say that a claimed file is processed: it is archived, with a report.
+
+    Example: sftpgate done 01K3D0 --report out.txt
+    """
+    from sftpgate.policy.runs import RunOutcome
+
+    _end(claim, RunOutcome.DONE, report=report, tryback=tryback, json=json)
+
+
+def fail(
+    claim: Token,
+    reason: Annotated[str, typer.Option(help="A sentence for the report.")] = "",
+    report: Report = None,
+    tryback: Annotated[Path | None, typer.Option(help="A file with the rejected lines.")] = None,
+    json: Json = False,
+) -> None:
+    """Say that processing failed: the file waits for the next attempt, or goes to quarantine after the last one.
+
+    Example: sftpgate fail 01K3D0 --reason "database is down"
+    """
+    from sftpgate.policy.runs import RunOutcome
+
+    _end(claim, RunOutcome.FAILED, report=report, tryback=tryback, reason=reason, json=json)
+
+
+def release_claim(claim: Token, json: Json = False) -> None:
+    """Give a claimed file back unused: it waits again, and the attempt does not count.
+
+    Example: sftpgate release-claim 01K3D0
+    """
+    from sftpgate.policy.runs import RunOutcome
+
+    _end(claim, RunOutcome.RELEASED, json=json)
+
+
+def extend(claim: Token, lease: Lease = _DEFAULT_LEASE, json: Json = False) -> None:
+    """Let a claim hold for longer, counted from now, and print until when.
+
+    Example: sftpgate extend 01K3D0 --lease 1h
+    """
+    from sftpgate.cli.output import emit_record, shown
+
+    with _claims() as (_, claims):
+        duration = _lease(lease)
+        until = claims.extend(claims.find(claim), duration)
+    if json:
+        emit_record({"claim": claim, "lease_until": until}, json=True)
+    else:
+        typer.echo(shown(until))
+
+
+@contextlib.contextmanager
+def _claims() -> Iterator[tuple[System, Claims]]:
+    from sftpgate.cli.context import opened, read_settings
+
+    with opened(read_settings()) as system:
+        from sftpgate.runners.holding import make_claims
+
+        yield system, make_claims(system)
+
+
+def _end(
+    token: str,
+    outcome: RunOutcome,
+    *,
+    report: Path | None = None,
+    tryback: Path | None = None,
+    reason: str = "",
+    json: bool,
+) -> None:
+    from sftpgate.cli.output import emit_record
+    from sftpgate.runners.endings import Ending
+
+    with contextlib.ExitStack() as stack:
+        ending = Ending(
+            outcome=outcome,
+            notices=(reason,) if reason else (),
+            report=_open(report, stack),
+            tryback=_open(tryback, stack),
+        )
+        _, claims = stack.enter_context(_claims())
+        held = claims.find(token)
+        finished = claims.end(held, ending)
+    row = {
+        "claim": token,
+        "arrival": held.arrival.id,
+        "path": held.arrival.path,
+        "outcome": outcome,
+        "state": finished.arrival.state,
+        "report": finished.report,
+        "tryback": finished.tryback,
+    }
+    if json:
+        emit_record(row, json=True)
+
+
+def _open(path: Path | None, stack: contextlib.ExitStack) -> BinaryIO | None:
+    if path is None:
+        return None
+    try:
+        return stack.enter_context(path.open("rb"))
+    except OSError as error:
+        raise NotFound(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _lease(text: str) -> timedelta:
+    from sftpgate.settings import parse_duration
+
+    seconds = parse_duration(text)
+    if not isinstance(seconds, float) or seconds <= 0:
+        raise typer.BadParameter(f"--lease: {text!r} is no duration; write 900, 15m or 2h")
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise typer.BadParameter(f"--lease: {text!r} is too long") from error
+
+
+def _row(held: Claim) -> dict[str, object]:
+    item = held.arrival
+    return {
+        "claim": held.token,
+        "path": held.path,
+        "tool": held.tool,
+        "name": item.path,
+        "arrival": item.id,
+        "user": item.owner,
+        "size": item.size,
+        "sha256": item.sha256,
+        "received_at": item.received_at,
+        "attempt": item.attempts,
+        "lease_until": held.lease_until,
+        "tryback": held.tryback,
+        "output": held.output,
+    }
