@@ -7,10 +7,13 @@ no directory, no database, so that it can be run anywhere, and beside a running 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sftpgate.cli.compose import System
     from sftpgate.ledger.database import Ledger
     from sftpgate.settings import Settings
@@ -32,12 +35,33 @@ def opened(settings: Settings) -> Iterator[System]:
     from sftpgate.cli.compose import build
     from sftpgate.intake.recovery import rebuild_if_new
 
+    become_owner(settings.store)
     system = build(settings)
     try:
         rebuild_if_new(system.moves)  # nothing may be recorded in a ledger that does not yet know what is on disk
         yield system
     finally:
         system.close()
+
+
+def become_owner(store: Path) -> None:
+    """Where root runs a command on a store of somebody else, go on as that user, for good.
+
+    What root makes in the server's own directories, the server could neither read nor remove.
+    """
+    import pwd
+
+    if os.geteuid() != 0 or not store.is_dir():
+        return
+    status = store.stat()
+    if status.st_uid == 0:
+        return
+    try:
+        os.initgroups(pwd.getpwuid(status.st_uid).pw_name, status.st_gid)
+    except KeyError:
+        os.setgroups([])
+    os.setgid(status.st_gid)
+    os.setuid(status.st_uid)
 
 
 @contextlib.contextmanager

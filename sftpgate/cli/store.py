@@ -130,26 +130,17 @@ def put(
     """
     from sftpgate.cli.arrivals import arrival_row
     from sftpgate.cli.output import emit_record
-    from sftpgate.errors import NoSuchFile, Refused
     from sftpgate.store.depot import DepotPath, depot_path
-    from sftpgate.store.disk import translated
 
-    with _changing() as deposits:
+    with contextlib.ExitStack() as stack:
+        source = sys.stdin.buffer if local == _STREAM else stack.enter_context(_opened(local))
+        deposits = stack.enter_context(_changing())
         where = depot_path(path)
         if local == _STREAM and not where:
             raise typer.BadParameter("standard input has no name: say where to put it")
         if local != _STREAM and (not where or path.endswith("/") or deposits.depot.is_dir(where)):
             where = DepotPath("/".join(filter(None, [where, Path(local).name])))
-        with contextlib.ExitStack() as stack:
-            source: BinaryIO = sys.stdin.buffer
-            if local != _STREAM:
-                if not Path(local).exists():
-                    raise NoSuchFile(f"{local}: no such local file")
-                if not Path(local).is_file():
-                    raise Refused(f"{local}: only files can be put into the store")
-                with translated(f"read {local}"):
-                    source = stack.enter_context(Path(local).open("rb"))
-            arrival = deposits.put(source, where, _progress())
+        arrival = deposits.put(source, where, _progress())
     if json:
         emit_record(arrival_row(arrival), json=True)
     else:
@@ -295,6 +286,20 @@ def _changing() -> Iterator[Deposits]:
             max_upload_bytes=settings.max_upload_bytes,
             free_space_floor=settings.free_space_floor,
         )
+
+
+def _opened(local: str) -> BinaryIO:
+    """A local file for reading, opened while we are still who called us. Raises NoSuchFile, Refused or StorageError."""
+    from sftpgate.errors import NoSuchFile, Refused
+    from sftpgate.store.disk import translated
+
+    path = Path(local)
+    if not path.exists():
+        raise NoSuchFile(f"{local}: no such local file")
+    if not path.is_file():
+        raise Refused(f"{local}: only files can be put into the store")
+    with translated(f"read {local}"):
+        return path.open("rb")
 
 
 def _what_became(arrival: Arrival) -> str:

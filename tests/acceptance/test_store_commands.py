@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sftpgate.errors import ExitCode
+from tests.acceptance.conftest import Cli
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Cli, Senders
+    from tests.acceptance.conftest import Senders
 
 CSV = b"a,b\n1,2\n"
 
@@ -169,6 +171,25 @@ def test_a_deposit_that_is_killed_leaves_nothing_in_the_store(cli: Cli, number: 
     assert cli.arrivals() == []
     cli("store", "put", "-", "users.csv", text="whole\n")
     assert (cli.store / "users.csv").read_text() == "whole\n"
+
+
+def test_what_root_deposits_belongs_to_the_server() -> None:
+    """Where root runs a command on a store of somebody else, what it makes belongs to that user, who can go on with it."""
+    with tempfile.TemporaryDirectory() as name:
+        here = Path(name)
+        here.chmod(0o755)
+        cli = Cli(here, {"SFTPGATE_DATA_DIR": str(here / "data"), "SFTPGATE_KEYS_DIR": str(here / "keys")})
+        cli("store", "mkdir", "a")
+        owner = 54321 if os.geteuid() == 0 else os.geteuid()
+        for path in (cli.data, *cli.data.rglob("*")):
+            os.chown(path, owner, -1)
+        secret = here / "users.csv"
+        secret.write_bytes(CSV)
+        secret.chmod(0o600)
+        cli("store", "put", str(secret))
+        cli("store", "mkdir", "b")
+        assert (cli.store / "users.csv").read_bytes() == CSV
+        assert {path.stat().st_uid for path in cli.data.rglob("*")} == {owner}
 
 
 # -- mv, rm, mkdir ---------------------------------------------------------------------------------------------------
