@@ -1,0 +1,360 @@
+"""Clients and networks that break off: what ends before a CLOSE is never published, and can be resumed (promise P1)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from sftpgate.gateway.status import Status
+from sftpgate.gateway.wire import Request
+from sftpgate.policy.lifecycle import ArrivalState, HoldReason
+from tests.faults.raw import RESUME, Raw, session, string
+from tests.faults.servers import Gate, until
+
+LINES = b"one,1\ntwo,2\n"
+ENDLESS = b"x" * 40_000_000 + b"\n"  # no newline but the last: cut anywhere, it does not look whole
+SLOWLY = ("-l", "40000")  # kbit/s: some seconds for ENDLESS
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A server that notices dead connections soon, and refuses uploads above 64 MiB."""
+    directory = tmp_path_factory.mktemp("gate")
+    with Gate(directory, KEEPALIVE_INTERVAL="0.3s", MAX_UPLOAD_BYTES="64MiB", SWEEP_INTERVAL="1s") as started:
+        started.start()
+        (directory / "endless").write_bytes(ENDLESS)
+        yield started
+
+
+async def resumable(gate: Gate, path: str) -> int | None:
+    """The size at which the user can resume an upload that the server has noticed to be broken off."""
+    await asyncio.to_thread(until, lambda: gate.has_logged("upload.interrupted", path), f"{path} is interrupted")
+    assert gate.in_store(path) is None, "P1: an unfinished upload is in the store"
+    assert gate.rows(path) == []
+    async with session(gate) as raw:
+        return await raw.size(path)
+
+
+# -- real clients ----------------------------------------------------------------------------------------------------
+
+
+async def test_killed_client(gate: Gate) -> None:
+    """P1: what a killed OpenSSH client has sent is not published, and its user can resume it to the whole file."""
+    client = gate.sftp("put endless killed.csv\n", *SLOWLY)
+    await asyncio.to_thread(until, lambda: gate.staged_bytes() > 1_000_000, "some of it arrived")
+    os.killpg(client.pid, signal.SIGKILL)
+    client.wait()
+    assert 0 < (await resumable(gate, "killed.csv") or 0) < len(ENDLESS)
+    again = gate.sftp("reput endless killed.csv\n")
+    assert await asyncio.to_thread(again.wait) == 0
+    assert gate.in_store("killed.csv") == ENDLESS
+
+
+async def test_interrupted_client(gate: Gate) -> None:
+    """P1: Ctrl-C in OpenSSH's sftp, which sends CLOSE, leaves a held arrival and nothing in the store."""
+    client = gate.sftp("put endless interrupted.csv\n", *SLOWLY)
+    await asyncio.to_thread(until, lambda: gate.staged_bytes() > 1_000_000, "some of it arrived")
+    client.send_signal(signal.SIGINT)
+    await asyncio.to_thread(client.wait)
+    await asyncio.to_thread(until, lambda: gate.rows("interrupted.csv"), "it was closed")
+    [row] = gate.rows("interrupted.csv")
+    assert (row.state, row.hold_reason) == (ArrivalState.HELD, HoldReason.INCOMPLETE)
+    assert 0 < row.size < len(ENDLESS)
+    assert gate.in_store("interrupted.csv") is None
+
+
+# -- channels and connections ----------------------------------------------------------------------------------------
+
+
+async def test_end_of_file_with_an_open_handle(gate: Gate) -> None:
+    """P1: the end of the channel's data does not complete the upload that is open."""
+    async with session(gate) as raw:
+        handle = await raw.open("eof.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        raw.writer.write_eof()
+        assert await resumable(gate, "eof.csv") == len(LINES)
+
+
+async def test_closed_channel_with_an_open_handle(gate: Gate) -> None:
+    """P1: the end of the channel does not complete the upload that is open, and the connection goes on."""
+    async with session(gate) as raw:
+        handle = await raw.open("channel.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        raw.writer.close()
+        assert await resumable(gate, "channel.csv") == len(LINES)
+        writer, reader, _ = await raw.connection.open_session(subsystem="sftp", encoding=None)
+        again = Raw(raw.connection, writer, reader)
+        await again.begin()
+        assert await again.size("channel.csv") == len(LINES)
+
+
+async def test_disconnect_between_the_last_write_and_close(gate: Gate) -> None:
+    """P1: a connection that is closed in order after the last write does not complete the upload."""
+    async with session(gate) as raw:
+        handle = await raw.open("disconnect.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+    assert await resumable(gate, "disconnect.csv") == len(LINES)
+
+
+async def test_reset(gate: Gate) -> None:
+    """P1: a TCP reset does not complete the upload that is open."""
+    async with session(gate) as raw:
+        handle = await raw.open("reset.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        raw.connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.connection.abort()
+    assert await resumable(gate, "reset.csv") == len(LINES)
+
+
+@asynccontextmanager
+async def relay(gate: Gate) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A way to the server, with its port, that goes silent at the event without closing anything."""
+    silent = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while content := await reader.read(65536):
+            if silent.is_set():
+                await asyncio.Event().wait()  # until it is cancelled
+            writer.write(content)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", gate.port)
+        tasks.append(asyncio.create_task(pump(reader, there_writer)))
+        tasks.append(asyncio.create_task(pump(there_reader, writer)))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], silent
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+
+
+async def test_half_open_connection(gate: Gate) -> None:
+    """P1: a connection whose other end is silent is ended by the keepalive, and its upload is interrupted."""
+    async with relay(gate) as (port, silent), session(gate, port=port) as raw:
+        handle = await raw.open("half-open.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        silent.set()
+        assert await resumable(gate, "half-open.csv") == len(LINES)
+        raw.connection.abort()
+
+
+async def test_hanging_up_after_close(gate: Gate) -> None:
+    """P2: a CLOSE that arrived whole is carried out, though its sender hung up at once."""
+    async with session(gate) as raw:
+        handle = await raw.open("hung-up.csv")
+        raw.send(Request.WRITE, string(handle), struct.pack(">Q", 0), string(LINES))
+        raw.send(Request.CLOSE, string(handle))
+        raw.writer.write_eof()
+        await asyncio.to_thread(until, lambda: gate.in_store("hung-up.csv") == LINES, "it is published")
+
+
+# -- writes ----------------------------------------------------------------------------------------------------------
+
+
+async def test_failed_write(gate: Gate) -> None:
+    """P1: after a failed write the CLOSE fails too, and nothing is in the store."""
+    async with session(gate) as raw:
+        handle = await raw.open("failed.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        assert await raw.write(handle, 64 * 1024 * 1024, LINES) != Status.OK
+        assert await raw.write(handle, len(LINES), LINES) != Status.OK, "a failure is for good"
+        assert await raw.close(handle) != Status.OK
+        assert gate.in_store("failed.csv") is None
+        assert gate.rows("failed.csv") == []
+
+
+async def test_gap(gate: Gate) -> None:
+    """P1: an upload with a gap fails at CLOSE, and nothing is in the store; it can be resumed from where the gap begins."""
+    async with session(gate) as raw:
+        handle = await raw.open("gap.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        assert await raw.write(handle, 100, LINES) == Status.OK
+        assert await raw.close(handle) != Status.OK
+        assert gate.in_store("gap.csv") is None
+        assert gate.rows("gap.csv") == []
+        assert await raw.size("gap.csv") == len(LINES)
+        handle = await raw.open("gap.csv", RESUME)
+        assert await raw.write(handle, len(LINES), LINES) == Status.OK
+        assert await raw.close(handle) == Status.OK
+        assert gate.in_store("gap.csv") == LINES + LINES
+
+
+async def test_writes_out_of_order(gate: Gate) -> None:
+    """P1: writes in any order make the same file, and its digest is right."""
+    pieces = [os.urandom(50_000) for _ in range(8)]
+    async with session(gate) as raw:
+        handle = await raw.open("order.csv")
+        for number in (3, 0, 7, 1, 2, 6, 4, 5, 0):
+            assert await raw.write(handle, number * 50_000, pieces[number]) == Status.OK
+        assert await raw.close(handle) == Status.OK
+    assert gate.in_store("order.csv") == b"".join(pieces)
+    gate.command("verify", "--content")
+
+
+async def test_close_twice(gate: Gate) -> None:
+    """P4: a second CLOSE of a handle is an error and makes no second arrival."""
+    async with session(gate) as raw:
+        handle = await raw.open("twice.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        raw.send(Request.CLOSE, string(handle))
+        raw.send(Request.CLOSE, string(handle))
+        answers = [await raw.answer(), await raw.answer()]
+        codes = [struct.unpack_from(">I", body)[0] for _, body in answers]
+        assert codes[0] == Status.OK
+        assert codes[1] != Status.OK
+    assert len(gate.rows("twice.csv")) == 1
+
+
+@pytest.mark.parametrize("declared", [len(LINES) - 1, len(LINES) + 1])
+async def test_declared_size_that_does_not_match(gate: Gate, declared: int) -> None:
+    """P1: an upload of another size than was declared is held, and not in the store."""
+    path = f"declared-{declared}.csv"
+    async with session(gate) as raw:
+        handle = await raw.open(path, size=declared)
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        assert await raw.close(handle) == Status.OK
+        assert await raw.size(path) == len(LINES)
+    [row] = gate.rows(path)
+    assert (row.state, row.hold_reason) == (ArrivalState.HELD, HoldReason.INCOMPLETE)
+    assert gate.in_store(path) is None
+
+
+# -- two at a time ---------------------------------------------------------------------------------------------------
+
+
+async def test_two_clients_on_one_path(gate: Gate) -> None:
+    """P3: of two uploads of one path the last to close is in the store, the other in the archives, each whole."""
+    async with session(gate) as one, session(gate) as two:
+        first, second = await one.open("both.csv"), await two.open("both.csv")
+        for offset in range(0, 300_000, 100_000):
+            assert await one.write(first, offset, b"1" * 99_999 + b"\n") == Status.OK
+            assert await two.write(second, offset, b"2" * 99_999 + b"\n") == Status.OK
+        assert await two.close(second) == Status.OK
+        assert await one.close(first) == Status.OK
+    assert gate.in_store("both.csv") == (b"1" * 99_999 + b"\n") * 3
+    assert gate.archived("both.csv") == [(b"2" * 99_999 + b"\n") * 3]
+
+
+async def test_two_users_on_one_path(gate: Gate) -> None:
+    """P3: a path that became another user's while it was uploaded is refused at CLOSE, and both files are kept."""
+    async with session(gate) as one, session(gate, user="other") as two:
+        first, second = await one.open("foreign.csv"), await two.open("foreign.csv")
+        assert await one.write(first, 0, LINES) == Status.OK
+        assert await two.write(second, 0, LINES + LINES) == Status.OK
+        assert await one.close(first) == Status.OK
+        assert await two.close(second) == Status.PERMISSION_DENIED
+        assert gate.in_store("foreign.csv") == LINES
+        assert await two.size("foreign.csv") == len(LINES + LINES), "it can be resumed, or renamed"
+
+
+async def test_taking_over_from_a_dead_connection(gate: Gate) -> None:
+    """P1: a resume while the dead connection still holds its handle works on a copy, and what comes late changes nothing."""
+    async with session(gate) as dead, session(gate) as alive:
+        handle = await dead.open("over.csv")
+        assert await dead.write(handle, 0, LINES) == Status.OK
+        await asyncio.to_thread(until, lambda: _has_note(gate, len(LINES)), "the upload has its note")
+        size = await alive.size("over.csv")
+        assert size == len(LINES)
+        again = await alive.open("over.csv", RESUME)
+        assert await dead.write(handle, size, b"late and wrong\n") == Status.OK
+        assert await alive.write(again, size, LINES) == Status.OK
+        assert await alive.close(again) == Status.OK
+        assert gate.in_store("over.csv") == LINES + LINES
+
+
+def _has_note(gate: Gate, size: int) -> bool:
+    directory: Path = gate.data / "store/.sftpgate/staging/erp"
+    return any(note.with_suffix("").stat().st_size == size for note in directory.glob("*.json") if note.with_suffix("").exists())
+
+
+# -- how asyncssh tells the end --------------------------------------------------------------------------------------
+
+
+class Recorder(asyncssh.SSHServerSession[bytes]):
+    """Writes down what asyncssh calls."""
+
+    def __init__(self, calls: asyncio.Queue[str]) -> None:
+        self._calls = calls
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return True
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        self._calls.put_nowait(data.decode())
+
+    def eof_received(self) -> bool:
+        self._calls.put_nowait("eof")
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._calls.put_nowait("broken" if exc else "lost")
+
+
+class Door(asyncssh.SSHServer):
+    """Lets everybody in, and gives out a recorder."""
+
+    def __init__(self, calls: asyncio.Queue[str]) -> None:
+        self._calls = calls
+
+    def begin_auth(self, username: str) -> bool:
+        return False
+
+    def session_requested(self) -> asyncssh.SSHServerSession[bytes]:
+        return Recorder(self._calls)
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("end of file", ["bytes", "eof", "lost"]),
+        ("channel closed", ["bytes", "lost"]),
+        ("disconnected", ["bytes", "lost"]),
+        ("connection lost", ["bytes", "broken"]),
+    ],
+)
+async def test_how_asyncssh_tells_the_end_of_a_session(end: str, expected: list[str]) -> None:
+    """P1 rests on this: asyncssh hands over all bytes before the end, tells the end once, and never calls it anything else."""
+    calls: asyncio.Queue[str] = asyncio.Queue()
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.create_server(lambda: Door(calls), "127.0.0.1", 0, server_host_keys=[key], encoding=None)
+    port = server.sockets[0].getsockname()[1]
+    connection = await asyncssh.connect("127.0.0.1", port, known_hosts=None, config=None, username="erp", agent_path=None)
+    try:
+        async with asyncio.timeout(20):
+            writer, _, _ = await connection.open_session(subsystem="sftp", encoding=None)
+            writer.write(b"bytes")
+            heard = [await calls.get()]
+            match end:
+                case "end of file":
+                    writer.write_eof()
+                    heard.append(await calls.get())
+                    connection.close()
+                case "channel closed":
+                    writer.close()
+                case "disconnected":
+                    connection.close()
+                case _:
+                    connection.abort()
+            heard.append(await calls.get())
+    finally:
+        connection.close()
+        await connection.wait_closed()
+        server.close()
+        await server.wait_closed()
+    assert [*heard, *(calls.get_nowait() for _ in range(calls.qsize()))] == expected
