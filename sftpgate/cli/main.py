@@ -16,11 +16,14 @@ import typer
 from typer.main import get_command
 
 from sftpgate.cli.arrivals import arrivals, discard, release, show
+from sftpgate.cli.claims import claim, done, extend, fail, release_claim
 from sftpgate.cli.doctor import doctor
+from sftpgate.cli.run import run
 from sftpgate.cli.serve import serve
 from sftpgate.cli.status import status
 from sftpgate.cli.store import store_app
 from sftpgate.cli.sweep import sweep, verify
+from sftpgate.cli.tools import tool_app
 from sftpgate.cli.users import key_app, user_app
 from sftpgate.errors import ExitCode, SftpgateError
 
@@ -86,11 +89,14 @@ def settings(
     command(json=json, markdown=markdown)
 
 
-for _command in (quickstart, serve, status, arrivals, show, release, discard, sweep, verify, doctor, settings):
+_SERVING = (quickstart, serve, settings, doctor)
+_LOOKING = (status, arrivals, show, release, discard, sweep, verify)
+_RUNNING = (run, claim, done, fail, extend, release_claim)
+
+for _command in (*_SERVING, *_LOOKING, *_RUNNING):
     app.command()(_command)
-app.add_typer(user_app, name="user")
-app.add_typer(key_app, name="key")
-app.add_typer(store_app, name="store")
+for _group, _name in ((tool_app, "tool"), (store_app, "store"), (user_app, "user"), (key_app, "key")):
+    app.add_typer(_group, name=_name)
 
 
 def main() -> NoReturn:
