@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.moves import Clock, Moves
 from sftpgate.intake.placing import IntakeRules, Placer
+from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.uploads import Staging
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
@@ -62,7 +63,8 @@ def name_rules(settings: Settings) -> NameRules:
 
 
 def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_now, ledger: Ledger | None = None) -> System:
-    """The system of these settings; directories and tables are made where they are missing."""
+    """The system of these settings; directories and tables are made where they are missing,
+    and a ledger that is new on a disk that is not is made from the disk."""
     durable = settings.durability is Durability.FULL
     disk = disk or Disk()
     layout = Layout(settings.store, settings.drop)
@@ -74,6 +76,7 @@ def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_no
     ledger = ledger or Ledger(settings.ledger, durable=durable)
     ledger.create()
     moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable)
+    rebuild_if_new(moves)
     pointers = pointers_of(settings)
     rules = IntakeRules(
         names=name_rules(settings),

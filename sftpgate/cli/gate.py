@@ -18,7 +18,7 @@ from sftpgate.gateway.view import Parts
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
-from sftpgate.intake.recovery import rebuild_if_new, set_damaged_aside
+from sftpgate.intake.recovery import set_damaged_aside
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.room import Limits, Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
@@ -69,9 +69,7 @@ def recovered(settings: Settings) -> System:
     made anew from the disk.
     """
     set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
-    system = build(settings)
-    rebuild_if_new(system.moves)
-    return system
+    return build(settings)
 
 
 async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:

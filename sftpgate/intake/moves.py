@@ -76,6 +76,7 @@ class Moves:
                 with self.ledger.transaction() as connection:
                     arrivals.settled(connection, done)
                     change = Change(self, connection)
+                    change.settle_all()
                     yield change
                     change.write()
             except BaseException:
@@ -129,9 +130,10 @@ class Moves:
             else:
                 inode = self._move_over(item, source, target)
             touched[target.parent] = None
-        if area_of(item.pending_from) in NAMED_BY_ID:
+        area = area_of(item.pending_from)
+        if area in NAMED_BY_ID:
             self.disk.unlink(_note(source), missing_ok=True)
-        else:
+        if area is not Area.STAGING:  # a staging file that comes back is nobody's, and expires
             touched[source.parent] = None
         return inode
 
@@ -189,26 +191,38 @@ class Moves:
 
     # -- settling ----------------------------------------------------------------------------------------------------
 
-    def settle(self, item: Arrival, touched: dict[Spot, None]) -> Arrival | None:
-        """``item`` with its last move made, or None where its file is nowhere."""
+    def settle(self, item: Arrival, touched: dict[Spot, None]) -> tuple[Arrival, bool] | None:
+        """``item`` with its last move made, and whether it had to be made now; None where its file is nowhere."""
         assert item.pending_from is not None
-        if self.is_at(item, item.pending_from):
-            return replace(item, inode=self._move(item, touched), pending_from=None)
-        if item.location is None or self.is_at(item, item.location):
-            return replace(item, pending_from=None)
-        found = self._search(item)
-        if found is None:
+        origin = self._where_it_is(item)
+        if origin == item.location:  # both None: it was to be removed, and is
+            return replace(item, pending_from=None), False
+        if origin is None:
             return None
-        return replace(item, inode=self._move(replace(item, pending_from=found), touched), pending_from=None)
+        return replace(item, inode=self._move(replace(item, pending_from=origin), touched), pending_from=None), True
+
+    def _where_it_is(self, item: Arrival) -> Location | None:
+        """The place of a file whose last move may or may not have been made; None where it is nowhere.
+
+        Its inode decides before its size and time do: two exports of one second can be alike in those.
+        """
+        places = [where for where in (item.pending_from, item.location) if where is not None]
+        for is_there in (self._is_surely_at, self.is_at):
+            for where in places:
+                if is_there(item, where):
+                    return where
+        return self._search(item)
 
     def is_at(self, item: Arrival, where: Location) -> bool:
-        """Whether the file of ``item`` is at ``where``."""
-        found = self.disk.lstat(self.layout.spot(where))
-        if found is None:
-            return False
-        if area_of(where) in NAMED_BY_ID or found.st_ino == item.inode:
+        """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
+        if self._is_surely_at(item, where):
             return True
-        return (found.st_size, found.st_mtime_ns) == (item.size, item.mtime_ns)
+        found = self.disk.lstat(self.layout.spot(where))
+        return found is not None and (found.st_size, found.st_mtime_ns) == (item.size, item.mtime_ns)
+
+    def _is_surely_at(self, item: Arrival, where: Location) -> bool:
+        found = self.disk.lstat(self.layout.spot(where))
+        return found is not None and (area_of(where) in NAMED_BY_ID or found.st_ino == item.inode)
 
     def _search(self, item: Arrival) -> Location | None:
         """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
@@ -238,9 +252,11 @@ class Change:
         self.failures: dict[ArrivalId, SftpgateError] = {}
         self.touched: dict[Spot, None] = {}
         self.already_settled: list[Arrival] = []
+        self.completed: list[Arrival] = []  # those whose moves a crash had cut off
         self.written: list[Arrival] = []
         self._rows: dict[ArrivalId, Arrival] = {}
         self._by_path: dict[str, list[ArrivalId]] = {}
+        self._loaded: set[str] = set()
         self._fresh: dict[ArrivalId, None] = {}
         self._changed: dict[ArrivalId, None] = {}
         self._events: list[Event] = []
@@ -252,18 +268,18 @@ class Change:
 
     def load(self, paths: Iterable[str]) -> None:
         """Fetch the live arrivals of several paths at once."""
-        missing = [path for path in dict.fromkeys(paths) if path not in self._by_path]
+        missing = [path for path in dict.fromkeys(paths) if path not in self._loaded]
         if not missing:
             return
-        self._by_path.update((path, []) for path in missing)
+        self._loaded.update(missing)
         for row in arrivals.find(self.connection, live=True, paths=missing):
             self._adopt(row)
 
     def live_at(self, path: str) -> list[Arrival]:
         """The arrivals of ``path`` that are not at their end, in order of arrival."""
         self.load([path])
-        found = [self._rows[key] for key in self._by_path[path]]
-        return [item for item in found if item.path == path and item.state in LIVE_STATES]
+        found = [self._rows[key] for key in self._by_path.get(path, ())]
+        return sorted((item for item in found if item.path == path and item.state in LIVE_STATES), key=_by_arrival)
 
     def get(self, arrival: str) -> Arrival:
         """The arrival with this id, settled. Raises UnknownArrival."""
@@ -280,33 +296,50 @@ class Change:
         self.load(row.path for row in found)
         return [self.get(row.id) for row in found]
 
+    def settle_all(self) -> None:
+        """Complete what an earlier change recorded and did not carry out, in the order in which it would have.
+
+        Nobody else is in a change, so every row that is not settled is one that a crash left (or one whose holder did not
+        come to clear it yet: its file is found in place).
+        """
+        for row in in_order_of_moves(arrivals.find(self.connection, pending=True)):
+            found = self._moves.settle(row, self.touched)
+            if found is not None:
+                settled, moved_now = found
+                self.already_settled.append(settled)
+                self._keep(settled)
+                self._known_places.add(settled.location)
+                if moved_now:
+                    self.completed.append(settled)
+            elif row.state in LIVE_STATES:
+                self.event(replace(row, pending_from=None, location=None), ArrivalEvent.LOST)
+            else:
+                lost = replace(row, pending_from=None, location=None)
+                self.put(lost)
+                self.note("arrival.file_lost", lost, actor=audit.SYSTEM)
+
     def _adopt(self, row: Arrival) -> None:
-        """Take a row in, after its file was brought to, or found at, the place that it names."""
+        """Take a row in, and compare it with the disk."""
         if row.id in self._rows:
             return
-        self._rows[row.id] = row
-        self._by_path.setdefault(row.path, []).append(row.id)
-        if row.pending_from is not None:
-            settled = self._moves.settle(row, self.touched)
-            if settled is None:
-                self.event(replace(row, pending_from=None, location=None), ArrivalEvent.LOST)
-                return
-            self._rows[row.id] = settled
-            self.already_settled.append(settled)
-            row = settled
+        self._keep(row)
         if row.location is not None and row.state in LIVE_STATES and not self._moves.is_at(row, row.location):
-            gone = _GONE[row.state]
-            self.event(replace(row, location=None), gone)
-            return
-        self._known_places.add(row.location)
+            self.event(replace(row, location=None), _GONE[row.state])
+        else:
+            self._known_places.add(row.location)
+
+    def _keep(self, row: Arrival) -> None:
+        self._rows[row.id] = row
+        paths = self._by_path.setdefault(row.path, [])
+        if row.id not in paths:
+            paths.append(row.id)
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def add(self, item: Arrival) -> None:
         """Record a new arrival, whose file is at its ``pending_from``."""
         self.load([item.path])
-        self._rows[item.id] = item
-        self._by_path[item.path].append(item.id)
+        self._keep(item)
         self._fresh[item.id] = None
         self._known_places |= {item.location, item.pending_from}
 
@@ -328,10 +361,7 @@ class Change:
     def put(self, item: Arrival) -> None:
         """Record a changed row."""
         self._known_places |= {item.location, item.pending_from}
-        self._rows[item.id] = item
-        self._by_path.setdefault(item.path, [])
-        if item.id not in self._by_path[item.path]:
-            self._by_path[item.path].append(item.id)
+        self._keep(item)
         if item.id not in self._fresh:
             self._changed.pop(item.id, None)
             self._changed[item.id] = None
@@ -397,7 +427,7 @@ class Change:
         arrivals.add(self.connection, fresh)
         arrivals.save(self.connection, changed)
         audit.record(self.connection, self._events)
-        self.written = _in_order_of_moves(changed, fresh)
+        self.written = in_order_of_moves(changed + fresh)
 
 
 # What it means that the file of a live arrival is not at its place: somebody on this machine removed or took it.
@@ -411,12 +441,22 @@ _GONE = {
 }
 
 
-def _in_order_of_moves(changed: list[Arrival], fresh: list[Arrival]) -> list[Arrival]:
-    """Files that leave a name go before files that take it."""
-    rows = changed + fresh
-    leaving = [item for item in rows if item.state not in LIVE_STATES]
-    staying = [item for item in rows if item.state in LIVE_STATES]
-    return leaving + staying
+def in_order_of_moves(rows: Iterable[Arrival]) -> list[Arrival]:
+    """A file that leaves a place goes before the file that takes it."""
+    waiting = list(rows)
+    by_origin = {row.pending_from: row for row in waiting if row.pending_from is not None}
+    ordered: dict[ArrivalId, Arrival] = {}
+    for row in waiting:
+        chain = [row]
+        while (place := chain[-1].location) is not None and (before := by_origin.get(place)) is not None and before not in chain:
+            chain.append(before)
+        ordered.update((item.id, item) for item in reversed(chain) if item.id not in ordered)
+    return list(ordered.values())
+
+
+def _by_arrival(item: Arrival) -> tuple[bool, int]:
+    """Sorts in order of arrival; what the ledger has not numbered yet is the newest."""
+    return item.seq == 0, item.seq
 
 
 def _note(spot: Spot) -> Spot:

@@ -20,6 +20,7 @@ from pathlib import Path
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
 from sftpgate.logs import get_logger
@@ -63,24 +64,36 @@ def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
 
 
 def rebuild_if_new(moves: Moves) -> int:
-    """Where the ledger is new and the disk is not, record what lies there; returns how many arrivals were found."""
-    with moves.ledger.reading() as connection:
-        if get_fact(connection, COMPLETE) is not None:
+    """Where the ledger is new and the disk is not, record what lies there; returns how many arrivals were found.
+
+    What an earlier attempt recorded before it was cut off is forgotten first. Others who come meanwhile wait.
+    """
+    if _is_complete(moves):
+        return 0
+    with moves.disk.locked(moves.layout.sweep_lock):
+        if _is_complete(moves):
             return 0
-    found = 0
-    files = _all_files(moves)
-    while batch := list(islice(files, _BATCH)):
-        with moves.change() as change:
-            for where, path, state in batch:
-                try:
-                    found += _record(moves, change, where, path, state)
-                except (SftpgateError, ValueError, KeyError) as error:
-                    log.error("recovery.unreadable", location=where, reason=str(error))
-    with moves.ledger.transaction() as connection:
-        set_fact(connection, COMPLETE, "yes")
+        with moves.ledger.transaction() as connection:
+            arrivals.forget_all(connection)
+        found = 0
+        files = _all_files(moves)
+        while batch := list(islice(files, _BATCH)):
+            with moves.change() as change:
+                for where, path, state in batch:
+                    try:
+                        found += _record(moves, change, where, path, state)
+                    except (SftpgateError, ValueError, KeyError) as error:
+                        log.error("recovery.unreadable", location=where, reason=str(error))
+        with moves.ledger.transaction() as connection:
+            set_fact(connection, COMPLETE, "yes")
     if found:
         log.warning("ledger.rebuilt", arrivals=found)
     return found
+
+
+def _is_complete(moves: Moves) -> bool:
+    with moves.ledger.reading() as connection:
+        return get_fact(connection, COMPLETE) is not None
 
 
 def _all_files(moves: Moves) -> Iterator[tuple[Location, str, ArrivalState]]:

@@ -152,18 +152,11 @@ class Sweeper:
     # -- what was cut off --------------------------------------------------------------------------------------------
 
     def _complete_moves(self, result: SweepResult) -> None:
-        self._moves.flush()
-        last = 0
-        while True:
-            with self._moves.change() as change:
-                rows = arrivals.find(change.connection, pending=True, after_seq=last, limit=BATCH)
-                if not rows:
-                    return
-                last = rows[-1].seq
-                for row in rows:
-                    settled = change.get(row.id)
-                    log.warning("arrival.move_completed", arrival=row.id, path=row.path, state=settled.state)
-                result.completed_moves += len(rows)
+        with self._moves.change() as change:
+            pass
+        for row in change.completed:
+            log.warning("arrival.move_completed", arrival=row.id, path=row.path, state=row.state)
+        result.completed_moves += len(change.completed)
 
     # -- what was held -----------------------------------------------------------------------------------------------
 

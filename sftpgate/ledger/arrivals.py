@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import NewType
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, func, insert, literal_column, select, update
 
 from sftpgate.errors import UnknownArrival
-from sftpgate.ledger.schema import arrivals
+from sftpgate.ledger.schema import arrivals, events
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
@@ -87,6 +87,12 @@ def save(connection: Connection, changed: Iterable[Arrival]) -> None:
     rows = [_values(item, without=("seq", "id", "owner", "received_at", "source")) | {"row_seq": item.seq} for item in changed]
     if rows:
         connection.execute(_UPDATE, rows)
+
+
+def forget_all(connection: Connection) -> None:
+    """Empty a ledger that was being made anew, and was not finished."""
+    connection.execute(delete(arrivals))
+    connection.execute(delete(events))
 
 
 def settled(connection: Connection, inodes: Mapping[ArrivalId, int]) -> None:
