@@ -177,7 +177,7 @@ def test_a_file_is_discarded(cli: Cli, senders: Senders, kind: str) -> None:
     assert isinstance(events, list)
     assert (record["state"], record["location"], events[-1]["actor"]) == ("discarded", None, "admin")
     managed = [path for path in (cli.store / ".sftpgate").rglob("*") if path.is_file()]
-    assert [path.name for path in managed] == ["lock"]
+    assert {path.name for path in managed} <= {"lock", "sweep.lock"}
     assert not (cli.store / "users1.csv").exists()
     assert "cannot be discarded" in cli("discard", sent.id, code=ExitCode.REFUSED).err
 
@@ -263,3 +263,21 @@ def test_status_of_many_files_stays_short(cli: Cli, senders: Senders) -> None:
     out += cli("status").out
     assert "40 more" in out
     assert len(out.splitlines()) < 80
+
+
+def test_a_processed_file_is_followed_to_its_report(cli: Cli) -> None:
+    """P8: after a run, `show` has it and the archived name, `status` the last run of the tool; the report can be fetched."""
+    cli("store", "put", "-", "users1.csv", text=CSV)
+    cli("run", "users")
+    [row] = cli.arrivals()
+    assert row["state"] == "done"
+    record = cli("show", str(row["id"]), "--json").record
+    runs = record["runs"]
+    assert isinstance(runs, list)
+    assert [(run["tool"], run["outcome"], run["exit_status"]) for run in runs] == [("users", "done", 0)]
+    assert cli("store", "get", f"archives/{record['archived_as']}", "-").raw == CSV
+    assert "a,b" in cli("store", "get", f"reports/{runs[0]['report']}", "-").out
+    tools = cli("status", "--json").record["tools"]
+    assert isinstance(tools, list)
+    assert {tool["tool"]: tool["outcome"] for tool in tools} == {"users": "done", "enrols": None}
+    assert "users" in cli("show", str(row["id"])).out
