@@ -94,14 +94,16 @@ class Claims:
         """
         if not self.require(tool).enabled:
             return None
+        if self.has_claims(tool):
+            with self._moves.change() as change:
+                self._returns.of_tool(change, tool)
         while True:
             is_due = self.candidates.has_due(tool, skip)
             drafts = [] if is_due else self.candidates.drafts(tool)
-            if not (is_due or drafts or self.has_claims(tool)):
+            if not (is_due or drafts):
                 return None
             with contextlib.ExitStack() as undo:
                 with self._moves.change() as change:
-                    self._returns.of_tool(change, tool)
                     self._adopt(change, drafts)
                     busy = self._returns.is_at_work(change, tool)
                     item = None if busy else self._first(change, tool, skip, drafts)

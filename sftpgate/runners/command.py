@@ -19,8 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
-GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: above what PHP and databases need to roll back, below cron's patience
 _DRAIN_SECONDS = 2.0  # for output still in the pipe after all were killed; somebody who escaped may hold it open for ever
 _POLL_SECONDS = 0.02  # the kernel tells nobody when a process group becomes empty
 _READ_BYTES = 64 * 1024
@@ -40,8 +38,8 @@ class Command:
     output: Path
     timeout_seconds: float
     inherited: Sequence[int] = ()
-    output_limit_bytes: int = OUTPUT_LIMIT_BYTES
-    grace_seconds: float = GRACE_SECONDS
+    output_limit_bytes: int
+    grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

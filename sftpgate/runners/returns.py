@@ -59,7 +59,7 @@ class Returns:
         return returned
 
     def is_at_work(self, change: Change, tool: str) -> bool:
-        """Whether the tool has an arrival, after the dead were brought back."""
+        """Whether the tool has an arrival. The dead count: they are to be brought back before."""
         claimed = claims.claimed_arrivals(change.connection, limit=AT_ONCE)
         return any(
             record is not None and record.tool == tool and change.get(arrival).state is ArrivalState.CLAIMED

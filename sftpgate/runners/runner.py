@@ -29,6 +29,8 @@ from sftpgate.settings import ToolSettings
 
 _PREFIX = "SFTPGATE_"
 _FILE = "{file}"
+OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024  # of one report: more than anybody reads, less than fills a disk
+GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: above what databases need to roll back, below systemd's 90 s
 _THREADS = 2  # one for the work, one for a heartbeat
 
 
@@ -176,6 +178,8 @@ def _command(tool: ToolSettings, claim: Claim) -> Command:
         output=claim.output,
         timeout_seconds=tool.timeout,
         inherited=[] if claim.lock is None else [claim.lock],
+        output_limit_bytes=OUTPUT_LIMIT_BYTES,
+        grace_seconds=GRACE_SECONDS,
     )
 
 
