@@ -95,8 +95,7 @@ class Claims:
         if not self.require(tool).enabled:
             return None
         if self.has_claims(tool):
-            with self._moves.change() as change:
-                self._returns.of_tool(change, tool)
+            self._returns.all()
         while True:
             is_due = self.candidates.has_due(tool, skip)
             drafts = [] if is_due else self.candidates.drafts(tool)

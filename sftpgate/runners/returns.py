@@ -1,7 +1,7 @@
 """The claims of dead runners: they come back, and the attempt counts (promise P4).
 
-On the host of the runner its lock tells at once whether it lives; elsewhere, and for scripts, the lease does. Each runner brings
-back what died in its own tool; the sweeper brings back everything. A crash in it leaves the claim as dead as it was.
+On the host of the runner its lock tells at once whether it lives; elsewhere, and for scripts, the lease does. The sweeper brings
+the dead back, and so does whoever wants to claim for a tool that has a claim. A crash in it leaves the claim as dead as it was.
 
 Everything blocks.
 """
@@ -31,31 +31,30 @@ class Returns:
         self._endings = endings
 
     def all(self, limit: int = AT_ONCE) -> list[Arrival]:
-        """Bring back the arrivals of dead runners of all tools, and remove what they left; returns what became of those."""
+        """Bring back the arrivals of dead runners, and remove what they left; returns what became of those arrivals."""
         names = self._moves.disk.names(self._moves.layout.runs)  # before the claims: a run's directory is made after its claim
         with self._moves.ledger.reading() as connection:
             recorded = claims.tokens(connection)
             has_claimed = bool(claims.claimed_arrivals(connection, limit=1))
+        returned: list[Arrival] = []
+        if recorded or has_claimed:
+            with self._moves.change() as change:
+                returned = self._return_all(change, limit)
+                claims.forget_ended(change.connection)
+                recorded = claims.tokens(change.connection)
         for name in set(names) - recorded:
             directories.remove(self._moves, name)
-        if not (recorded or has_claimed):
-            return []
-        with self._moves.change() as change:
-            returned = self.of_tool(change, None, limit)
-            claims.forget_ended(change.connection)
         return returned
 
-    def of_tool(self, change: Change, tool: str | None, limit: int = AT_ONCE) -> list[Arrival]:
-        """The same for one tool, or for all where it is None, in a change of the caller's."""
+    def _return_all(self, change: Change, limit: int) -> list[Arrival]:
         returned: list[Arrival] = []
         last = 0
         while len(returned) < limit and (page := claims.claimed_arrivals(change.connection, after_seq=last, limit=limit)):
             last = page[-1][0]
             for _, arrival, record in page:
-                if tool is None or record is None or record.tool == tool:
-                    with self._dead(change, arrival, record) as dead:
-                        if dead:
-                            returned.append(self._return(change, arrival, record))
+                with self._dead(change, arrival, record) as dead:
+                    if dead:
+                        returned.append(self._return(change, arrival, record))
         return returned
 
     def is_at_work(self, change: Change, tool: str) -> bool:
