@@ -50,14 +50,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Cells that do not apply are not tests; the table gives their reason."""
+    """Cells that do not apply are not tests (the table gives their reason); the reference runs nothing but cells."""
     lacks = _server_class(config).lacks
     kept: list[pytest.Item] = []
     dropped: list[pytest.Item] = []
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec is None or not {"client", "scenario"} <= set(callspec.params):
-            kept.append(item)
+            (dropped if config.getoption("--reference") else kept).append(item)
             continue
         client, scenario = callspec.params["client"], callspec.params["scenario"]
         item.user_properties.append(("cell", [client.name, scenario.name]))
@@ -97,6 +97,8 @@ def cell(request: pytest.FixtureRequest, client: Client, scenario: Scenario, ser
     with server.log.open("rb") as log:
         log.seek(start)
         sys.stderr.write(log.read().decode("utf-8", "replace"))  # pytest shows it with a failure
+    if (status := server.exit_status()) is not None:
+        pytest.exit(f"the server ended with status {status}\n{server.log.read_text('utf-8', 'replace')[-3000:]}", returncode=1)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

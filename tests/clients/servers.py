@@ -66,6 +66,10 @@ class Server(ABC):
     def stop(self) -> None:
         """Stop."""
 
+    @abstractmethod
+    def exit_status(self) -> int | None:
+        """None while it runs; a signal's number is negative."""
+
     def connection(self, workdir: Path, *, method: Method = Method.PUBLICKEY, port: int | None = None) -> Connection:
         """A connection for one client; ``port`` is that of a relay in front of the server."""
         port = port or self.port
@@ -176,6 +180,9 @@ class Sftpgate(Server):
         assert self._process.stdout is not None
         self._process.stdout.close()
 
+    def exit_status(self) -> int | None:
+        return self._process.poll() if self._process else None
+
 
 class _Ready:
     """Waits for the line that says "ready" and the address, and keeps reading so that the server never blocks on its output."""
@@ -268,3 +275,6 @@ class Openssh(Server):
         if self._process is not None:
             self._process.terminate()
             self._process.wait(STOP_SECONDS)
+
+    def exit_status(self) -> int | None:
+        return self._process.poll() if self._process else None

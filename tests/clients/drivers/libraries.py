@@ -147,17 +147,17 @@ class Ssh2SftpClient(Library):
     lacks = {Capability.PRESERVE: "the library has no call for it"}
 
     def version(self) -> str:
-        return first_line("node", "-p", f"require('{_node_modules()}/ssh2-sftp-client/package.json').version")
+        return first_line("node", "-p", f"require('{node_modules()}/ssh2-sftp-client/package.json').version")
 
     def argv(self) -> Sequence[str]:
         return ["node", str(PROGRAMS / "ssh2_sftp_client.js")]
 
     def env(self) -> dict[str, str]:
-        return {"NODE_PATH": str(_node_modules())}
+        return {"NODE_PATH": str(node_modules())}
 
 
 @cache
-def _node_modules() -> Path:
+def node_modules() -> Path:
     """Install what the lock file names, once for each lock file."""
     source = CLIENTS / "node"
     digest = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()[:16]
@@ -199,13 +199,13 @@ class Jsch(Library):
             "-XX:TieredStopAtLevel=1",
             "-Xshare:auto",
             "-cp",
-            f"{JSCH_JAR}:{_java_classes()}",
+            f"{JSCH_JAR}:{java_classes()}",
             "JschClient",
         ]
 
 
 @cache
-def _java_classes() -> Path:
+def java_classes() -> Path:
     """Compile the program, once for each source."""
     source = PROGRAMS / "JschClient.java"
     target = BUILD / f"java-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
