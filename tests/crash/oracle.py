@@ -61,7 +61,7 @@ def _files(data: Path) -> Iterator[tuple[str, bytes]]:
     managed = data / "store/.sftpgate"
     for area in _BY_ID:
         for path in (managed / area).iterdir():
-            if not path.name.startswith(".") and path.suffix != ".json":
+            if "." not in path.name:  # notes and locks have one
                 yield location(area, path.name), path.read_bytes()
     for path in data.glob("store/archives/*"):
         yield location(Area.ARCHIVES, path.name), path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 
 from tests.crash.world import RESUME, World
@@ -224,8 +225,7 @@ def rename_in_queue(world: World) -> Iterator[None]:
     world.publish("queue.csv", OLD)
     world.publish("queue.csv", NEW)
     yield
-    head = world.claim("queue.csv")
-    world.give_back(head)
+    world.fail(world.claim("queue.csv"))
     world.rename("queue.csv", "other.csv")
 
 
@@ -360,5 +360,27 @@ def claim_and_give_back(world: World) -> Iterator[None]:
     """A run fails twice and its file goes to quarantine."""
     world.publish("x.csv", OLD)
     yield
-    world.give_back(world.claim("x.csv"))
-    world.quarantine(world.claim("x.csv"))
+    world.fail(world.claim("x.csv"))
+    world.fail(world.claim("x.csv"))
+
+
+@scenario
+def die_with_a_claim(world: World) -> Iterator[None]:
+    """A runner dies with its claim, and the sweep brings the file back."""
+    world.publish("x.csv", OLD)
+    claim = world.claim("x.csv")
+    assert claim.lock is not None
+    os.close(claim.lock)  # what the kernel does
+    yield
+    world.sweep()
+    world.done(world.claim("x.csv"))
+
+
+@scenario
+def replace_while_claimed(world: World) -> Iterator[None]:
+    """A newer file comes while a runner has the older one, whose run then fails."""
+    world.publish("x.csv", OLD)
+    claim = world.claim("x.csv")
+    yield
+    world.publish("x.csv", NEW)
+    world.fail(claim)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import SftpgateError
-from sftpgate.intake.recovery import rebuild_if_new
 from tests.crash import oracle
 from tests.crash.machine import Clock, CrashDisk, CrashLedger, Machine, Outage, Stopped, release_descriptors
 from tests.crash.scenarios import CUT_OFF, NEW, OLD, SCENARIOS, THIRD, Scenario
@@ -31,19 +30,24 @@ LONG_RECOVERIES = [
     "withdraw_queue",
     "sweep",
     "claim_in_queue",
+    "die_with_a_claim",
 ]
 
 
 class Run:
-    """A system on a disk that can be stopped. ``base`` may have a data directory already."""
+    """A system on a machine that can be stopped. ``base`` may have a data directory already."""
 
-    def __init__(self, base: Path, journal: Journal, clock: Clock, *, rebuild: bool = True) -> None:
+    def __init__(self, base: Path, journal: Journal, clock: Clock) -> None:
         self.base = base
+        self.journal = journal
+        self.clock = clock
         self.machine = Machine()
         self.disk = CrashDisk(base, self.machine)
-        ledger = CrashLedger(f"sqlite:///{base}/data/ledger.db", self.machine)
-        self.world = World(base, journal, clock, disk=self.disk, ledger=ledger, rebuild=rebuild)
-        self.disk.settle()
+        self.ledger = CrashLedger(f"sqlite:///{base}/data/ledger.db", self.machine)
+
+    def start(self) -> World:
+        """Start the system."""
+        return World(self.base, self.journal, self.clock, disk=self.disk, ledger=self.ledger)
 
     def stop_in(self, act: Callable[[], object], stop_at: int | None) -> bool:
         """Do the act, up to the operation ``stop_at``; True where it came to its end before."""
@@ -57,14 +61,14 @@ class Run:
     def crash(self, target: Path, outage: Outage) -> None:
         """Leave in ``target`` what survives, and let go of everything, as the kernel does."""
         self.disk.materialise(target, outage)
-        self.world.system.ledger.close()
+        self.ledger.close()
         release_descriptors(self.base)
 
 
 def stopped_scenario(scenario: Scenario, base: Path, stop_at: int | None) -> tuple[Run, bool]:
     """Do what was before, then the acts of the scenario, up to the operation ``stop_at``; and whether they came to their end."""
     run = Run(base, Journal(), Clock())
-    acts = scenario(run.world)
+    acts = scenario(run.start())
     next(acts)
     run.disk.settle()
     return run, run.stop_in(lambda: list(acts), stop_at)
@@ -78,7 +82,7 @@ def recover(base: Path, journal: Journal, clock: Clock) -> World:
     return world
 
 
-def check(base: Path, before: World) -> Iterator[str]:
+def check(base: Path, before: Run) -> Iterator[str]:
     """Recover, look, sweep, look, do it all again, and see that it changed nothing."""
     try:
         world = recover(base, before.journal, before.clock)
@@ -109,7 +113,7 @@ def stop_everywhere(base: Path, outage: Outage, stopped: Callable[[Path, int], t
         run, ended = stopped(place, number)
         run.crash(place / "after", outage)
         where = "the end" if ended else run.machine.trace[-1]
-        found += [f"{number} ({where}): {problem}" for problem in check(place / "after", run.world)]
+        found += [f"{number} ({where}): {problem}" for problem in check(place / "after", run)]
         shutil.rmtree(place)
     return number, found
 
@@ -139,12 +143,14 @@ def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record
         shutil.rmtree(place / "first")
         first, _ = stopped_scenario(SCENARIOS[name], place / "first", committed)
         first.crash(place / "second", Outage.KILLED)
-        run = Run(place / "second", first.world.journal, first.world.clock)
+        run = Run(place / "second", first.journal, first.clock)
+        world = run.start()
+        run.disk.settle()
 
         def act() -> None:
-            run.world.sweeper.recover()
-            run.world.sweep()
-            run.world.system.moves.flush()
+            world.sweeper.recover()
+            world.sweep()
+            world.system.moves.flush()
 
         return run, run.stop_in(act, number)
 
@@ -165,7 +171,8 @@ def test_every_point_of_a_rebuild(outage: Outage, base: Path, record_property: R
         world.close()
         for file in world.data.glob("ledger.db*"):
             file.unlink()
-        run = Run(place, world.journal, world.clock, rebuild=False)
-        return run, run.stop_in(lambda: rebuild_if_new(run.world.system.moves), number)
+        run = Run(place, world.journal, world.clock)
+        run.disk.settle()
+        return run, run.stop_in(run.start, number)
 
     judge(*stop_everywhere(base, outage, stopped), record_property)

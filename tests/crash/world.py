@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sftpgate.cli.compose import build
 from sftpgate.cli.gate import make_edits, make_sweeper
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import ClaimLost, SftpgateError
 from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.recovery import rebuild_if_new
@@ -20,8 +20,10 @@ from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
-from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
-from sftpgate.policy.locations import location
+from sftpgate.policy.runs import RunOutcome
+from sftpgate.runners.claims import Claim
+from sftpgate.runners.endings import Ending
+from sftpgate.runners.holding import make_claims
 from sftpgate.settings import Order, Settings, ToolSettings
 from sftpgate.store.disk import Disk
 from sftpgate.users.registry import UserRegistry
@@ -66,18 +68,19 @@ class World:
         *,
         disk: Disk | None = None,
         ledger: Ledger | None = None,
-        rebuild: bool = True,
     ) -> None:
         self.data = base / "data"
         self.journal = journal
         self.clock = clock
         queue = ToolSettings(file="queue*.csv", command=("true",), arrivals=Order.QUEUE)
-        self.settings = Settings(data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools={"queue": queue})
+        other = ToolSettings(file="*.csv", command=("true",), max_attempts=2)
+        tools = {"queue": queue, "other": other}
+        self.settings = Settings(data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools=tools)
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
-        if rebuild:
-            rebuild_if_new(self.system.moves)
+        rebuild_if_new(self.system.moves)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
         self.edits = make_edits(self.system, self.publisher)
+        self.claims = make_claims(self.system)
         self.sweeper = make_sweeper(self.system, self.edits, UserRegistry(base / "keys"))
 
     def close(self) -> None:
@@ -232,38 +235,20 @@ class World:
             self.system.placer.reconsider(change, change.get(arrival), actor="admin", release=True)
         _raise(change.failures)
 
-    def claim(self, path: str) -> str:
-        """A runner takes the waiting arrival of a path; returns its id."""
-        with self.system.moves.change() as change:
-            [item] = [item for item in change.live_at(path) if item.state is ArrivalState.WAITING]
-            change.event(item, ArrivalEvent.CLAIMED, actor="runner", location=location(Area.CLAIMS, item.id))
-        _raise(change.failures)
-        return item.id
+    def claim(self, path: str) -> Claim:
+        """A runner takes the next arrival for the tool of a path."""
+        claim = self.claims.take("queue" if path.startswith("queue") else "other")
+        if claim is None:
+            raise ClaimLost("there is nothing to claim")
+        return claim
 
-    def done(self, arrival: str) -> None:
+    def done(self, claim: Claim) -> None:
         """A run succeeded."""
-        self._end(arrival, ArrivalEvent.DONE)
+        self.claims.end(claim, Ending(outcome=RunOutcome.DONE, exit_status=0))
 
-    def give_back(self, arrival: str) -> None:
-        """A run failed, and is to be tried again."""
-        self._end(arrival, ArrivalEvent.RETURNED)
-
-    def quarantine(self, arrival: str) -> None:
-        """A run failed too often."""
-        self._end(arrival, ArrivalEvent.QUARANTINED)
-
-    def _end(self, arrival: str, event: ArrivalEvent) -> None:
-        with self.system.moves.change() as change:
-            item = change.get(arrival)
-            match event:
-                case ArrivalEvent.DONE:
-                    change.archive(item, event, actor="runner")
-                case ArrivalEvent.RETURNED:
-                    change.event(item, event, actor="runner", location=location(Area.STORE, item.path))
-                case _:
-                    change.event(item, event, actor="runner", location=location(Area.QUARANTINE, item.id))
-            self.system.placer.advance(change, item.path)
-        _raise(change.failures)
+    def fail(self, claim: Claim) -> None:
+        """A run failed; the second time, its file goes to quarantine."""
+        self.claims.end(claim, Ending(outcome=RunOutcome.FAILED, exit_status=1))
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
