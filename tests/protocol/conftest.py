@@ -1,0 +1,49 @@
+"""Gates for the protocol tests: one of the usual settings, or one of the test's own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.protocol.gates import Gate, Start, make_keys, running
+
+
+@pytest.fixture(scope="session")
+def gate_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Host keys and users: generating an RSA key takes longer than most tests."""
+    directory = tmp_path_factory.mktemp("keys")
+    make_keys(directory)
+    return directory
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """An empty directory, in memory where the machine has that."""
+    memory = Path("/dev/shm")
+    directory = tempfile.mkdtemp(prefix="sftpgate-protocol-", dir=memory if os.access(memory, os.W_OK) else None)
+    yield Path(directory)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def start(base: Path, gate_keys: Path) -> Start:
+    """Starts a gate with settings of the test's own; again on what an earlier one left."""
+
+    def started(**settings: Any) -> AbstractAsyncContextManager[Gate]:
+        return running(base, gate_keys, **settings)
+
+    return started
+
+
+@pytest.fixture
+async def gate(start: Start) -> AsyncIterator[Gate]:
+    """A gate with the usual settings."""
+    async with start() as running_gate:
+        yield running_gate

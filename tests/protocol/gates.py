@@ -1,0 +1,194 @@
+"""A real gate on a free port, in the event loop of the test, with the users ``erp`` and ``other``.
+
+It is made by ``cli.gate.run_gate`` and stopped by SIGTERM, as in production. An exception that nobody foresaw
+(``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test looks at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from structlog.testing import capture_logs
+
+from sftpgate.cli.gate import run_gate
+from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.audit import Event
+from sftpgate.ledger.database import Connection, Ledger
+from sftpgate.settings import Settings
+from sftpgate.users.hostkeys import ensure_host_keys
+from sftpgate.users.keys import parse_public_key
+from sftpgate.users.registry import UserRegistry
+from tests.protocol.raw import Raw
+
+WAIT_SECONDS = 30.0
+USERS = ("erp", "other")
+HOMES = {"homed": "house"}  # users that see a directory of the drop only
+
+
+def make_keys(directory: Path) -> None:
+    """Host keys, users, and the one client key ``id`` that all of them log in with. Made once, copied for each gate."""
+    ensure_host_keys(directory)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(str(directory / "id"))
+    public = parse_public_key(key.export_public_key().decode())
+    registry = UserRegistry(directory)
+    for user in USERS:
+        registry.add(user, keys=[public])
+    for user, home in HOMES.items():
+        registry.add(user, keys=[public], home=home)
+
+
+@dataclass
+class Gate:
+    """A running gate, and what is on its disk and in its ledger."""
+
+    directory: Path
+    port: int
+    log: list[Any]
+
+    @property
+    def data(self) -> Path:
+        """The data directory."""
+        return self.directory / "data"
+
+    @property
+    def drop(self) -> Path:
+        """The drop on disk."""
+        return self.data / "sync"
+
+    @property
+    def store(self) -> Path:
+        """The store on disk."""
+        return self.data / "store"
+
+    # -- clients -----------------------------------------------------------------------------------------------------
+
+    async def connect(self, user: str = "erp", **options: Any) -> asyncssh.SSHClientConnection:
+        """A connection, logged in."""
+        return await asyncssh.connect(
+            "127.0.0.1",
+            self.port,
+            username=user,
+            client_keys=[str(self.directory / "keys/id")],
+            known_hosts=None,
+            config=None,
+            agent_path=None,
+            # the quickest that the server offers: the tests make hundreds of connections
+            kex_algs=["curve25519-sha256"],
+            **options,
+        )
+
+    @asynccontextmanager
+    async def connection(self, user: str = "erp", **options: Any) -> AsyncIterator[asyncssh.SSHClientConnection]:
+        """The same, closed in order at the end."""
+        connection = await self.connect(user, **options)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            async with asyncio.timeout(WAIT_SECONDS):
+                await connection.wait_closed()
+
+    @asynccontextmanager
+    async def sftp(self, user: str = "erp", version: int = 3) -> AsyncIterator[asyncssh.SFTPClient]:
+        """asyncssh's own client."""
+        async with self.connection(user) as connection, connection.start_sftp_client(sftp_version=version) as client:
+            yield client
+
+    @asynccontextmanager
+    async def raw(self, user: str = "erp", version: int = 3) -> AsyncIterator[Raw]:
+        """A session of packets made by hand, after INIT."""
+        async with self.connection(user) as connection:
+            raw = await Raw.open(connection)
+            await raw.begin(version)
+            yield raw
+
+    # -- what became of files ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def ledger(self) -> Iterator[Connection]:
+        """The ledger, for reading."""
+        ledger = Ledger(f"sqlite:///{self.data / 'ledger.db'}")
+        try:
+            with ledger.reading() as connection:
+                yield connection
+        finally:
+            ledger.close()
+
+    def arrivals(self, path: str) -> list[Arrival]:
+        """The records of a path, in order of arrival."""
+        with self.ledger() as connection:
+            return arrivals.find(connection, paths=[path])
+
+    def history(self, arrival: Arrival) -> list[Event]:
+        """Everything that happened to an arrival."""
+        with self.ledger() as connection:
+            return audit.history(connection, arrival.id)
+
+    def in_store(self) -> dict[str, bytes]:
+        """What runners would find, by path."""
+        return _files(self.store, ("archives", "reports", ".sftpgate"))
+
+    def in_drop(self) -> dict[str, bytes]:
+        """What lies in the drop, by path."""
+        return _files(self.drop, (".sftpgate",))
+
+    def archived(self) -> list[bytes]:
+        """The contents of the archives, in order of their names."""
+        return [file.read_bytes() for file in sorted((self.store / "archives").iterdir())]
+
+    def staged(self, user: str = "erp") -> list[Path]:
+        """The staging files of a user, without their notes."""
+        directory = self.store / ".sftpgate/staging" / user
+        return sorted(file for file in directory.glob("*") if file.suffix != ".json")
+
+    async def until(self, event: str, count: int = 1) -> None:
+        """Wait until the gate has logged an event so many times."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while sum(line["event"] == event for line in self.log) < count:
+                await asyncio.sleep(0)
+
+
+Start = Callable[..., AbstractAsyncContextManager[Gate]]
+
+
+def _files(top: Path, without: tuple[str, ...]) -> dict[str, bytes]:
+    found = {}
+    for path in top.rglob("*"):
+        relative = path.relative_to(top)
+        if relative.parts[0] not in without and path.is_file() and not path.is_symlink():
+            found[str(relative)] = path.read_bytes()
+    return found
+
+
+@asynccontextmanager
+async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator[Gate]:
+    """A gate for the block; a second one on the same directory finds what the first one left."""
+    if not (directory / "keys").exists():
+        shutil.copytree(keys, directory / "keys")
+    values = {"sftp_version": 6, "sweep_interval": 3600, "shutdown_grace": 0, "durability": "relaxed"} | settings
+    made = Settings(host="127.0.0.1", port=0, data_dir=directory / "data", keys_dir=directory / "keys", **values)
+    said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    with capture_logs() as log:
+        serving = asyncio.create_task(run_gate(made, said.set_result))
+        async with asyncio.timeout(WAIT_SECONDS):
+            await asyncio.wait([serving, said], return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        try:
+            yield Gate(directory, int(said.result().split(" port ")[1].split()[0]), log)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            async with asyncio.timeout(WAIT_SECONDS):
+                await serving
+    unforeseen = [line for line in log if line["event"] in ("request.failed", "task.failed") and "exc_info" in line]
+    assert not unforeseen, unforeseen
