@@ -25,7 +25,7 @@ _READ_BYTES = 64 * 1024
 
 NOT_FOUND_STATUS, NOT_EXECUTABLE_STATUS = 127, 126  # as shells have it
 
-_GUARD = 'read -r _ || kill -KILL -- "-$1"'
+_GUARD = 'read -r _ || kill -9 "-$1"'  # dash knows no -- here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
