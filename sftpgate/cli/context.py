@@ -33,12 +33,10 @@ def read_settings() -> Settings:
 def opened(settings: Settings) -> Iterator[System]:
     """The system of these settings, closed at the end of the block."""
     from sftpgate.cli.compose import build
-    from sftpgate.intake.recovery import rebuild_if_new
 
     become_owner(settings.store)
     system = build(settings)
     try:
-        rebuild_if_new(system.moves)  # nothing may be recorded in a ledger that does not yet know what is on disk
         yield system
     finally:
         system.close()

@@ -16,7 +16,6 @@ import pytest
 
 from sftpgate.cli.compose import System, build
 from sftpgate.intake.publish import Publisher
-from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.uploads import Sender, SessionTrace
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.settings import Settings
@@ -168,7 +167,6 @@ def senders(cli: Cli) -> Iterator[Senders]:
     """Senders to the data directory of ``cli``."""
     settings = Settings(data_dir=cli.data, keys_dir=cli.directory / "keys", tools=tomllib.loads(TOOLS)["tools"])
     system = build(settings)
-    rebuild_if_new(system.moves)
     try:
         yield Senders(system)
     finally:
