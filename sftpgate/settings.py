@@ -271,8 +271,9 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     """The first finding of a validation, as one line that names the key."""
     finding = error.errors()[0]
     location = [str(part) for part in finding["loc"]]
-    where = str(path) if path else "settings"
     key = ".".join(location)
+    variable = ENV_PREFIX + key.upper()
+    where = variable if variable in os.environ else str(path or "settings")
     if finding["type"] == "extra_forbidden":
         model = ToolSettings if location[0] == "tools" else Settings
         return f"{where}: unknown key {key}{_nearest(location[-1], set(model.model_fields))}"

@@ -14,8 +14,10 @@ def serve() -> None:
     import uvloop
 
     from sftpgate import logs, settings
+    from sftpgate.cli.context import become_owner
     from sftpgate.cli.gate import run_gate
 
     loaded = settings.load()
+    become_owner(loaded.store)
     logs.configure(loaded.log_level)
     uvloop.run(run_gate(loaded, lambda line: typer.echo(line)))

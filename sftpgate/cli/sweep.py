@@ -25,12 +25,14 @@ def sweep(json: Json = False) -> None:
     from dataclasses import asdict
 
     from sftpgate import logs, settings
+    from sftpgate.cli.context import become_owner
     from sftpgate.cli.gate import make_edits, make_sweeper, recovered
     from sftpgate.cli.output import emit_record
     from sftpgate.intake.publish import Publisher
     from sftpgate.users.registry import UserRegistry
 
     loaded = settings.load()
+    become_owner(loaded.store)
     logs.configure("warning")
     system = recovered(loaded)
     try:
@@ -81,10 +83,13 @@ def verify(
 
     from sftpgate import settings
     from sftpgate.cli.compose import build
+    from sftpgate.cli.context import become_owner
     from sftpgate.cli.output import emit
     from sftpgate.intake import verify as checks
 
-    system = build(settings.load())
+    loaded = settings.load()
+    become_owner(loaded.store)
+    system = build(loaded)
     try:
         found = checks.verify(system.moves, content=content, progress=_progress())
     finally:

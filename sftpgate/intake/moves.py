@@ -323,10 +323,15 @@ class Change:
         if row.id in self._rows:
             return
         self._keep(row)
-        if row.location is not None and row.state in LIVE_STATES and not self._moves.is_at(row, row.location):
-            self.event(replace(row, location=None), _GONE[row.state])
-        else:
+        if row.location is None or row.state not in LIVE_STATES:
             self._known_places.add(row.location)
+        elif self._moves.is_at(row, row.location):
+            self._known_places.add(row.location)
+            # Its sender may have set its time since: what becomes of it is recorded with the time that it has.
+            found = self._moves.disk.lstat(self._moves.layout.spot(row.location))
+            self._keep(replace(row, mtime_ns=found.st_mtime_ns) if found is not None else row)
+        else:
+            self.event(replace(row, location=None), _GONE[row.state])
 
     def _keep(self, row: Arrival) -> None:
         self._rows[row.id] = row

@@ -67,7 +67,7 @@ class Placer:
         change.note(
             "arrival.received",
             arrival,
-            actor=draft.owner or audit.SYSTEM,
+            actor=draft.owner or _LOCAL_ACTORS.get(draft.source, audit.SYSTEM),
             size=draft.size,
             sha256=draft.sha256,
             grade=draft.grade,
@@ -258,6 +258,8 @@ class Placer:
 
 
 _SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)
+
+_LOCAL_ACTORS = {"put": audit.ADMIN}  # who brought a file that has no owner, by its source
 
 _EVENTS = {
     ArrivalState.WAITING: ArrivalEvent.PUBLISHED,

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, 
 from sftpgate.errors import UnknownArrival
 from sftpgate.ledger.schema import arrivals, events
 from sftpgate.policy.evidence import Grade
-from sftpgate.policy.lifecycle import LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
+from sftpgate.policy.lifecycle import FINAL_STATES, LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
 
 ArrivalId = NewType("ArrivalId", str)
@@ -205,6 +205,15 @@ def _like(glob: str) -> str:
 def _escaped(text: str) -> str:
     """``text`` for LIKE, standing for itself."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> bool:
+    """Whether a file of this path, size and time came to its end before: one that is there again comes from a backup."""
+    final = [state.value for state in FINAL_STATES]
+    query = select(arrivals.c.seq).where(
+        arrivals.c.path == path, arrivals.c.size == size, arrivals.c.mtime_ns == mtime_ns, arrivals.c.state.in_(final)
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def archives_of(connection: Connection, owner: str) -> list[str]:

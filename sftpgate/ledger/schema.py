@@ -68,6 +68,7 @@ arrivals = Table(
     Index("arrivals_state", "state", "path", "seq"),
     Index("arrivals_owner", "owner", "state", "size"),
     Index("arrivals_archived", "archived_as"),
+    Index("arrivals_alike", "path", "size", "mtime_ns"),
     Index(
         "arrivals_pending",
         "seq",

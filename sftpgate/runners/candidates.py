@@ -16,6 +16,7 @@ from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Change, Moves, new_id
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.database import Connection
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import Area, ArrivalState
@@ -86,7 +87,10 @@ class Candidates:
     # -- local files -------------------------------------------------------------------------------------------------
 
     def unknown_files(self, tool: str) -> list[str]:
-        """The paths in the store, for this tool, of files that are no arrivals; those that are not quiet yet are left out."""
+        """The paths in the store, for this tool, of files that are no arrivals.
+
+        Left out: those that are not quiet yet, and those that a backup brought back.
+        """
         pointers = self._pointers()
         pointer = next(pointer for pointer in pointers if pointer.tool == tool)
         found = {path for file in pointer.files for path in self._expand(file) if self._is_candidate(path, tool, pointers)}
@@ -94,7 +98,8 @@ class Candidates:
             return []
         with self._moves.ledger.reading() as connection:
             known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
-        return sorted(path for path in found if location(Area.STORE, path) not in known and self._is_quiet(path))
+            unknown = [path for path in sorted(found) if location(Area.STORE, path) not in known]
+            return [path for path in unknown if self._is_quiet(path) and not self._is_restored(connection, path)]
 
     def drafts(self, tool: str) -> list[Arrival]:
         """Drafts of the unknown files, read and durable, oldest first."""
@@ -131,6 +136,14 @@ class Candidates:
         found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
         # The inode's change time: no program can set it back, as it can a modification time.
         return found is not None and self._moves.clock().timestamp() - found.st_ctime >= self._settle_seconds
+
+    def _is_restored(self, connection: Connection, path: str) -> bool:
+        """Whether this very file was processed before: one that a backup brought back must not run twice (promise P4)."""
+        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
+        if found is None or not arrivals.ended_alike(connection, path, found.st_size, found.st_mtime_ns):
+            return False
+        log.warning("runner.restored", path=path, reason="this very file was processed before; touch it to have it run again")
+        return True
 
     def _draft(self, path: str) -> Arrival | None:
         where = location(Area.STORE, path)

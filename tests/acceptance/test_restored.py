@@ -1,0 +1,29 @@
+"""A file that a backup brings back was processed before: it must not run again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.acceptance.conftest import Cli
+
+CSV = "username\na\n"
+
+
+def test_a_restored_file_is_not_run_twice(cli: Cli, tmp_path: Path) -> None:
+    """P4: a processed file that comes back with its old time stays where it is; once it is touched, it is a new one."""
+    cli.environment["SFTPGATE_SETTLE_SECONDS"] = "0"
+    cli("store", "put", "-", "users1.csv", text=CSV)
+    waiting = cli.data / "store" / "users1.csv"
+    backup = tmp_path / "backup.csv"
+    shutil.copy2(waiting, backup)
+    cli("run", "users")
+
+    shutil.copy2(backup, waiting)
+    again = cli("run", "users", code=3)
+    assert again.out == ""
+    assert "processed before" in again.err
+
+    waiting.touch()
+    cli("run", "users")
+    assert not waiting.exists()
