@@ -63,7 +63,8 @@ run: .venv/.runtime  ## set everything up, prove it with a sample file, and serv
 # -- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: .venv/.dev  ## the quick tests, about a minute
+test: .venv/.dev  ## the quick tests: a few minutes
+	@$(BIN)/python -m compileall -q sftpgate  # the tests start the command hundreds of times
 	$(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: crash
