@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import asyncssh
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
+from structlog.typing import EventDict, WrappedLogger
 
 from sftpgate.cli.gate import run_gate
 from sftpgate.ledger import arrivals, audit
@@ -35,7 +37,13 @@ HOMES = {"homed": "house"}  # users that see a directory of the drop only
 
 
 def make_keys(directory: Path) -> None:
-    """Host keys, users, and the one client key ``id`` that all of them log in with. Made once, copied for each gate."""
+    """Host keys, users, and the one client key ``id`` that all of them log in with. Made once, copied for each gate.
+
+    The RSA key is a small one: the libraries check a key when they load it, and a large one costs more than a test.
+    """
+    (directory / "host").mkdir()
+    asyncssh.generate_private_key("ssh-rsa", key_size=1024).write_private_key(str(directory / "host/ssh_host_rsa_key"))
+    (directory / "host/ssh_host_rsa_key").chmod(0o600)
     ensure_host_keys(directory)
     key = asyncssh.generate_private_key("ssh-ed25519")
     key.write_private_key(str(directory / "id"))
@@ -47,13 +55,49 @@ def make_keys(directory: Path) -> None:
         registry.add(user, keys=[public], home=home)
 
 
+class Log(LogCapture):
+    """Everything that the gate logs, as data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self.news = asyncio.Event()
+
+    def __call__(self, logger: WrappedLogger, method_name: str, event_dict: EventDict) -> NoReturn:
+        """Keep a line; it goes no further."""
+        try:
+            super().__call__(logger, method_name, event_dict)
+        finally:
+            self._loop.call_soon_threadsafe(self.news.set)
+
+    def events(self, name: str) -> list[EventDict]:
+        """The lines of one event."""
+        return [line for line in self.entries if line["event"] == name]
+
+    @property
+    def unforeseen(self) -> list[EventDict]:
+        """Failures that were exceptions of Python's, and not answers of ours."""
+        return [line for line in self.events("request.failed") + self.events("task.failed") if "exc_info" in line]
+
+
+@contextmanager
+def _captured() -> Iterator[Log]:
+    before = structlog.get_config()["processors"]
+    log = Log()
+    structlog.configure(processors=[log])
+    try:
+        yield log
+    finally:
+        structlog.configure(processors=before)
+
+
 @dataclass
 class Gate:
     """A running gate, and what is on its disk and in its ledger."""
 
     directory: Path
     port: int
-    log: list[Any]
+    log: Log
 
     @property
     def data(self) -> Path:
@@ -154,8 +198,9 @@ class Gate:
     async def until(self, event: str, count: int = 1) -> None:
         """Wait until the gate has logged an event so many times."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while sum(line["event"] == event for line in self.log) < count:
-                await asyncio.sleep(0)
+            while sum(line["event"] == event for line in self.log.entries) < count:
+                self.log.news.clear()
+                await self.log.news.wait()
 
 
 Start = Callable[..., AbstractAsyncContextManager[Gate]]
@@ -176,12 +221,14 @@ async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator
     if not (directory / "keys").exists():
         shutil.copytree(keys, directory / "keys")
     values = {"sftp_version": 6, "sweep_interval": 3600, "shutdown_grace": 0, "durability": "relaxed"} | settings
-    made = Settings(host="127.0.0.1", port=0, data_dir=directory / "data", keys_dir=directory / "keys", **values)
+    where = {"host": "127.0.0.1", "port": 0, "data_dir": directory / "data", "keys_dir": directory / "keys"}
+    made = Settings.model_validate(where | values)
     said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    with capture_logs() as log:
+    with _captured() as log:
         serving = asyncio.create_task(run_gate(made, said.set_result))
         async with asyncio.timeout(WAIT_SECONDS):
-            await asyncio.wait([serving, said], return_when=asyncio.FIRST_COMPLETED)
+            waiting: set[asyncio.Future[Any]] = {serving, said}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         try:
@@ -190,5 +237,4 @@ async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator
             signal.raise_signal(signal.SIGTERM)
             async with asyncio.timeout(WAIT_SECONDS):
                 await serving
-    unforeseen = [line for line in log if line["event"] in ("request.failed", "task.failed") and "exc_info" in line]
-    assert not unforeseen, unforeseen
+    assert not log.unforeseen

@@ -146,8 +146,9 @@ class Raw:
         """The exit status of the channel, when it is closed."""
         async with asyncio.timeout(WAIT_SECONDS):
             await self.writer.channel.wait_closed()
-        status: int | None = self.writer.channel.get_exit_status()
-        return status
+        channel = self.writer.channel
+        assert isinstance(channel, asyncssh.SSHClientChannel)
+        return channel.get_exit_status()
 
     # -- requests that most tests need -------------------------------------------------------------------------------
 

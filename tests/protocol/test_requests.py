@@ -65,7 +65,8 @@ async def test_the_life_of_a_file_with_a_library(gate: Gate, version: int) -> No
         assert await sftp.listdir("sub") == [".", "..", "b.csv"]
         assert await sftp.isdir("sub") and await sftp.isfile("sub/b.csv") and not await sftp.islink("sub/b.csv")
         async with sftp.open("sub/b.csv", "rb") as file:
-            assert await file.read() == b"a,b\n"
+            content: object = await file.read()
+            assert content == b"a,b\n"
         await sftp.rmtree("sub")
         assert await sftp.listdir(".") == [".", ".."]
 
@@ -237,12 +238,14 @@ async def test_dispositions_of_version_5(gate: Gate) -> None:
         assert await opened("none.csv", existing) == Status.NO_SUCH_FILE
         assert await opened("none.csv", truncate_existing) == Status.NO_SUCH_FILE
         for how in (new, truncate, either):
-            assert isinstance(handle := await opened(f"{how}.csv", how), bytes)
+            handle = await opened(f"{how}.csv", how)
+            assert isinstance(handle, bytes)
             await raw.write(handle, 0, b"old\n")
             assert (await raw.close(handle)).status == Status.OK
         assert await opened("0.csv", new) == Status.FILE_ALREADY_EXISTS
         for how, size in ((truncate, 0), (truncate_existing, 0), (existing, 4), (either, 4)):
-            assert isinstance(handle := await opened("0.csv", how), bytes)
+            handle = await opened("0.csv", how)
+            assert isinstance(handle, bytes)
             assert (await raw.request(Request.FSTAT, string(handle))).attrs.size == size
             await raw.write(handle, 0, b"new\n")
             assert (await raw.close(handle)).status == Status.OK
