@@ -1,0 +1,130 @@
+"""A runner that is killed at any of its operations on the disk: the file is processed, once more at most, and kept once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import Ledger
+from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.runs import RunOutcome
+from sftpgate.runners.claims import Claims
+from sftpgate.runners.endings import Ending
+from sftpgate.runners.holding import make_claims
+from sftpgate.store.disk import Disk, Spot
+from tests.unit.runners.world import World, shell
+
+MakeWorld = Callable[..., World]
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+class Mortal(Disk):
+    """A disk whose process is killed before its ``left``-th operation, and does nothing any more after that."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def step(self, operation: str, *spots: Spot | int) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise Killed
+
+
+class MortalLedger(Ledger):
+    """The same for commits, which count as operations."""
+
+    disk: Mortal
+
+    def step(self, operation: str) -> None:
+        self.disk.step(operation)
+
+
+def mortal(world: World, left: int) -> tuple[Claims, Mortal]:
+    """The claims of a process that is killed after so many operations."""
+    disk = Mortal(left)
+    ledger = MortalLedger(world.system.settings.ledger, durable=False)
+    ledger.disk = disk
+    system = replace(world.open(**TOOLS), disk=disk, ledger=ledger)
+    system.moves.disk, system.moves.ledger = disk, ledger
+    system.placer._disk = disk
+    return make_claims(system), disk
+
+
+TOOLS: dict[str, dict[str, object]] = {"a": shell("exit 0", arrivals="queue")}
+
+
+def work(claims: Claims, outcome: RunOutcome) -> bool:
+    """Take one file and end its claim; False where there is none."""
+    claim = claims.take("a")
+    if claim is None:
+        return False
+    claim.output.write_bytes(b"said\n")
+    claim.tryback.write_bytes(b"rejected\n")
+    claims.end(claim, Ending(outcome=outcome, exit_status=0))
+    return True
+
+
+def close_locks(world: World) -> None:
+    """Close the locks that the killed process held, as the kernel does."""
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{number}").startswith(f"{world.store}/.sftpgate/"):
+                os.close(int(number))
+
+
+def finish(world: World) -> list[Arrival]:
+    """What the next process finds and does, until nothing is left to do; returns what it brought back."""
+    claims = make_claims(world.open(**TOOLS))
+    returned = claims.return_dead()
+    while work(claims, RunOutcome.DONE):
+        pass
+    claims.return_dead()
+    return returned
+
+
+def kept(world: World) -> list[bytes]:
+    """The contents in the archives."""
+    return sorted((world.store / "archives" / name).read_bytes() for name in world.archives())
+
+
+def check_all_points(make_world: MakeWorld, outcome: RunOutcome) -> int:
+    """Kill a runner at each of its operations in turn; returns how many there are."""
+    point = 0
+    while True:
+        world = make_world(**TOOLS)
+        first, second = world.send("a.csv", b"first\n"), world.send("a.csv", b"second\n")
+        claims, disk = mortal(world, point)
+        try:
+            work(claims, outcome)
+        except Killed:
+            close_locks(world)
+        finish(world)
+        assert kept(world) == [b"first\n", b"second\n"], point
+        for arrival in (first, second):
+            ended = world.now(arrival)
+            assert (ended.state, ended.attempts <= 2) == (ArrivalState.DONE, True), point
+            assert sum(run.outcome is RunOutcome.DONE for run in world.runs_of(arrival)) == 1, point
+            for run in world.runs_of(arrival):
+                assert run.outcome is not None, point
+                assert run.report is None or b"outcome: " in world.report(run.report), point
+        assert world.in_store() == world.managed("runs") == world.managed("queue") == [], point
+        assert [name for name in world.managed("claims") if "." not in name] == [], point
+        if disk.left >= 0:
+            return point
+        point += 1
+
+
+def test_killed_before_success_is_recorded(make_world: MakeWorld) -> None:
+    """P4: killed at any operation of a run that went well, the file is done in the end, and archived once."""
+    assert check_all_points(make_world, RunOutcome.DONE) > 20
+
+
+def test_killed_before_failure_is_recorded(make_world: MakeWorld) -> None:
+    """P4: killed at any operation of a run that failed, the file comes back, and is done by the next run."""
+    assert check_all_points(make_world, RunOutcome.FAILED) > 20
