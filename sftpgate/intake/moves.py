@@ -35,7 +35,7 @@ from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Connection, Ledger
 from sftpgate.policy.evidence import Grade
-from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalEvent, ArrivalState, after
+from sftpgate.policy.lifecycle import LIVE_STATES, TRANSITIONS, Area, ArrivalEvent, ArrivalState, after
 from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
 from sftpgate.store.disk import Disk, FileModes, Spot
@@ -196,6 +196,8 @@ class Moves:
         assert item.pending_from is not None
         origin = self._where_it_is(item)
         if origin == item.location:  # both None: it was to be removed, and is
+            if area_of(item.pending_from) in NAMED_BY_ID:
+                self.disk.unlink(_note(self.layout.spot(item.pending_from)), missing_ok=True)
             return replace(item, pending_from=None), False
         if origin is None:
             return None
@@ -312,9 +314,9 @@ class Change:
                 if moved_now:
                     self.completed.append(settled)
             elif row.state in LIVE_STATES:
-                self.event(replace(row, pending_from=None, location=None), ArrivalEvent.LOST)
+                self.event(replace(row, pending_from=None, location=None), _how_it_went(row))
             else:
-                lost = replace(row, pending_from=None, location=None)
+                lost = replace(row, pending_from=None, location=None, archived_as=None)
                 self.put(lost)
                 self.note("arrival.file_lost", lost, actor=audit.SYSTEM)
 
@@ -444,6 +446,12 @@ _GONE = {
     ArrivalState.CLAIMED: ArrivalEvent.LOST,
     ArrivalState.QUARANTINED: ArrivalEvent.LOST,
 }
+
+
+def _how_it_went(row: Arrival) -> ArrivalEvent:
+    """What it means that a file is neither where it was nor where it shall be: from the store a plain program takes files."""
+    in_store = row.pending_from is not None and area_of(row.pending_from) is Area.STORE
+    return ArrivalEvent.TAKEN if in_store and (row.state, ArrivalEvent.TAKEN) in TRANSITIONS else ArrivalEvent.LOST
 
 
 def in_order_of_moves(rows: Iterable[Arrival]) -> list[Arrival]:
