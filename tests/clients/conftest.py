@@ -91,14 +91,14 @@ def cell(request: pytest.FixtureRequest, client: Client, scenario: Scenario, ser
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
+    assert server.exit_status() is None, f"the server ended before this cell: status {server.exit_status()}"
     start = server.log.stat().st_size
     stem = f"{client.name}-{scenario.name}-0".replace("_", "-")  # no stem is the beginning of another
     yield Cell(client=client, server=server, stem=stem, path=tmp_path)
     with server.log.open("rb") as log:
         log.seek(start)
         sys.stderr.write(log.read().decode("utf-8", "replace"))  # pytest shows it with a failure
-    if (status := server.exit_status()) is not None:
-        pytest.exit(f"the server ended with status {status}\n{server.log.read_text('utf-8', 'replace')[-3000:]}", returncode=1)
+    assert server.exit_status() is None, f"the server ended by itself or by a stranger's signal: status {server.exit_status()}"
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

@@ -1,5 +1,6 @@
 # The Net::SFTP client of Ruby; see drivers/libraries.py for what it reads.
 require 'net/sftp'
+require 'net/sftp/version'
 
 if ARGV.first == '--version'
   puts Net::SFTP::Version::STRING
