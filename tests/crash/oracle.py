@@ -44,16 +44,16 @@ def visible_problems(world: World) -> list[str]:
     ]
 
 
-def snapshot(world: World) -> tuple[dict[str, str], list[Arrival]]:
-    """All files with their contents, and all rows of the ledger."""
-    found = {}
+def snapshot(world: World) -> set[tuple[str, str]]:
+    """All files with their contents, all directories, and all rows of the ledger."""
+    found: set[tuple[str, str]] = set()
     for root in ("store", "sync"):
         for directory, _, names in os.walk(world.data / root):
-            found[f"{directory}/"] = ""
+            found.add((directory, "directory"))
             for name in names:
                 path = Path(directory) / name
-                found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-    return found, world.rows()
+                found.add((str(path), hashlib.sha256(path.read_bytes()).hexdigest()))
+    return found | {(row.id, repr(row)) for row in world.rows()}
 
 
 def _files(data: Path) -> Iterator[tuple[str, bytes]]:

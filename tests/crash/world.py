@@ -16,6 +16,7 @@ from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.sweep import SweepResult
+from sftpgate.intake.union import Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
@@ -163,41 +164,40 @@ class World:
                 self.write(upload, content, start=len(content) - 16)
             self.commit(upload)
 
-    def interrupt(self, path: str, content: bytes, sent_bytes: int, mode: OpenMode = NEW) -> None:
+    def interrupt(self, path: str, content: bytes, sent_bytes: int, mode: OpenMode = NEW, *, user: str = "erp") -> None:
         """An upload of which only the bytes up to ``sent_bytes`` were sent when the connection broke."""
-        upload = self.open(path, mode)
+        upload = self.open(path, mode, user)
         with self.sending(upload, content):
             self.write(upload, content[:sent_bytes], start=upload.size)
         self.system.staging.interrupt(upload)
 
-    def resume(self, path: str, content: bytes) -> None:
+    def resume(self, path: str, content: bytes, *, user: str = "erp") -> None:
         """Continue an interrupted upload, or a waiting file, to its end."""
         with self.journal.act(adds=(content,)):
-            upload = self.open(path, RESUME)
+            upload = self.open(path, RESUME, user)
             with self.sending(upload, content):
                 self.write(upload, content, start=upload.size)
             self.commit(upload)
 
     # -- other acts of users, of the machine's other programs, and of the sweeper ------------------------------------
 
-    def rename(self, old: str, new: str, *, replacing: bool = False, drops: tuple[bytes, ...] = ()) -> None:
+    def rename(self, old: str, new: str, *, replacing: bool = False, user: str = "erp") -> None:
         """RENAME, or POSIX-RENAME where it replaces."""
-        with self.journal.act(removes=drops):
-            self.edits.rename(self.sender(), old, new, replacing=replacing, uploads=[])
+        self.edits.rename(self.sender(user), old, new, replacing=replacing, uploads=[])
 
-    def remove(self, path: str, *contents: bytes) -> None:
+    def remove(self, path: str, *contents: bytes, user: str = "erp") -> None:
         """REMOVE; ``contents`` are what goes."""
         with self.journal.act(removes=contents):
-            self.edits.remove(self.sender(), path, [])
+            self.edits.remove(self.sender(user), path, [])
 
     def truncate(self, path: str, content: bytes, size: int) -> None:
         """SETSTAT of the size of a file that has ``content``."""
         with self.journal.act(adds=(content[:size],)):
             self.edits.truncate(self.sender(), path, size, [])
 
-    def make_directory(self, path: str) -> None:
+    def make_directory(self, path: str, *, user: str = "erp") -> None:
         """MKDIR."""
-        self.edits.make_directory(self.sender(), path, [])
+        self.edits.make_directory(self.sender(user), path, [])
 
     def put_local(self, path: str, content: bytes) -> None:
         """Another program puts a file into the drop."""
@@ -251,6 +251,12 @@ class World:
         self.claims.end(claim, Ending(outcome=RunOutcome.FAILED, exit_status=1))
 
     # -- looking -----------------------------------------------------------------------------------------------------
+
+    def look(self, path: str, *, user: str = "erp") -> bytes | None:
+        """The content of the file that a user sees at a path, as far as it can be trusted; None where there is none."""
+        system = self.system
+        item = Union(system.layout, system.disk, system.ledger, system.staging).lookup(user, path)
+        return None if item is None else item.spot.local.read_bytes()[: item.size]
 
     def rows(self) -> list[Arrival]:
         """All that the ledger knows."""

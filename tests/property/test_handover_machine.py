@@ -1,0 +1,318 @@
+"""The hand-over against a model of plain lists: two users, a local program and a runner do what they like, in any order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from sftpgate.errors import AlreadyExists, NoSuchFile, OwnedByAnother, SftpgateError
+from sftpgate.intake.verify import verify
+from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.runners.claims import Claim
+from tests.crash.machine import Clock
+from tests.crash.world import Journal, World
+
+USERS = st.sampled_from(["erp", "other"])
+PATHS = st.sampled_from(["a.csv", "b.csv", "queue.csv", "a.csv.tmp", "_b.csv", "sub/c.csv"])
+TOOLS = st.sampled_from(["queue", "other"])
+LOCK = "alock.txt"
+LOCAL = "local.csv"
+IGNORED, HELD, WAITING, QUEUED, CLAIMED = (
+    ArrivalState.IGNORED,
+    ArrivalState.HELD,
+    ArrivalState.WAITING,
+    ArrivalState.QUEUED,
+    ArrivalState.CLAIMED,
+)
+
+
+@dataclass(slots=True)
+class Item:
+    """What the model knows of an arrival. A claimed one is nobody's to see."""
+
+    owner: str
+    path: str
+    content: bytes
+    seq: int
+    state: ArrivalState = IGNORED
+
+
+class Model:
+    """What must be where, in the words of the design: same name again, batch lock, queue."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.archived: Counter[bytes] = Counter()
+        self.partials: dict[tuple[str, str], list[tuple[bytes, bytes]]] = {}  # what is there, and what it was going to be
+        self.local: bytes | None = None
+        self.directories = {""}
+        self._seq = 0
+
+    def new(self, owner: str, path: str, content: bytes) -> Item:
+        """A complete file that has just come."""
+        self._seq += 1
+        return Item(owner, path, content, self._seq)
+
+    def at(self, path: str) -> list[Item]:
+        """The arrivals of a path, in order of arrival."""
+        return sorted((item for item in self.items if item.path == path), key=lambda item: item.seq)
+
+    def visible(self, user: str, path: str) -> Item | None:
+        """The arrival that a user sees at a path."""
+        mine = [item for item in self.at(path) if item.owner == user and item.state is not CLAIMED]
+        return mine[-1] if mine else None
+
+    def is_foreign(self, user: str, path: str) -> bool:
+        """Whether a path is another user's."""
+        return any(item.owner not in (user, "") and item.state is not CLAIMED for item in self.at(path))
+
+    @property
+    def locked(self) -> bool:
+        """Whether the batch lock is there."""
+        return bool(self.at(LOCK))
+
+    def place(self, item: Item, path: str) -> None:
+        """Put a file where it belongs under a path; what has to make way is archived, or dropped where it is never taken."""
+        others = [other for other in self.at(path) if other is not item]
+        queue = path.startswith("queue")
+        if path == LOCK or path.endswith(".tmp") or path.startswith("_"):
+            state = IGNORED
+        elif self.locked:
+            state = HELD
+        else:
+            state = QUEUED if queue and any(other.state in (WAITING, QUEUED, CLAIMED) for other in others) else WAITING
+        for other in others:
+            if other.state is CLAIMED or (state is not IGNORED and (queue or (state is HELD and other.state is not HELD))):
+                continue
+            self.items.remove(other)
+            if state is not IGNORED:
+                self.archived[other.content] += 1
+        item.path, item.state = path, state
+        if item not in self.items:
+            self.items.append(item)
+
+    def advance(self, path: str) -> None:
+        """Bring up the next of a queue whose head is gone."""
+        here = self.at(path)
+        if not any(item.state in (WAITING, CLAIMED) for item in here):
+            for item in [item for item in here if item.state is QUEUED][:1]:
+                item.state = WAITING
+
+    def release(self) -> None:
+        """The batch lock is gone."""
+        for item in sorted((item for item in self.items if item.state is HELD), key=lambda item: item.seq):
+            self.place(item, item.path)
+
+
+class HandOver(RuleBasedStateMachine):
+    """P1 to P5: whatever users, a local program and a runner do, system and model agree after each act."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = Path("/dev/shm")
+        self.base = Path(tempfile.mkdtemp(prefix="sftpgate-model-", dir=memory if os.access(memory, os.W_OK) else None))
+        self.world = World(self.base, Journal(), Clock())
+        self.model = Model()
+        self.claims: dict[str, tuple[Claim, Item]] = {}
+        self._count = 0
+
+    def teardown(self) -> None:
+        """Nothing is wrong at the end either."""
+        self.world.system.moves.flush()
+        assert verify(self.world.system.moves, content=True) == []
+        self.world.close()
+        shutil.rmtree(self.base)
+
+    def _content(self) -> bytes:
+        self._count += 1
+        return f"content,{self._count}\n".encode() * 3
+
+    @contextlib.contextmanager
+    def _raises(self, *expected: type[SftpgateError] | None) -> Iterator[None]:
+        """The block raises the first of these that is not None, or nothing where there is none."""
+        wanted = next((kind for kind in expected if kind is not None), None)
+        try:
+            yield
+        except SftpgateError as error:
+            assert wanted is not None and isinstance(error, wanted), f"{error!r}, expected {wanted}"
+        else:
+            assert wanted is None, f"nothing was raised, expected {wanted}"
+
+    def _no_directory(self, path: str) -> type[SftpgateError] | None:
+        return None if path.rpartition("/")[0] in self.model.directories else NoSuchFile
+
+    def _foreign(self, user: str, path: str) -> type[SftpgateError] | None:
+        return OwnedByAnother if self.model.is_foreign(user, path) and not self._sees(user, path) else None
+
+    def _sees(self, user: str, path: str) -> bool:
+        return (user, path) in self.model.partials or self.model.visible(user, path) is not None
+
+    # -- what users do -----------------------------------------------------------------------------------------------
+
+    @rule(user=USERS, path=PATHS)
+    def upload(self, user: str, path: str) -> None:
+        content = self._content()
+        foreign = OwnedByAnother if self.model.is_foreign(user, path) else None
+        refused_at_close = foreign and self._sees(user, path) and not self._no_directory(path)
+        with self._raises(self._no_directory(path), foreign):
+            self.world.publish(path, content, user=user)
+        if refused_at_close:
+            self.model.partials.setdefault((user, path), []).append((content, content))
+        elif not foreign and not self._no_directory(path):
+            self.model.partials.pop((user, path), None)
+            self.model.place(self.model.new(user, path, content), path)
+
+    @rule(user=USERS, path=PATHS, sent_bytes=st.integers(1, 20))
+    def break_off(self, user: str, path: str, sent_bytes: int) -> None:
+        content = self._content()
+        refused = self._no_directory(path) or self._foreign(user, path)
+        with self._raises(refused):
+            self.world.interrupt(path, content, sent_bytes, user=user)
+        if refused is None:
+            self.model.partials.setdefault((user, path), []).append((content[:sent_bytes], content))
+
+    @rule(user=USERS, path=PATHS)
+    def resume(self, user: str, path: str) -> None:
+        if (user, path) not in self.model.partials:
+            return
+        _, content = self.model.partials[user, path][-1]
+        foreign = OwnedByAnother if self.model.is_foreign(user, path) else None
+        with self._raises(foreign):
+            self.world.resume(path, content, user=user)
+        if foreign:
+            self.model.partials[user, path][-1] = (content, content)
+        else:
+            del self.model.partials[user, path]
+            self.model.place(self.model.new(user, path, content), path)
+
+    @rule(user=USERS, old=PATHS, new=PATHS)
+    def rename(self, user: str, old: str, new: str) -> None:
+        if (user, old) in self.model.partials or (user, new) in self.model.partials:
+            return  # an unfinished upload has rules of its own
+        item = self.model.visible(user, old)
+        foreign = OwnedByAnother if old != new and self.model.is_foreign(user, new) else None
+        with self._raises(None if item else NoSuchFile, self._no_directory(new), foreign):
+            self.world.rename(old, new, replacing=True, user=user)
+        if item and old != new and not foreign and not self._no_directory(new):
+            self.model.place(item, new)
+            self.model.advance(old)
+
+    @rule(user=USERS, path=PATHS)
+    def remove(self, user: str, path: str) -> None:
+        with self._raises(None if self._sees(user, path) else NoSuchFile):
+            self.world.remove(path, user=user)
+        self.model.partials.pop((user, path), None)
+        mine = [item for item in self.model.at(path) if item.owner == user and item.state is not CLAIMED]
+        self.model.items = [item for item in self.model.items if item not in mine]
+
+    @rule(user=USERS)
+    def make_directory(self, user: str) -> None:
+        with self._raises(AlreadyExists if "sub" in self.model.directories else None):
+            self.world.make_directory("sub", user=user)
+        self.model.directories.add("sub")
+
+    @rule(user=USERS)
+    def lock(self, user: str) -> None:
+        content = self._content()
+        foreign = OwnedByAnother if self.model.is_foreign(user, LOCK) else None
+        with self._raises(foreign):
+            self.world.publish(LOCK, content, user=user)
+        if not foreign:
+            self.model.place(self.model.new(user, LOCK, content), LOCK)
+
+    @rule()
+    def unlock(self) -> None:
+        for item in self.model.at(LOCK):
+            self.world.remove(LOCK, user=item.owner)
+            self.model.items.remove(item)
+            self.model.release()
+
+    # -- what others do ----------------------------------------------------------------------------------------------
+
+    @rule()
+    def put_local(self) -> None:
+        self.model.local = self._content()
+        self.world.put_local(LOCAL, self.model.local)
+
+    @rule()
+    def sweep(self) -> None:
+        result = self.world.sweep()
+        assert result.failed == 0
+        if self.model.local is not None and not self.model.locked:
+            self.model.place(self.model.new("", LOCAL, self.model.local), LOCAL)
+            self.model.local = None
+
+    @rule(tool=TOOLS)
+    def claim(self, tool: str) -> None:
+        found = self.world.claims.take(tool)
+        waiting = [item for item in self.model.items if item.state is WAITING and "/" not in item.path]
+        fitting = [item for item in waiting if item.path.startswith("queue") == (tool == "queue")]
+        if tool in self.claims or not fitting:
+            assert found is None
+            return
+        assert found is not None
+        item = min(fitting, key=lambda item: item.seq)
+        assert found.path.read_bytes() == item.content
+        item.state = CLAIMED
+        self.claims[tool] = (found, item)
+
+    @rule(tool=TOOLS)
+    def done(self, tool: str) -> None:
+        if tool in self.claims:
+            claim, item = self.claims.pop(tool)
+            self.world.done(claim)
+            self.model.items.remove(item)
+            self.model.archived[item.content] += 1
+            self.model.advance(item.path)
+
+    # -- what must hold ----------------------------------------------------------------------------------------------
+
+    @initialize()
+    def begin(self) -> None:
+        """Nothing is there."""
+
+    @invariant()
+    def files_are_where_they_belong(self) -> None:
+        """P1, P3, P4: store, queue, claims, archives and drop have what the model has, whole."""
+        store = self.base / "data/store"
+        model = self.model
+        tops = ("archives", "reports", ".sftpgate")
+        found = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
+        waiting = {path: content for path, content in found.items() if path.partition("/")[0] not in tops}
+        assert waiting == {item.path: item.content for item in model.items if item.state is WAITING}
+        assert Counter(path.read_bytes() for path in (store / "archives").iterdir()) == model.archived
+        for area, state in (("queue", QUEUED), ("claims", CLAIMED)):
+            here = [path.read_bytes() for path in (store / ".sftpgate" / area).iterdir() if "." not in path.name]
+            assert Counter(here) == Counter(item.content for item in model.items if item.state is state)
+        aside = [path.read_bytes() for path in (store / ".sftpgate/held").iterdir() if "." not in path.name]
+        drop = [path.read_bytes() for path in (self.base / "data/sync").rglob("*") if path.is_file()]
+        kept = [item.content for item in model.items if item.state in (IGNORED, HELD)]
+        assert Counter(aside + drop) == Counter(kept + ([model.local] if model.local is not None else []))
+
+    @invariant()
+    def users_see_what_is_theirs(self) -> None:
+        """P5: each user sees its own unclaimed files, the unfinished ones first, and no one else's."""
+        for user in ("erp", "other"):
+            for path in ("a.csv", "b.csv", "queue.csv", "a.csv.tmp", "_b.csv", "sub/c.csv", LOCK):
+                item = self.model.visible(user, path)
+                wanted = item.content if item else None
+                if (user, path) in self.model.partials:
+                    wanted = self.model.partials[user, path][-1][0]
+                found = self.world.look(path, user=user)
+                assert found == wanted, (user, path)
+
+
+TestHandOver = HandOver.TestCase
+TestHandOver.settings = settings(
+    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
