@@ -30,6 +30,7 @@ log = get_logger("gateway")
 
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
+HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
 PASSWORD_THREADS = 2  # argon2id takes memory and a core for each: the rest waits
@@ -127,12 +128,16 @@ class Gate:
         self._tasks.create_task(_guarded(work))
 
     async def _let_uploads_finish(self) -> None:
+        """Wait for uploads in flight, and then for their clients to hang up: one that is cut off reports an error."""
         register = self._services.register
-        if register:
-            log.info("gate.draining", uploads=len(register))
+        if not register:
+            return
+        log.info("gate.draining", uploads=len(register))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_grace):
                 await register.empty.wait()
+                async with asyncio.timeout(HANG_UP_SECONDS):
+                    await self._quiet.wait()
 
     async def _let_sessions_end(self) -> None:
         """Wait until every session has put away what it had open."""
