@@ -118,5 +118,6 @@ async def test_the_library_uses_them(gate: Gate) -> None:
         await sftp.posix_rename("a.csv", "b.csv")
         assert (await sftp.statvfs(".")).namemax == 255
         assert sftp.supports_remote_copy
-        await sftp.remote_copy("b.csv", "c.csv")
+        async with sftp.open("b.csv", "rb") as source, sftp.open("c.csv", "wb") as target:
+            await sftp.remote_copy(source, target)
     assert gate.in_store() == {"b.csv": b"a\n", "c.csv": b"a\n"}
