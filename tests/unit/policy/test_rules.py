@@ -1,0 +1,241 @@
+"""The pure rules: names and places, evidence, states, placement, stamped names."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from itertools import islice, product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused
+from sftpgate.policy.access import Zone, locate, require_writable
+from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
+from sftpgate.policy.lifecycle import (
+    FINAL_STATES,
+    LIVE_STATES,
+    PLACE_OF,
+    TRANSITIONS,
+    ArrivalEvent,
+    ArrivalState,
+    HoldReason,
+    after,
+)
+from sftpgate.policy.names import Eligibility, NameRules, VirtualPath, check_storable, normalise
+from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
+from sftpgate.policy.stamps import archive_names, report_names, tryback_names
+from sftpgate.policy.tools import matches
+
+MOUNT = VirtualPath("/sync")
+RULES = NameRules()
+AT = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - a local time of the server, as archive names have it
+
+
+# -- names and places --------------------------------------------------------------------------------------------------
+
+
+@given(st.text(alphabet="a./é\\ _", max_size=40))
+def test_normal_form_never_climbs(text: str) -> None:
+    """P6: whatever a client sends, the path is absolute, without dots or empty parts, and stable."""
+    path = normalise(text.encode(), MOUNT)
+    assert path.startswith("/")
+    assert not {"", ".", ".."} & set(path[1:].split("/")) or path == "/"
+    assert normalise(path.encode(), VirtualPath("/elsewhere")) == path
+
+
+@pytest.mark.parametrize(
+    ("path", "zone"),
+    [
+        ("/", Zone.ROOT),
+        ("/sync", Zone.DROP),
+        ("/sync/x.csv", Zone.DROP),
+        ("/sync/sub/archives", Zone.DROP),
+        ("/sync/archives", Zone.RESERVED),
+        ("/sync/Reports/x", Zone.RESERVED),
+        ("/sync/ＡＲＣＨＩＶＥＳ/x", Zone.RESERVED),
+        ("/sync/reports. /x", Zone.RESERVED),
+        ("/sync/a/.SFTPGATE-1", Zone.RESERVED),
+        ("/archives/x", Zone.ARCHIVES),
+        ("/reports", Zone.REPORTS),
+        ("/Archives", Zone.NOWHERE),
+        ("/syncx", Zone.NOWHERE),
+    ],
+)
+def test_zones(path: str, zone: Zone) -> None:
+    """P6: each path lies in one zone; reserved names are known in any letter case and Unicode form."""
+    found = locate(VirtualPath(path), MOUNT)
+    assert found.zone is zone
+    if zone is Zone.DROP and path != "/sync":
+        assert require_writable(found, MOUNT) == path.removeprefix("/sync/")
+    else:
+        with pytest.raises(PlaceRefused, match="rule"):
+            require_writable(found, MOUNT)
+
+
+def test_mount_of_several_parts() -> None:
+    """The directories above a long mount are read-only, and the drop is where the mount says."""
+    mount = VirtualPath("/var/moodledata/sync")
+    assert locate(VirtualPath("/var"), mount).zone is Zone.ROOT
+    assert locate(VirtualPath("/var/moodledata/sync/x"), mount).zone is Zone.DROP
+    assert locate(VirtualPath("/var/x"), mount).zone is Zone.NOWHERE
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m.csv", "a\nb", "x" * 256, "é" * 128, "a\u2028b", ".sftpgate", "/".join("a" * 65)])
+def test_names_that_cannot_be_stored(name: str) -> None:
+    """P7: control characters, more than 255 bytes, our own name and deep paths are refused in words."""
+    with pytest.raises(NameRefused):
+        check_storable(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("enrols.csv", Eligibility.ELIGIBLE),
+        ("sub/enrols.csv", Eligibility.ELIGIBLE),
+        (".hidden", Eligibility.HIDDEN),
+        (".dir/x.csv", Eligibility.HIDDEN),
+        ("_draft.csv", Eligibility.UNDERSCORE),
+        ("x.csv.TMP", Eligibility.TEMPORARY),
+        ("x.csv.1a2b.partial", Eligibility.TEMPORARY),
+        ("x.csv~", Eligibility.TEMPORARY),
+        ("x.csv.sha256", Eligibility.COMPANION),
+        ("alock.txt", Eligibility.LOCK),
+        ("lock.txt", Eligibility.LOCK),
+    ],
+)
+def test_eligibility(name: str, expected: Eligibility) -> None:
+    """Hidden, underscored, temporary, companion and lock names are never taken."""
+    assert RULES.eligibility(name) is expected
+
+
+def test_patterns_stay_in_their_directory() -> None:
+    """A star does not match a slash: users*.csv never reaches archives/users.csv."""
+    assert matches("users*.csv", "users-2.csv")
+    assert not matches("*.csv", "archives/users.csv")
+
+
+# -- evidence ----------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12), st.integers(0, 60))
+def test_coverage_is_a_set_of_bytes(writes: list[tuple[int, int]], cut: int) -> None:
+    """P1: the ranges of an upload say exactly which bytes were written."""
+    coverage, model = Coverage(), set[int]()
+    for start, length in writes:
+        coverage.add(start, start + length)
+        model |= set(range(start, start + length))
+    coverage.truncate(cut)
+    model = {byte for byte in model if byte < cut}
+    size = max(model, default=-1) + 1
+    missing = [byte for byte in range(size) if byte not in model]
+    gap = coverage.first_gap(size)
+    assert (gap[0] if gap else None) == (missing[0] if missing else None)
+
+
+def trace(*, size: int, writes: int, last: int, longest: int, short: int = 0, declared: int | None = None) -> WriteTrace:
+    """A trace, shorter to write."""
+    return WriteTrace(
+        size=size, declared_size=declared, writes=writes, last_write_bytes=last, longest_write_bytes=longest, short_writes=short
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "newline", "expected"),
+    [
+        (trace(size=300_000, writes=10, last=30_000, longest=30_000), True, False, Grade.SUSPECT),
+        (trace(size=300_000, writes=10, last=30_000, longest=30_000), True, True, Grade.PLAUSIBLE),
+        (trace(size=300_000, writes=10, last=30_000, longest=30_000), False, False, Grade.PLAUSIBLE),
+        (trace(size=299_999, writes=10, last=29_999, longest=30_000, short=1), True, False, Grade.PLAUSIBLE),
+        (trace(size=3, writes=1, last=3, longest=3), True, False, Grade.PLAUSIBLE),
+        (trace(size=32_768, writes=1, last=32_768, longest=32_768), True, False, Grade.SUSPECT),
+        (trace(size=0, writes=0, last=0, longest=0), True, False, Grade.PLAUSIBLE),
+        (trace(size=9, writes=1, last=9, longest=9, declared=9), True, False, Grade.PROVEN),
+        (trace(size=9, writes=1, last=9, longest=9, declared=10), True, True, Grade.SUSPECT),
+    ],
+)
+def test_grades(found: WriteTrace, text: bool, newline: bool, expected: Grade) -> None:
+    """P1: only text of full-length writes that ends in the middle of a line, or of another size than declared, is doubted."""
+    assert grade(found, is_text=text, ends_with_newline=newline) is expected
+
+
+# -- states and placement ----------------------------------------------------------------------------------------------
+
+
+def test_every_pair_is_decided() -> None:
+    """Each event on each state is in the table or refused; what has ended stays ended."""
+    for state, event in product(ArrivalState, ArrivalEvent):
+        if (state, event) in TRANSITIONS:
+            assert after(state, event) is TRANSITIONS[state, event]
+            assert state in LIVE_STATES
+        else:
+            with pytest.raises(IllegalTransition):
+                after(state, event)
+    assert {*LIVE_STATES, *FINAL_STATES} == set(ArrivalState) == set(PLACE_OF)
+
+
+def situation(**known: object) -> Situation:
+    """An ordinary complete file, but for what is given."""
+    usual = {"eligible": True, "grade": Grade.PLAUSIBLE, "batch_locked": False}
+    return Situation(**(usual | known))  # type: ignore[arg-type]  # a table of keywords
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (situation(), Placement(ArrivalState.WAITING)),
+        (situation(eligible=False, batch_locked=True), Placement(ArrivalState.IGNORED)),
+        (situation(batch_locked=True), Placement(ArrivalState.HELD, HoldReason.BATCH_LOCK)),
+        (situation(grade=Grade.SUSPECT), Placement(ArrivalState.HELD, HoldReason.INCOMPLETE)),
+        (situation(grade=Grade.SUSPECT, publish_suspect=True), Placement(ArrivalState.WAITING)),
+        (situation(grade=Grade.SUSPECT, checksum_matches=True), Placement(ArrivalState.WAITING)),
+        (situation(checksum_matches=False, batch_locked=True), Placement(ArrivalState.HELD, HoldReason.CHECKSUM_MISMATCH)),
+        (situation(require_done_file=True), Placement(ArrivalState.HELD, HoldReason.AWAITING_DONE)),
+        (situation(require_done_file=True, has_done_file=True), Placement(ArrivalState.WAITING)),
+        (situation(queued=True, occupied=True), Placement(ArrivalState.QUEUED)),
+        (situation(queued=True), Placement(ArrivalState.WAITING)),
+    ],
+)
+def test_placement(found: Situation, expected: Placement) -> None:
+    """P1, P3: what the content says comes before what lies beside it, and that before the queue."""
+    assert place(found) == expected
+
+
+WAITING, HELD = Placement(ArrivalState.WAITING), Placement(ArrivalState.HELD, HoldReason.BATCH_LOCK)
+SUSPECT, IGNORED = Placement(ArrivalState.HELD, HoldReason.INCOMPLETE), Placement(ArrivalState.IGNORED)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "new", "queued", "expected"),
+    [
+        (WAITING, WAITING, False, Fate.ARCHIVED),
+        (WAITING, Placement(ArrivalState.QUEUED), True, Fate.STAYS),
+        (WAITING, SUSPECT, False, Fate.STAYS),
+        (WAITING, HELD, False, Fate.STAYS),
+        (HELD, HELD, False, Fate.ARCHIVED),
+        (HELD, HELD, True, Fate.STAYS),
+        (SUSPECT, WAITING, True, Fate.ARCHIVED),
+        (IGNORED, IGNORED, False, Fate.DROPPED),
+    ],
+)
+def test_fate_of_the_earlier_file(earlier: Placement, new: Placement, queued: bool, expected: Fate) -> None:
+    """P3: what is meant for a runner is kept in the queue or the archives; a doubtful file takes nobody's place."""
+    assert fate_of_earlier(earlier, new, queued=queued) is expected
+
+
+# -- stamped names -----------------------------------------------------------------------------------------------------
+
+
+def test_stamped_names() -> None:
+    """Archives, reports and rejected lines have the names that scripts look for, and never the same one twice."""
+    assert list(islice(archive_names("enrols.csv", AT), 2)) == ["20260102-0304_enrols.csv", "20260102-0304_enrols-2.csv"]
+    assert next(report_names("enrols.csv", AT)) == "20260102-0304_report_enrols.csv"
+    assert next(tryback_names("enrols.csv", AT)) == "enrols_tryback_20260102-0304.csv"
+
+
+@given(st.text(alphabet="aé.-", min_size=1, max_size=255))
+def test_stamped_names_fit_the_disk(name: str) -> None:
+    """P3: a long name is cut where it must be, and numbered names stay different."""
+    found = list(islice(archive_names(name, AT), 12))
+    assert len(set(found)) == len(found)
+    assert all(len(candidate.encode()) <= 255 for candidate in found)
