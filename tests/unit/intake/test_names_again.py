@@ -1,0 +1,158 @@
+"""Same name again, other people's names, and files that nobody sent."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from sftpgate.errors import OwnedByAnother, Refused
+from sftpgate.intake.edits import OpenMode
+from sftpgate.intake.uploads import SessionTrace
+from sftpgate.policy.lifecycle import ArrivalState, HoldReason
+from tests.unit.intake.conftest import Gate
+
+NEW_FILE = OpenMode(create=True, truncate=True, exclusive=False, append=False)
+
+
+def test_replace_keeps_the_earlier_file(gate: Gate) -> None:
+    """P3: a newer file takes the name, and the content of the earlier one is in the archives."""
+    first = gate.put("x.csv", b"1\n")
+    gate.put("x.csv", b"2\n")
+    assert (gate.read("x.csv"), gate.archived()) == (b"2\n", [b"1\n"])
+    replaced = gate.now(first)
+    assert replaced.state is ArrivalState.REPLACED
+    assert replaced.archived_as is not None
+
+
+def test_queue_keeps_all_in_order(gate: Gate) -> None:
+    """P3: for a tool that wants every arrival, newer files wait behind the first."""
+    first, second, third = (gate.put("q.csv", content) for content in (b"1\n", b"2\n", b"3\n"))
+    assert [gate.now(item).state for item in (first, second, third)] == [
+        ArrivalState.WAITING,
+        ArrivalState.QUEUED,
+        ArrivalState.QUEUED,
+    ]
+    (gate.store / "q.csv").unlink()
+    gate.sweeper.run()
+    assert gate.now(first).state is ArrivalState.TAKEN
+    assert gate.read("q.csv") == b"2\n"
+
+
+def test_another_users_name(gate: Gate) -> None:
+    """P3: a name with an unclaimed file of another user is refused at OPEN, and at CLOSE when it became so meanwhile."""
+    late = gate.upload("x.csv", b"late\n", user="other")
+    mine = gate.put("x.csv", b"mine\n")
+    [outcome] = gate.publisher.commit([late])
+    assert isinstance(outcome, OwnedByAnother)
+    gate.system.staging.interrupt(late)
+    assert gate.system.staging.partial_at("other", "x.csv") is not None
+    with pytest.raises(OwnedByAnother):
+        gate.edits.open_for_writing(gate.sender("another"), "x.csv", NEW_FILE, SessionTrace(), ())
+    assert gate.now(mine).state is ArrivalState.WAITING
+    assert gate.read("x.csv") == b"mine\n"
+
+
+def test_unknown_file_in_the_store_is_kept(gate: Gate) -> None:
+    """P3: what a program of this machine put into the store is archived when a sender's file takes its name."""
+    (gate.store / "x.csv").write_bytes(b"local\n")
+    gate.put("x.csv", b"sent\n")
+    assert (gate.read("x.csv"), gate.archived()) == (b"sent\n", [b"local\n"])
+
+
+def test_suspect_does_not_replace_a_good_file(gate: Gate) -> None:
+    """P1, P3: a file that looks interrupted is held and leaves the good one in its place, until an admin releases it."""
+    held = gate.put("x.csv", b"y" * 65536)
+    assert held.hold_reason is HoldReason.INCOMPLETE
+    good = gate.put("x.csv", b"good\n")
+    assert gate.now(held).state is ArrivalState.REPLACED
+    later = gate.put("x.csv", b"z" * 65536)
+    assert later.state is ArrivalState.HELD
+    assert gate.now(good).state is ArrivalState.WAITING
+    with gate.system.moves.change() as change:
+        gate.system.placer.reconsider(change, change.get(later.id), release=True)
+    assert gate.read("x.csv") == b"z" * 65536
+    assert b"good\n" in gate.archived()
+
+
+def test_release_of_an_older_file(gate: Gate) -> None:
+    """An older file never takes the place of a newer one, whoever asks."""
+    gate.put("alock.txt", b"")
+    older = gate.put("x.csv", b"older\n")
+    (gate.drop / "alock.txt").unlink()
+    with gate.system.moves.change() as change:
+        item = change.get(older.id)
+    newer = gate.put("x.csv", b"newer\n")
+    assert gate.now(item).state is ArrivalState.REPLACED
+    assert gate.now(newer).state is ArrivalState.WAITING
+
+
+def test_local_file_is_taken_when_quiet(gate: Gate) -> None:
+    """A file that lies in the drop is taken after it was quiet, and not while somebody has it open for writing."""
+    file = gate.drop / "local.csv"
+    writer = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
+    os.write(writer, b"half")
+    os.utime(file, (1, 1))
+    gate.sweeper.run()
+    assert gate.read("local.csv") is None, "it has just changed, whatever its time says"
+    gate.clock.ahead = timedelta(seconds=30)
+    gate.sweeper.run()
+    assert gate.read("local.csv") is None, "somebody is still writing"
+    os.close(writer)
+    gate.sweeper.run()
+    assert gate.read("local.csv") == b"half"
+
+
+def test_change_time_in_the_future(gate: Gate) -> None:
+    """A file of a clock that was set back is taken when it looks the same settle_seconds later."""
+    (gate.drop / "x.csv").write_bytes(b"1\n")
+    gate.clock.ahead = timedelta(hours=-1)
+    gate.sweeper.run()
+    gate.clock.ahead += timedelta(seconds=5)
+    gate.sweeper.run()
+    assert gate.read("x.csv") is None
+    gate.clock.ahead += timedelta(seconds=6)
+    gate.sweeper.run()
+    assert gate.read("x.csv") == b"1\n"
+
+
+def test_links_in_the_drop_are_not_followed(gate: Gate, tmp_path: Path) -> None:
+    """P6: symbolic links in the drop are neither taken nor walked into."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.csv").write_bytes(b"secret\n")
+    (gate.drop / "link.csv").symlink_to(outside / "secret.csv")
+    (gate.drop / "dir").symlink_to(outside)
+    gate.clock.ahead = timedelta(minutes=1)
+    result = gate.sweeper.run()
+    assert result is not None
+    assert (result.taken, result.failed) == (0, 0)
+
+
+def test_one_sweeper_at_a_time(gate: Gate) -> None:
+    """While one process sweeps, another one's sweep does nothing."""
+    with gate.system.disk.locked(gate.system.layout.sweep_lock):
+        assert gate.sweeper.run() is None
+
+
+def test_partials_expire(gate: Gate) -> None:
+    """An interrupted upload can be resumed until partial_ttl has passed; then it is removed."""
+    upload = gate.upload("x.csv", b"half of it")
+    gate.system.staging.interrupt(upload)
+    gate.sweeper.run()
+    assert gate.system.staging.partial_at("erp", "x.csv") is not None
+    gate.clock.ahead = timedelta(days=1, seconds=5)
+    gate.sweeper.run()
+    assert gate.system.staging.partial_at("erp", "x.csv") is None
+    assert list((gate.store / ".sftpgate/staging/erp").iterdir()) == []
+
+
+def test_unfinished_upload_gets_no_final_name(gate: Gate) -> None:
+    """P1: an interrupted upload cannot be renamed into a name that runners see."""
+    gate.system.staging.interrupt(gate.upload("x.tmp", b"half"))
+    with pytest.raises(Refused, match="not finished"):
+        gate.edits.rename(gate.sender(), "x.tmp", "x.csv", replacing=False, uploads=())
+    gate.edits.rename(gate.sender(), "x.tmp", "y.tmp", replacing=False, uploads=())
+    assert gate.system.staging.partial_at("erp", "y.tmp") is not None
