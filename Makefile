@@ -73,7 +73,7 @@ crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
 
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
-	$(BIN)/python -m pytest --timeout 300 tests/clients
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients
 
 # -- checks ----------------------------------------------------------------------------------------------------------
 

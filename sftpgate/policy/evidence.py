@@ -23,8 +23,9 @@ class Grade(StrEnum):
 # A single write of fewer bytes than this is the tail of a file, never a client's full write: the smallest full length seen is
 # 4096 (PuTTY's psftp of old); WinSCP, JSch, curl and OpenSSH use 16 KiB to 255 KiB.
 SMALLEST_FULL_WRITE = 4096
-# A single write at least this long may be a full one whatever its length: JSch uses odd lengths a little below 32 KiB.
-ODD_FULL_WRITE = 16384
+# A single write of these lengths may be a full one whatever its length: JSch, phpseclib and libssh2 use odd lengths at or below 32 KiB.
+# Longer full writes are whole KiB (OpenSSH: 255 KiB).
+ODD_FULL_WRITES = range(16384, 32768 + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def _may_be_full(trace: WriteTrace) -> bool:
     if trace.writes > 1:
         return trace.last_write_bytes >= 1024
     length = trace.last_write_bytes
-    return length >= ODD_FULL_WRITE or (length >= SMALLEST_FULL_WRITE and length % 1024 == 0)
+    return length in ODD_FULL_WRITES or (length >= SMALLEST_FULL_WRITE and length % 1024 == 0)
 
 
 class Coverage:

@@ -149,6 +149,8 @@ def trace(*, size: int, writes: int, last: int, longest: int, short: int = 0, de
         (trace(size=299_999, writes=10, last=29_999, longest=30_000, short=1), True, False, Grade.PLAUSIBLE),
         (trace(size=3, writes=1, last=3, longest=3), True, False, Grade.PLAUSIBLE),
         (trace(size=32_768, writes=1, last=32_768, longest=32_768), True, False, Grade.SUSPECT),
+        (trace(size=30_001, writes=1, last=30_001, longest=30_001), True, False, Grade.SUSPECT),
+        (trace(size=100_001, writes=1, last=100_001, longest=100_001), True, False, Grade.PLAUSIBLE),
         (trace(size=0, writes=0, last=0, longest=0), True, False, Grade.PLAUSIBLE),
         (trace(size=9, writes=1, last=9, longest=9, declared=9), True, False, Grade.PROVEN),
         (trace(size=9, writes=1, last=9, longest=9, declared=10), True, True, Grade.SUSPECT),
