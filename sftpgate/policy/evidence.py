@@ -23,8 +23,8 @@ class Grade(StrEnum):
 # A single write of fewer bytes than this is the tail of a file, never a client's full write: the smallest full length seen is
 # 4096 (PuTTY's psftp of old); WinSCP, JSch, curl and OpenSSH use 16 KiB to 255 KiB.
 SMALLEST_FULL_WRITE = 4096
-# A single write of these lengths may be a full one whatever its length: JSch, phpseclib and libssh2 use odd lengths at or below 32 KiB.
-# Longer full writes are whole KiB (OpenSSH: 255 KiB).
+# A single write of these lengths may be a full one whatever its length: JSch, phpseclib and libssh2 use odd lengths up
+# to 32 KiB. Longer full writes are whole KiB (OpenSSH: 255 KiB).
 ODD_FULL_WRITES = range(16384, 32768 + 1)
 
 
