@@ -1,0 +1,311 @@
+"""After CLOSE the file that was taken into the store is there for its sender, until a runner claims it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from sftpgate.cli.compose import build, utc_now
+from sftpgate.gateway.status import Status
+from sftpgate.gateway.wire import Open, Reply, Request
+from sftpgate.runners.claims import Claim
+from sftpgate.runners.holding import make_claims
+from sftpgate.settings import Settings
+from tests.protocol.gates import Gate, Start
+from tests.protocol.operations import CHANGING, LOOKING
+from tests.protocol.raw import CREATE, string
+
+TOOLS: dict[str, object] = {"tools": {"a": {"file": "a.csv", "command": ["true"]}}}
+QUEUE: dict[str, object] = {"tools": {"a": {"file": "a.csv", "command": ["true"], "arrivals": "queue"}}}
+
+
+async def claim(gate: Gate, settings: dict[str, object]) -> Claim:
+    """A runner takes the next file of the tool ``a``, in this process."""
+    values: dict[str, object] = {"data_dir": gate.data, "keys_dir": gate.directory / "keys", "durability": "relaxed"}
+    system = build(Settings.model_validate(values | settings))
+    try:
+        found = make_claims(system).take("a", live=False)
+        assert found is not None
+        return found
+    finally:
+        system.close()
+
+
+@pytest.mark.parametrize("version", [3, 4, 5, 6])
+async def test_what_clients_do_after_close(gate: Gate, version: int) -> None:
+    """P5, trap: stat by path and of the directory, times, mode, owner, size, listing, reading and renaming all work."""
+    content = b"a,b\n1,2\n"
+    async with gate.raw(version=version) as raw:
+        assert await raw.put("a.csv", content) == Status.OK
+        for kind in (Request.STAT, Request.LSTAT):
+            assert (await raw.on(kind, "/sync/a.csv")).attrs.size == len(content)
+        assert (await raw.on(Request.STAT, ".")).attrs.permissions is not None
+        assert (await raw.setstat("a.csv", atime=1_000, mtime=1_000)).status == Status.OK
+        assert (await raw.setstat("a.csv", permissions=0o777)).status == Status.OK
+        if version == 3:
+            assert (await raw.setstat("a.csv", uid=0, gid=0)).status == Status.OK
+            everything = await raw.setstat("a.csv", uid=0, gid=0, permissions=0o600, atime=2_000, mtime=2_000)
+            assert everything.status == Status.OK
+        assert (await raw.setstat("a.csv", size=len(content))).status == Status.OK
+        assert (await raw.setstat(".", atime=1, mtime=1)).status == Status.OK
+        assert (await raw.on(Request.REALPATH, "a.csv")).names[0][0] == "/sync/a.csv"
+        assert await raw.listing("/sync") == ["a.csv"]
+        assert await raw.get("a.csv") == content
+        assert (await raw.rename("a.csv", "b.csv")).status == Status.OK
+        assert (await raw.posix_rename("b.csv", "c.csv")).status == Status.OK
+        assert (await raw.on(Request.STAT, "c.csv")).attrs.size == len(content)
+        assert (await raw.on(Request.STAT, "a.csv")).status == Status.NO_SUCH_FILE
+        assert gate.in_store() == {"c.csv": content}
+        assert (await raw.on(Request.REMOVE, "c.csv")).status == Status.OK
+        assert gate.in_store() == {}
+    assert [arrival.state for arrival in gate.arrivals("c.csv")] == ["withdrawn"]
+
+
+async def test_modes_of_clients_have_no_effect(gate: Gate) -> None:
+    """P5: permissions and owner are accepted, by path and by handle, and the store's file keeps the configured mode."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("a.csv", CREATE, raw.attributes(permissions=0o4777))
+        await raw.write(handle, 0, b"a\n")
+        assert (await raw.fsetstat(handle, permissions=0o777, uid=0, gid=0)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
+        assert (await raw.setstat("a.csv", permissions=0)).status == Status.OK
+        assert (gate.store / "a.csv").stat().st_mode & 0o7777 == 0o640
+        assert (await raw.mkdir("sub")).status == Status.OK
+        assert (await raw.setstat("sub", permissions=0)).status == Status.OK
+        assert (gate.store / "sub").stat().st_mode & 0o7777 == 0o750
+
+
+async def test_times_set_before_close(gate: Gate) -> None:
+    """P5: times that are set while the handle is open, by handle or by path, are the file's after CLOSE."""
+    async with gate.raw() as raw:
+        for name, by_path in (("a.csv", False), ("b.csv", True)):
+            handle = await raw.open_file(name)
+            await raw.write(handle, 0, b"a\n")
+            setting = raw.setstat(name, atime=7, mtime=9) if by_path else raw.fsetstat(handle, atime=7, mtime=9)
+            assert (await setting).status == Status.OK
+            assert (await raw.on(Request.STAT, name)).attrs.mtime == 9
+            await raw.write(handle, 2, b"b\n")
+            assert (await raw.close(handle)).status == Status.OK
+            found = (await raw.on(Request.STAT, name)).attrs
+            assert (found.atime, found.mtime) == (7, 9)
+            assert (gate.store / name).stat().st_mtime == 9
+
+
+async def test_times_of_open(gate: Gate) -> None:
+    """P5: times that OPEN brings are the file's after CLOSE."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("a.csv", CREATE, raw.attributes(atime=7, mtime=9))
+        await raw.write(handle, 0, b"a\n")
+        assert (await raw.close(handle)).status == Status.OK
+        assert (gate.store / "a.csv").stat().st_mtime == 9
+
+
+async def test_times_of_later_versions(gate: Gate) -> None:
+    """P5: from version 4 times have nanoseconds, and one of both may be set alone."""
+    async with gate.raw(version=6) as raw:
+        await raw.put("a.csv", b"a\n")
+        attrs = raw.attributes(mtime=1_000, mtime_ns=500_000_000)
+        assert (await raw.request(Request.SETSTAT, string("a.csv"), attrs)).status == Status.OK
+        assert (gate.store / "a.csv").stat().st_mtime == pytest.approx(1000, abs=1)
+        assert (await raw.setstat("a.csv", atime=5)).status == Status.OK
+
+
+async def test_setting_one_time_keeps_the_other(gate: Gate) -> None:
+    """P5: from version 4 a client may set the access time alone; the modification time stays as it is."""
+    async with gate.raw(version=6) as raw:
+        await raw.put("a.csv", b"a\n")
+        await raw.setstat("a.csv", atime=1_000, mtime=2_000)
+        assert (await raw.setstat("a.csv", atime=5_000)).status == Status.OK
+        assert (gate.store / "a.csv").stat().st_mtime == 2_000
+
+
+async def test_a_size_set_before_close(gate: Gate) -> None:
+    """P1, trap: scp opens without TRUNC, writes, and sets the size before CLOSE: a shorter upload has its own size."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"a much longer old file\n")
+        handle = await raw.open_file("a.csv", Open.WRITE | Open.CREAT)
+        await raw.write(handle, 0, b"new\n")
+        assert (await raw.fsetstat(handle, size=4)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"new\n"}
+    assert gate.arrivals("a.csv")[-1].grade == "proven"
+
+
+async def test_a_declared_size_that_does_not_match(gate: Gate) -> None:
+    """P1: an upload of another size than it declared is held as "incomplete?", and stays visible to its sender."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("a.csv", CREATE, raw.attributes(size=100))
+        await raw.write(handle, 0, b"short\n")
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {}
+        assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 6
+        assert await raw.listing(".") == ["a.csv"]
+        [arrival] = gate.arrivals("a.csv")
+        assert (arrival.state, arrival.hold_reason) == ("held", "incomplete?")
+        assert await raw.put("a.csv", b"the whole of it\n") == Status.OK
+        assert gate.in_store() == {"a.csv": b"the whole of it\n"} and gate.archived() == [b"short\n"]
+
+
+async def test_an_interrupted_client_that_closes(gate: Gate) -> None:
+    """P1, trap: OpenSSH's sftp sends CLOSE after Ctrl-C: full writes only, cut in a line, are held and not published."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("a.csv")
+        for block in range(3):
+            await raw.write(handle, 32768 * block, b"x,y\n" * 8191 + b"x,yz")
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {}
+        assert [arrival.hold_reason for arrival in gate.arrivals("a.csv")] == ["incomplete?"]
+
+
+async def test_a_rename_completes(gate: Gate) -> None:
+    """P1: a temporary name stays in the drop, and the rename to the final one publishes it as proven."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("a.csv.filepart")
+        await raw.write(handle, 0, b"x" * 32768)
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {}
+        assert (await raw.rename("a.csv.filepart", "a.csv")).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"x" * 32768} and gate.in_drop() == {}
+    assert [arrival.grade for arrival in gate.arrivals("a.csv")] == ["proven"]
+
+
+async def test_a_rename_to_a_name_that_is_never_taken(gate: Gate) -> None:
+    """P5: renaming a waiting file to an ignored name takes it out of the store."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"a\n")
+        assert (await raw.rename("a.csv", "_a.csv")).status == Status.OK
+        assert gate.in_store() == {} and gate.in_drop() == {"_a.csv": b"a\n"}
+        assert await raw.listing(".") == ["_a.csv"]
+
+
+async def test_directories(gate: Gate) -> None:
+    """P5: directories are mirrored into the store, and a rename moves everything that is in them."""
+    async with gate.raw() as raw:
+        for path in ("one", "one/two", "one/two/three", "empty"):
+            assert (await raw.mkdir(path)).status == Status.OK
+            assert (gate.store / path).is_dir()
+        await raw.put("one/a.csv", b"a\n")
+        await raw.put("one/two/_b.csv", b"b\n")
+        await raw.put("one/two/three/c.csv", b"c\n")
+        assert (await raw.rename("one", "empty/one")).status == Status.OK
+        assert gate.in_store() == {"empty/one/a.csv": b"a\n", "empty/one/two/three/c.csv": b"c\n"}
+        assert gate.in_drop() == {"empty/one/two/_b.csv": b"b\n"}
+        assert await raw.listing("empty/one") == ["a.csv", "two"]
+        assert (await raw.on(Request.STAT, "one")).status == Status.NO_SUCH_FILE
+        assert (await raw.rename("empty", "empty/one/below")).status == Status.PERMISSION_DENIED
+        assert (await raw.on(Request.RMDIR, "empty")).status == Status.FAILURE
+
+
+async def test_a_directory_is_removed_with_its_mirror(gate: Gate) -> None:
+    """P5: RMDIR removes the directory of the drop and its mirror, and it can be made again."""
+    async with gate.raw() as raw:
+        await raw.mkdir("sub")
+        assert (await raw.on(Request.RMDIR, "sub")).status == Status.OK
+        assert not (gate.store / "sub").exists() and not (gate.drop / "sub").exists()
+        assert (await raw.mkdir("sub")).status == Status.OK
+
+
+async def test_truncation_of_a_waiting_file(gate: Gate) -> None:
+    """P5: SETSTAT makes the user's own waiting file shorter, in a copy; it never makes it longer."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"one\ntwo\n")
+        assert (await raw.setstat("a.csv", size=4)).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"one\n"} and gate.archived() == [b"one\ntwo\n"]
+        refused = await raw.setstat("a.csv", size=100)
+        assert refused.status == Status.PERMISSION_DENIED and "rule:" in refused.message
+        assert gate.in_store() == {"a.csv": b"one\n"}
+
+
+async def test_a_new_upload_hides_nothing_until_it_closes(gate: Gate) -> None:
+    """P3: while a new upload of a waiting name is open, runners still find the old one, and its sender sees the new one."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"the old one\n")
+        handle = await raw.open_file("a.csv")
+        await raw.write(handle, 0, b"new\n")
+        assert gate.in_store() == {"a.csv": b"the old one\n"}
+        assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 4
+        assert await raw.listing(".") == ["a.csv"]
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"new\n"} and gate.archived() == [b"the old one\n"]
+
+
+async def test_a_claimed_file_is_gone(start: Start) -> None:
+    """P4, P5: what a runner has claimed is gone for its sender, in every operation, and stays the runner's."""
+    async with start(**TOOLS) as gate, gate.raw() as raw:
+        await raw.put("a.csv", b"a\n")
+        await raw.put("own.csv", b"own\n")
+        found = await claim(gate, TOOLS)
+        assert await raw.listing(".") == ["own.csv"]
+        for name, operation in LOOKING.items():
+            assert (await operation(raw, "a.csv")).status == Status.NO_SUCH_FILE, name
+        for name in ("remove", "rename from", "posix-rename from", "setstat of times", "setstat of the size", "rmdir"):
+            assert (await CHANGING[name](raw, "a.csv")).status == Status.NO_SUCH_FILE, name
+        assert await raw.put("a.csv", b"next\n") == Status.OK
+        assert gate.in_store() == {"a.csv": b"next\n", "own.csv": b"own\n"}
+        assert found.path.read_bytes() == b"a\n"
+
+
+async def test_readdir_while_files_are_taken(start: Start) -> None:
+    """P5: a listing that is under way ends well while files are claimed, removed and added, each name at most once."""
+    async with start(**TOOLS) as gate, gate.raw() as raw, gate.raw() as second:
+        names = [f"{number:03}.csv" for number in range(250)]
+        for name in names:
+            await raw.put(name, b"x\n")
+        await raw.put("a.csv", b"a\n")
+        handle = (await raw.on(Request.OPENDIR, ".")).handle
+        seen = [name for name, _, _ in (await raw.request(Request.READDIR, string(handle))).names]
+        await claim(gate, TOOLS)
+        for name in names[::2]:
+            assert (await second.on(Request.REMOVE, name)).status == Status.OK
+        await second.put("z.csv", b"z\n")
+        while (answer := await raw.request(Request.READDIR, string(handle))).kind == Reply.NAME:
+            seen += [name for name, _, _ in answer.names]
+        assert answer.status == Status.EOF
+        assert len(seen) == len(set(seen)) and set(names[1::2]) <= set(seen)
+        assert await raw.listing(".") == [*names[1::2], "z.csv"]
+
+
+async def test_the_same_name_again_in_a_queue(start: Start) -> None:
+    """P3: for a tool that wants every arrival, files of one name wait for each other, and the sender sees the newest."""
+    async with start(**QUEUE) as gate, gate.raw() as raw:
+        for number in range(3):
+            assert await raw.put("a.csv", b"x" * number + b"\n") == Status.OK
+        assert gate.in_store() == {"a.csv": b"\n"} and gate.archived() == []
+        assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 3
+        assert await raw.listing(".") == ["a.csv"]
+        assert (await claim(gate, QUEUE)).path.read_bytes() == b"\n"
+        assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 3
+
+
+async def test_batch_lock(gate: Gate) -> None:
+    """P1: while alock.txt is there nothing is taken; its removal releases the set, in the order of arrival."""
+    async with gate.raw() as raw:
+        await raw.put("alock.txt", b"")
+        for name in ("b.csv", "a.csv"):
+            assert await raw.put(name, b"x\n") == Status.OK
+        assert gate.in_store() == {}
+        assert await raw.listing(".") == ["a.csv", "alock.txt", "b.csv"]
+        assert [gate.arrivals(name)[0].hold_reason for name in ("a.csv", "b.csv")] == ["batch-lock"] * 2
+        assert (await raw.on(Request.REMOVE, "alock.txt")).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"x\n", "b.csv": b"x\n"}
+        assert await raw.listing(".") == ["a.csv", "b.csv"]
+        released = [(gate.history(gate.arrivals(name)[0])[-1].event, name) for name in ("b.csv", "a.csv")]
+        assert released == [("arrival.published", "b.csv"), ("arrival.published", "a.csv")]
+
+
+async def test_the_record(gate: Gate) -> None:
+    """P8: the record of an arrival says who sent it, from where, with which key and client, its size, hash and history."""
+    before = utc_now()
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"a,b\n")
+        await raw.rename("a.csv", "b.csv")
+    [arrival] = gate.arrivals("b.csv")
+    assert (arrival.owner, arrival.address, arrival.source, arrival.size) == ("erp", "127.0.0.1", "sftp", 4)
+    assert arrival.sha256 == hashlib.sha256(b"a,b\n").hexdigest()
+    assert arrival.login is not None and arrival.login.startswith("SHA256:")
+    assert arrival.client is not None and "AsyncSSH" in arrival.client
+    assert before <= arrival.received_at <= utc_now()
+    events = gate.history(arrival)
+    assert [event.event for event in events] == ["arrival.received", "arrival.published"]
+    assert {(event.actor, event.address) for event in events} == {("erp", "127.0.0.1")}
