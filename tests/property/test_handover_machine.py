@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -22,9 +23,11 @@ from sftpgate.runners.claims import Claim
 from tests.crash.machine import Clock
 from tests.crash.world import Journal, World
 
-USERS = st.sampled_from(["erp", "other"])
-PATHS = st.sampled_from(["a.csv", "b.csv", "queue.csv", "a.csv.tmp", "_b.csv", "sub/c.csv"])
+# Often the same user and the same names, or nothing would ever meet.
+USERS = st.sampled_from(["erp", "erp", "erp", "other"])
+PATHS = st.sampled_from(["queue.csv", "queue.csv", "a.csv", "a.csv", "b.csv", "a.csv.tmp", "_b.csv", "sub/c.csv"])
 TOOLS = st.sampled_from(["queue", "other"])
+LOOK_EVERY = 4  # acts: looking costs more than acting
 LOCK = "alock.txt"
 LOCAL = "local.csv"
 IGNORED, HELD, WAITING, QUEUED, CLAIMED = (
@@ -125,6 +128,7 @@ class HandOver(RuleBasedStateMachine):
         self.model = Model()
         self.claims: dict[str, tuple[Claim, Item]] = {}
         self._count = 0
+        self._looks = 0
 
     def teardown(self) -> None:
         """Nothing is wrong at the end either."""
@@ -159,8 +163,12 @@ class HandOver(RuleBasedStateMachine):
 
     # -- what users do -----------------------------------------------------------------------------------------------
 
-    @rule(user=USERS, path=PATHS)
-    def upload(self, user: str, path: str) -> None:
+    @rule(user=USERS, path=PATHS, times=st.integers(1, 3))
+    def upload(self, user: str, path: str, times: int) -> None:
+        for _ in range(times):
+            self._upload(user, path)
+
+    def _upload(self, user: str, path: str) -> None:
         content = self._content()
         foreign = OwnedByAnother if self.model.is_foreign(user, path) else None
         refused_at_close = foreign and self._sees(user, path) and not self._no_directory(path)
@@ -195,7 +203,14 @@ class HandOver(RuleBasedStateMachine):
             del self.model.partials[user, path]
             self.model.place(self.model.new(user, path, content), path)
 
+    @rule(user=USERS)
+    def rename_head(self, user: str) -> None:
+        self.rename(user, "queue.csv", "a.csv")
+
     @rule(user=USERS, old=PATHS, new=PATHS)
+    def rename_any(self, user: str, old: str, new: str) -> None:
+        self.rename(user, old, new)
+
     def rename(self, user: str, old: str, new: str) -> None:
         if (user, old) in self.model.partials or (user, new) in self.model.partials:
             return  # an unfinished upload has rules of its own
@@ -302,7 +317,8 @@ class HandOver(RuleBasedStateMachine):
     @invariant()
     def users_see_what_is_theirs(self) -> None:
         """P5: each user sees its own unclaimed files, the unfinished ones first, and no one else's."""
-        for user in ("erp", "other"):
+        self._looks += 1
+        for user in ("erp", "other") if self._looks % LOOK_EVERY == 0 else ():
             for path in ("a.csv", "b.csv", "queue.csv", "a.csv.tmp", "_b.csv", "sub/c.csv", LOCK):
                 item = self.model.visible(user, path)
                 wanted = item.content if item else None
@@ -312,7 +328,9 @@ class HandOver(RuleBasedStateMachine):
                 assert found == wanted, (user, path)
 
 
+pytestmark = pytest.mark.timeout(300)  # a failure is made as small as it can be before it is shown
+
 TestHandOver = HandOver.TestCase
 TestHandOver.settings = settings(
-    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=90, stateful_step_count=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
