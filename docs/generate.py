@@ -11,6 +11,7 @@ from sftpgate.cli.settings_table import as_markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+MATRIX = ROOT / "docs" / "client-matrix.md"
 
 
 def replaced(text: str, name: str, body: str) -> str:
@@ -20,9 +21,15 @@ def replaced(text: str, name: str, body: str) -> str:
     return f"{text[:begin]}\n{body}\n{text[end:]}"
 
 
+def client_matrix() -> str:
+    """The table of clients of the last complete run of ``make clients``."""
+    text = MATRIX.read_text(encoding="utf-8")
+    return text.partition("<!-- matrix: begin -->")[2].partition("<!-- matrix: end -->")[0].strip()
+
+
 def generated_readme() -> str:
     """What README.md should be."""
-    return replaced(README.read_text(encoding="utf-8"), "settings", as_markdown())
+    return replaced(replaced(README.read_text(encoding="utf-8"), "settings", as_markdown()), "clients", client_matrix())
 
 
 if __name__ == "__main__":
