@@ -71,6 +71,10 @@ test: .venv/.dev  ## the quick tests: a few minutes
 crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash
 
+.PHONY: faults
+faults: .venv/.dev  ## full and broken disks, broken clients and connections
+	$(BIN)/python -m pytest -n $(WORKERS) tests/faults
+
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients

@@ -75,8 +75,6 @@ class Edits:
         check_storable(path)
         if not self._union.is_directory(parent(path)):
             raise NoSuchFile("no such directory")
-        if mode.declared_size is not None:
-            self.room.require_size(mode.declared_size)
         sight = self._union.look(sender.user, path, uploads)
         there = sight.item
         if there is None:
@@ -88,12 +86,19 @@ class Edits:
             raise IsADirectory()
         elif mode.create and mode.exclusive:
             raise AlreadyExists()
-        self.room.require(sender.user)
+        quota_bytes = self.room.require(sender.user)
         if there is None or mode.truncate:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
             upload = self._continue(there, sender, path, trace)
         upload.appending = mode.append
+        upload.quota_bytes = quota_bytes
+        if mode.declared_size is not None:
+            try:
+                upload.require_size(mode.declared_size)
+            except SftpgateError:
+                self._staging.interrupt(upload)
+                raise
         return upload
 
     def _continue(self, there: Item, sender: Sender, path: str, trace: SessionTrace) -> Upload:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sftpgate.errors import NoSpace, QuotaExceeded, TooLarge
+from sftpgate.errors import NoSpace, QuotaExceeded
 from sftpgate.intake.moves import Clock
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.database import Ledger
@@ -56,13 +56,13 @@ class Room:
         self._clock = clock
         self._answers: dict[str, _Answer] = {}
 
-    def require(self, user: str) -> None:
-        """Raise QuotaExceeded or NoSpace where ``user`` may not begin another upload."""
+    def require(self, user: str) -> int:
+        """How many bytes another upload of ``user`` may have. Raises QuotaExceeded or NoSpace where it may not begin one."""
         self.require_free_space()
         answer = self._answers.get(user)
         if answer is not None and answer.uploads_left > 0 and self._clock() < answer.until:
             answer.uploads_left -= 1
-            return
+            return self._limits.max_upload_bytes
         files, size = self._usage(user)
         limits = self._limits
         if files >= limits.max_pending_files:
@@ -71,11 +71,7 @@ class Room:
             raise QuotaExceeded(_full(f"{size} bytes", limits.max_pending_bytes, "max_pending_bytes"))
         far = size + limits.max_upload_bytes < limits.max_pending_bytes
         self._answers[user] = _Answer(self._clock() + _HOLDS_FOR, (limits.max_pending_files - files) // 2 if far else 0)
-
-    def require_size(self, declared_bytes: int) -> None:
-        """Raise TooLarge where a client declares more than one upload may have."""
-        if declared_bytes > self._limits.max_upload_bytes:
-            raise TooLarge(self._limits.max_upload_bytes)
+        return limits.max_pending_bytes - size
 
     def require_free_space(self) -> None:
         """Raise NoSpace where the disk is below its floor."""

@@ -23,7 +23,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from sftpgate.errors import NoSpace, NoSuchFile, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, NoSuchFile, QuotaExceeded, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.moves import Clock, new_id
 from sftpgate.ledger.arrivals import ArrivalId
@@ -83,6 +83,7 @@ class Upload:
     opened_at: datetime
     max_bytes: int
     trace: SessionTrace
+    quota_bytes: int | None = None  # what its user may still have pending; None: not looked at
     appending: bool = False
     existing_bytes: int = 0
     declared_size: int | None = None
@@ -116,8 +117,7 @@ class Upload:
         length = len(data)
         end = offset + length
         try:
-            if end > self.max_bytes:
-                raise TooLarge(self.max_bytes)
+            self.require_size(end)
             disk.write(self.fd, offset, data)
         except SftpgateError as error:
             self._fail(error)
@@ -134,6 +134,15 @@ class Upload:
             self.trace.longest_write_bytes = max(self.trace.longest_write_bytes, length)
         elif length < self._longest_write:
             self._short_writes += 1
+
+    def require_size(self, size: int) -> None:
+        """Raise TooLarge or QuotaExceeded where the upload may not have this size."""
+        if size > self.max_bytes:
+            raise TooLarge(self.max_bytes)
+        if self.quota_bytes is not None and size > self.quota_bytes:
+            raise QuotaExceeded(
+                f"this account has room for {self.quota_bytes} bytes more until its files are processed (rule: max_pending_bytes)"
+            )
 
     def _append_offset(self, offset: int) -> int:
         """Where a write of an upload opened with APPEND goes.
@@ -164,9 +173,8 @@ class Upload:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
         if self.state is not UploadState.OPEN:
             raise self._failed()
-        if size > self.max_bytes:
-            raise TooLarge(self.max_bytes)
         try:
+            self.require_size(size)
             disk.truncate(self.fd, size)
         except SftpgateError as error:
             self._fail(error)
@@ -241,7 +249,7 @@ class Upload:
         """A failure is for good. Where there was no room, what was written is not kept: it would keep others from the disk."""
         self.failure = self.failure or error
         self._happen(UploadEvent.WRITE_FAILED)
-        self.superseded = self.superseded or isinstance(error, (NoSpace, TooLarge))
+        self.superseded = self.superseded or isinstance(error, (NoSpace, TooLarge, QuotaExceeded))
 
     def _failed(self) -> UploadFailed:
         return (

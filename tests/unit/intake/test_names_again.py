@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sftpgate.errors import OwnedByAnother, Refused
+from sftpgate.errors import OwnedByAnother, QuotaExceeded, Refused, UploadFailed
 from sftpgate.intake.edits import OpenMode
-from sftpgate.intake.uploads import SessionTrace
+from sftpgate.intake.uploads import SessionTrace, Upload
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from tests.unit.intake.conftest import Gate
 
@@ -156,3 +157,37 @@ def test_unfinished_upload_gets_no_final_name(gate: Gate) -> None:
         gate.edits.rename(gate.sender(), "x.tmp", "x.csv", replacing=False, uploads=())
     gate.edits.rename(gate.sender(), "x.tmp", "y.tmp", replacing=False, uploads=())
     assert gate.system.staging.partial_at("erp", "y.tmp") is not None
+
+
+def open_new(gate: Gate, path: str, declared: int | None = None) -> Upload:
+    """An upload that was opened as the gateway does it."""
+    mode = OpenMode(create=True, truncate=True, exclusive=False, append=False, declared_size=declared)
+    return gate.edits.open_for_writing(gate.sender(), path, mode, SessionTrace(), ())
+
+
+def test_quota_of_bytes(make_gate: Any) -> None:
+    """An account's pending bytes are limited while it writes, and what found no room is not kept."""
+    gate = make_gate(max_pending_bytes=100, free_space_floor=0)
+    gate.put("x.csv", b"x" * 60)
+    upload = open_new(gate, "y.csv")
+    upload.write(gate.system.disk, 0, b"y" * 40)
+    with pytest.raises(QuotaExceeded, match="max_pending_bytes"):
+        upload.write(gate.system.disk, 40, b"y")
+    with pytest.raises(UploadFailed, match="max_pending_bytes"):
+        upload.write(gate.system.disk, 40, b"")
+    gate.system.staging.interrupt(upload)
+    assert list((gate.store / ".sftpgate/staging/erp").iterdir()) == []
+    with pytest.raises(QuotaExceeded):
+        open_new(gate, "z.csv", declared=41)
+
+
+def test_quota_of_files(make_gate: Any) -> None:
+    """An account's pending files are limited; the limit counts down when a runner takes one."""
+    gate = make_gate(max_pending_files=2, free_space_floor=0)
+    gate.put("x.csv")
+    gate.put("y.csv")
+    with pytest.raises(QuotaExceeded, match="max_pending_files"):
+        open_new(gate, "z.csv")
+    (gate.store / "x.csv").unlink()
+    gate.sweeper.run()
+    gate.system.staging.discard(open_new(gate, "z.csv"))

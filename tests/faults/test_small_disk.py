@@ -1,0 +1,42 @@
+"""A real filesystem that is full, where the machine lets us mount one."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.servers import WAIT_SECONDS, Gate, until
+
+LARGE = b"add,student,1\n" * 800_000  # 11 MB, more than the disk has
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Gate]:
+    """A server whose data lies on a filesystem of 8 MB, with no floor of free space."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(data)], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("this machine does not let us mount a filesystem")
+    try:
+        with Gate(tmp_path, FREE_SPACE_FLOOR="0") as gate:
+            gate.start()
+            yield gate
+    finally:
+        subprocess.run(["umount", str(data)], check=True)
+
+
+def test_full_disk(small: Gate) -> None:
+    """P1, P2: an upload that fills the disk fails and leaves no trace; the server goes on with what fits."""
+    (small.directory / "large.csv").write_bytes(LARGE)
+    (small.directory / "small.csv").write_bytes(b"a,1\n")
+    assert small.sftp("put large.csv").wait(WAIT_SECONDS) != 0
+    until(lambda: small.has_logged("upload.interrupted", "large.csv"), "the server gave up the upload")
+    until(lambda: small.staged_bytes() == 0, "the space is free again")
+    assert small.sftp("put small.csv").wait(WAIT_SECONDS) == 0
+    assert small.in_store("small.csv") == b"a,1\n"
+    assert small.in_store("large.csv") is None
+    small.command("verify")
