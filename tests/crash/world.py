@@ -82,10 +82,12 @@ class World:
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
         self.edits = make_edits(self.system, self.publisher)
         self.claims = make_claims(self.system)
+        self.held: list[Claim] = []
         self.sweeper = make_sweeper(self.system, self.edits, UserRegistry(base / "keys"))
 
     def close(self) -> None:
-        """Stop in order."""
+        """Stop in order; runners that still hold a claim die."""
+        self.die()
         self.system.close()
 
     # -- uploads -----------------------------------------------------------------------------------------------------
@@ -240,14 +242,24 @@ class World:
         claim = self.claims.take("queue" if path.startswith("queue") else "other")
         if claim is None:
             raise ClaimLost("there is nothing to claim")
+        self.held.append(claim)
         return claim
 
     def done(self, claim: Claim) -> None:
         """A run succeeded."""
+        self.held.remove(claim)
         self.claims.end(claim, Ending(outcome=RunOutcome.DONE, exit_status=0))
+
+    def die(self) -> None:
+        """All runners die with their claims: the kernel closes their locks."""
+        for claim in self.held:
+            if claim.lock is not None:
+                os.close(claim.lock)
+        self.held.clear()
 
     def fail(self, claim: Claim) -> None:
         """A run failed; the second time, its file goes to quarantine."""
+        self.held.remove(claim)
         self.claims.end(claim, Ending(outcome=RunOutcome.FAILED, exit_status=1))
 
     # -- looking -----------------------------------------------------------------------------------------------------

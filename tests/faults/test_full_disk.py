@@ -1,0 +1,71 @@
+"""A real filesystem that is full: clients are told, nothing half is visible, and the server goes on (promise P1)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sftpgate.gateway.status import Status
+from tests.faults.raw import session
+from tests.faults.servers import Gate
+
+SIZE_MIB = 16
+LINES = b"0123456789abcdef\n" * 1000
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A server whose data directory is a small filesystem of its own."""
+    data = tmp_path / "data"
+    data.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(data)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"this machine lets us mount nothing: {done.stderr.strip()}")
+    try:
+        with Gate(tmp_path, FREE_SPACE_FLOOR="0", SWEEP_INTERVAL="1s") as gate:
+            gate.start()
+            yield gate
+    finally:
+        subprocess.run(["umount", "--lazy", str(data)], check=True)
+
+
+async def test_upload_larger_than_the_disk(gate: Gate) -> None:
+    """P1: an upload that finds the disk full fails, and so does its CLOSE; the next, smaller one succeeds."""
+    async with session(gate) as raw:
+        handle = await raw.open("large.csv")
+        codes = [await raw.write(handle, offset << 20, b"x" * (1 << 20)) for offset in range(SIZE_MIB + 1)]
+        assert codes[0] == Status.OK
+        assert codes[-1] == Status.FAILURE
+        assert await raw.close(handle) == Status.FAILURE
+        assert gate.in_store("large.csv") is None
+        handle = await raw.open("small.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        assert await raw.close(handle) == Status.OK
+        assert gate.in_store("small.csv") == LINES
+    gate.command("verify", "--content")
+
+
+async def test_no_room_for_the_ledger(gate: Gate) -> None:
+    """P1, P2: where not even the record fits, CLOSE fails and nothing is in the store; once there is room, all is well again."""
+    filler = gate.data / "filler"
+    async with session(gate) as raw:
+        handle = await raw.open("first.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                pass
+        assert await raw.close(handle) == Status.FAILURE
+        assert gate.in_store("first.csv") is None
+        filler.unlink()
+        handle = await raw.open("first.csv")
+        assert await raw.write(handle, 0, LINES) == Status.OK
+        assert await raw.close(handle) == Status.OK
+        assert gate.in_store("first.csv") == LINES
+    gate.command("verify", "--content")
