@@ -1,0 +1,192 @@
+"""Trouble with one file is that file's: the others go on; and what the sweep finds and puts right."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sftpgate.errors import NoSuchFile, QuotaExceeded, SftpgateError
+from sftpgate.intake.uploads import SessionTrace
+from sftpgate.intake.verify import verify
+from sftpgate.policy.lifecycle import ArrivalState
+from tests.unit.intake.conftest import Gate
+
+
+def test_a_file_that_cannot_be_moved_stops_nobody(gate: Gate) -> None:
+    """P1: an arrival whose place in the store is blocked waits for it, while other files are published."""
+    (gate.drop / "sub").mkdir()
+    (gate.store / "sub").write_bytes(b"in the way\n")
+    [outcome] = gate.publisher.commit([gate.upload("sub/a.csv", b"a\n")])
+    assert isinstance(outcome, SftpgateError)
+    assert gate.put("b.csv").state is ArrivalState.WAITING
+    assert gate.read("b.csv") == b"a,1\n"
+
+
+def test_a_file_that_could_not_be_moved_is_moved_later(gate: Gate) -> None:
+    """P1: what was recorded and could not be moved is moved by the sweep when its place is free."""
+    (gate.drop / "sub").mkdir()
+    (gate.store / "sub").write_bytes(b"in the way\n")
+    [outcome] = gate.publisher.commit([gate.upload("sub/a.csv", b"a\n")])
+    assert isinstance(outcome, SftpgateError)
+    (gate.store / "sub").unlink()
+    result = gate.sweeper.run()
+    assert result is not None and result.completed_moves == 1
+    assert gate.read("sub/a.csv") == b"a\n" and verify(gate.system.moves, content=True) == []
+
+
+def test_one_bad_upload_of_a_batch(gate: Gate) -> None:
+    """P1: uploads that are committed together fail apart: a gap in one publishes the others."""
+    gap = gate.upload("gap.csv", b"")
+    gap.write(gate.system.disk, 5, b"x\n")
+    uploads = [gate.upload("a.csv", b"a\n"), gap, gate.upload("b.csv", b"b\n")]
+    outcomes = gate.publisher.commit(uploads)
+    assert [isinstance(outcome, SftpgateError) for outcome in outcomes] == [False, True, False]
+    assert (gate.read("a.csv"), gate.read("b.csv"), gate.read("gap.csv")) == (b"a\n", b"b\n", None)
+    gate.system.staging.discard(gap)
+
+
+def test_one_name_twice_in_a_batch(gate: Gate) -> None:
+    """P3: two uploads of one name in one commit are both kept: the later has the name, the earlier is in the archives."""
+    outcomes = gate.publisher.commit([gate.upload("a.csv", b"first\n"), gate.upload("a.csv", b"second\n")])
+    assert not [outcome for outcome in outcomes if isinstance(outcome, SftpgateError)]
+    assert gate.read("a.csv") == b"second\n" and gate.archived() == [b"first\n"]
+    assert verify(gate.system.moves, content=True) == []
+
+
+def test_many_of_one_name_in_one_minute(gate: Gate) -> None:
+    """P3: archives never collide: each of many files of one name and one minute is kept."""
+    for number in range(12):
+        gate.put("a.csv", b"%d\n" % number)
+    assert gate.read("a.csv") == b"11\n"
+    assert gate.archived() == sorted(b"%d\n" % number for number in range(11))
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "é" * 125 + ".csv", "x" * 255])
+def test_the_longest_names(gate: Gate, name: str) -> None:
+    """P3: a name of 255 bytes is published like any other, replaced, and archived under a name that fits."""
+    assert gate.put(name, b"first\n").state is ArrivalState.WAITING
+    assert gate.put(name, b"second\n").state is ArrivalState.WAITING
+    assert gate.read(name) == b"second\n" and gate.archived() == [b"first\n"]
+
+
+def test_what_a_plain_program_took(gate: Gate) -> None:
+    """P8: a file that a plain program removed from the store is recorded as taken, and the next of its queue comes up."""
+    first, second = gate.put("q.csv", b"1\n"), gate.put("q.csv", b"2\n")
+    assert gate.now(second).state is ArrivalState.QUEUED
+    (gate.store / "q.csv").unlink()
+    result = gate.sweeper.run()
+    assert result is not None and result.gone == 1
+    assert gate.now(first).state is ArrivalState.TAKEN and gate.now(second).state is ArrivalState.WAITING
+    assert gate.read("q.csv") == b"2\n"
+
+
+def test_what_somebody_removed_from_the_drop(gate: Gate) -> None:
+    """P8: an ignored file that somebody of this machine removes is recorded as discarded."""
+    arrival = gate.put("_draft.csv")
+    (gate.drop / "_draft.csv").unlink()
+    gate.sweeper.run()
+    assert gate.now(arrival).state is ArrivalState.DISCARDED
+
+
+def test_a_second_sweep_does_nothing(gate: Gate) -> None:
+    """P1: what a sweep has put right stays right: the next one finds nothing to do."""
+    gate.put("a.csv")
+    gate.put("_draft.csv")
+    (gate.drop / "local.csv").write_bytes(b"local\n")
+    gate.clock.ahead = timedelta(minutes=1)
+    first, second = gate.sweeper.run(), gate.sweeper.run()
+    assert first is not None and first.taken == 1
+    assert second is not None and not second.did_something
+    assert verify(gate.system.moves, content=True) == []
+
+
+def test_local_files_of_a_locked_home(gate: Gate) -> None:
+    """P1: a batch lock in a home holds back local files of that home, and no others."""
+    (gate.drop / "home").mkdir()
+    for path in ("home/alock.txt", "home/a.csv", "b.csv"):
+        (gate.drop / path).write_bytes(b"x\n")
+    gate.clock.ahead = timedelta(minutes=1)
+    result = gate.sweeper.run()
+    assert result is not None and (result.taken, result.waiting_for_lock) == (1, 1)
+    (gate.drop / "home/alock.txt").unlink()
+    result = gate.sweeper.run()
+    assert result is not None and result.taken == 1
+    assert gate.read("home/a.csv") == b"x\n" == gate.read("b.csv")
+
+
+def test_a_local_file_and_an_upload_of_one_name(gate: Gate) -> None:
+    """P3: where a local program and a sender use one name, the local file waits in the drop until the other one is taken."""
+    (gate.drop / "a.csv").write_bytes(b"local\n")
+    gate.put("a.csv", b"sent\n")
+    gate.clock.ahead = timedelta(minutes=1)
+    gate.sweeper.run()
+    assert gate.read("a.csv") == b"sent\n" and (gate.drop / "a.csv").read_bytes() == b"local\n"
+    (gate.store / "a.csv").unlink()
+    gate.sweeper.run()
+    gate.sweeper.run()
+    assert gate.read("a.csv") == b"local\n" and not (gate.drop / "a.csv").exists()
+
+
+def test_reserved_names_in_the_drop_are_left(gate: Gate) -> None:
+    """P6: the sweeper takes nothing out of directories of reserved names, in any letter case, nor our own files."""
+    for directory in ("archives", "Reports", ".sftpgate"):
+        (gate.drop / directory).mkdir()
+        (gate.drop / directory / "a.csv").write_bytes(b"x\n")
+    (gate.drop / ".sftpgate-x").write_bytes(b"x\n")
+    gate.clock.ahead = timedelta(minutes=1)
+    result = gate.sweeper.run()
+    assert result is not None and result.taken == 0 and gate.archived() == []
+
+
+def test_quota_counts_what_waits(make_gate: Any) -> None:
+    """P7: what waits counts against the user's quota, and a removed file does not."""
+    gate: Gate = make_gate(max_pending_files=2)
+    for name in ("a.csv", "_b.csv"):
+        gate.put(name)
+    with pytest.raises(QuotaExceeded, match="max_pending_files"):
+        gate.edits.room.require("erp")
+    gate.edits.room.require("other")
+    gate.edits.remove(gate.sender(), "_b.csv", [])
+    gate.edits.room.require("erp")
+
+
+def test_interrupted_uploads_count_against_the_quota(make_gate: Any) -> None:
+    """P7: what lies in staging counts too, as the setting says: a client cannot fill the disk with interrupted uploads."""
+    gate: Gate = make_gate(max_pending_files=3, max_pending_bytes=1000, max_upload_bytes=1000)
+    for number in range(4):
+        gate.system.staging.interrupt(gate.upload(f"{number}.csv", b"x" * 500))
+    with pytest.raises(QuotaExceeded):
+        gate.edits.room.require("erp")
+
+
+def test_remove_of_what_is_claimed_meanwhile(gate: Gate) -> None:
+    """P4: a file that was taken from the store between two looks is "no such file" for its sender."""
+    gate.put("a.csv")
+    (gate.store / "a.csv").unlink()
+    with pytest.raises(NoSuchFile):
+        gate.edits.remove(gate.sender(), "a.csv", [])
+
+
+def test_rename_of_an_upload_onto_anothers_name(gate: Gate) -> None:
+    """P3: a rename to a name that waits from another user is refused, and both files stay."""
+    gate.put("a.csv", b"foreign\n", user="other")
+    gate.put("a.csv.tmp", b"mine\n")
+    for replacing in (False, True):
+        with pytest.raises(SftpgateError, match="another sender"):
+            gate.edits.rename(gate.sender(), "a.csv.tmp", "a.csv", replacing=replacing, uploads=[])
+    assert gate.read("a.csv") == b"foreign\n" and (gate.drop / "a.csv.tmp").read_bytes() == b"mine\n"
+
+
+def test_staging_of_a_dead_session_without_a_note(gate: Gate) -> None:
+    """P1: a staging file without a note is nobody's, and removed after its time."""
+    upload = gate.system.staging.create(gate.sender(), "a.csv", SessionTrace())
+    upload.write(gate.system.disk, 0, b"x")
+    upload.close()
+    result = gate.sweeper.run()
+    assert result is not None and result.expired_uploads == 0
+    gate.clock.ahead = timedelta(days=2)
+    result = gate.sweeper.run()
+    assert result is not None and result.expired_uploads == 1
+    assert not list(upload.spot.parent.local.iterdir())

@@ -1,0 +1,233 @@
+"""Uploads and their staging files: writes, notes, and what of an interrupted one can be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from sftpgate.errors import NoSpace, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.uploads import SessionTrace, Upload
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import UploadState
+from sftpgate.store.disk import Disk
+from tests.unit.intake.conftest import Gate
+
+
+def begin(gate: Gate, path: str = "a.csv", *, user: str = "erp", **options: Any) -> Upload:
+    """An empty upload."""
+    return gate.system.staging.create(gate.sender(user), path, SessionTrace(), **options)
+
+
+def write(gate: Gate, upload: Upload, offset: int, content: bytes) -> None:
+    """One WRITE."""
+    upload.write(gate.system.disk, offset, content)
+
+
+def test_staging_is_private(gate: Gate) -> None:
+    """P1: the bytes of an upload are in a file of its own that nobody else may read, and not in the store."""
+    one, two = begin(gate), begin(gate)
+    write(gate, one, 0, b"x")
+    assert one.spot != two.spot and one.spot.local.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in gate.store.iterdir() if path.is_file()] == []
+    for upload in (one, two):
+        gate.system.staging.discard(upload)
+    assert not list(one.spot.parent.local.iterdir())
+
+
+def test_a_failed_write_is_for_good(gate: Gate) -> None:
+    """P1: after a write that failed no write succeeds, and the upload cannot be complete."""
+    upload = begin(gate)
+    upload.max_bytes = 10
+    write(gate, upload, 0, b"12345678")
+    with pytest.raises(TooLarge):
+        write(gate, upload, 8, b"9012")
+    assert upload.state is UploadState.FAILED
+    with pytest.raises(UploadFailed, match="max_upload_bytes"):
+        write(gate, upload, 8, b"9")
+    with pytest.raises(UploadFailed):
+        upload.require_complete()
+    with pytest.raises(UploadFailed):
+        upload.truncate(gate.system.disk, 0)
+    [outcome] = gate.publisher.commit([upload])
+    assert isinstance(outcome, UploadFailed) and gate.read("a.csv") is None
+    gate.system.staging.interrupt(upload)
+    assert not list(gate.system.staging.partials("erp"))
+
+
+class FullDisk(Disk):
+    """A disk that has no space left for writing."""
+
+    def write(self, fd: int, offset: int, data: bytes | memoryview) -> None:
+        """Fails."""
+        raise NoSpace()
+
+
+def test_a_full_disk(gate: Gate) -> None:
+    """P1: where the disk is full the upload fails, and its bytes are not kept: they would keep others from the disk."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"x" * 100)
+    with pytest.raises(NoSpace):
+        upload.write(FullDisk(), 100, b"x")
+    gate.system.staging.interrupt(upload)
+    assert not list(upload.spot.parent.local.iterdir())
+
+
+def test_gaps(gate: Gate) -> None:
+    """P1: an upload with a gap is not complete, until the gap is filled or cut off."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"aaaa")
+    write(gate, upload, 8, b"cccc")
+    with pytest.raises(UploadIncomplete) as caught:
+        upload.require_complete()
+    assert (caught.value.start, caught.value.end) == (4, 8) and upload.trusted_bytes == 4
+    write(gate, upload, 4, b"bbbb")
+    upload.require_complete()
+    upload.truncate(gate.system.disk, 20)
+    with pytest.raises(UploadIncomplete):
+        upload.require_complete()
+    upload.truncate(gate.system.disk, 6)
+    upload.require_complete()
+    assert upload.grade() is Grade.PROVEN
+    gate.system.staging.discard(upload)
+
+
+@pytest.mark.parametrize(
+    ("writes", "expected"),
+    [
+        ([b"a,b\n"], Grade.PLAUSIBLE),
+        ([b"a" * 32768], Grade.SUSPECT),
+        ([b"a" * 32767 + b"\n"], Grade.PLAUSIBLE),
+        ([b"\0" + b"a" * 32767], Grade.PLAUSIBLE),
+        ([b"a" * 16000 + b"\0" * 1000 + b"a" * 15768], Grade.PLAUSIBLE),
+        ([b"a" * 32768] * 3, Grade.SUSPECT),
+        ([b"a" * 32768] * 3 + [b"a" * 5], Grade.PLAUSIBLE),
+        ([], Grade.PLAUSIBLE),
+    ],
+)
+def test_grades(gate: Gate, writes: list[bytes], expected: Grade) -> None:
+    """P1: text that ends in the middle of a line after full writes only is doubted; anything else that was closed is not."""
+    upload = begin(gate)
+    at = 0
+    for content in writes:
+        write(gate, upload, at, content)
+        at += len(content)
+    assert upload.grade() is expected
+    gate.system.staging.discard(upload)
+
+
+def test_the_session_knows_how_long_writes_can_be(gate: Gate) -> None:
+    """P1: the last write of a file is the tail where the same session has made longer ones before."""
+    trace = SessionTrace()
+    first = gate.system.staging.create(gate.sender(), "a.csv", trace)
+    write(gate, first, 0, b"a" * 32768)
+    second = gate.system.staging.create(gate.sender(), "b.csv", trace)
+    write(gate, second, 0, b"a" * 16384)
+    assert (first.grade(), second.grade()) == (Grade.SUSPECT, Grade.PLAUSIBLE)
+    for upload in (first, second):
+        gate.system.staging.discard(upload)
+
+
+def test_an_interrupted_upload_is_kept_to_its_first_gap(gate: Gate) -> None:
+    """P1: of an upload with a gap the bytes before the gap can be resumed from, and no others."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"aaaa")
+    write(gate, upload, 8, b"cccc")
+    gate.system.staging.interrupt(upload)
+    [partial] = gate.system.staging.partials("erp")
+    assert (partial.path, partial.size) == ("a.csv", 4)
+    resumed = gate.system.staging.resume(partial, gate.sender(), SessionTrace())
+    assert resumed.size == 4 and os.fstat(resumed.fd).st_size == 4 and resumed.id != upload.id
+    gate.system.staging.discard(resumed)
+
+
+def test_after_a_reboot_only_what_was_flushed_is_trusted(gate: Gate) -> None:
+    """P2: the note of another boot is believed for what was flushed, as the page cache is gone."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"a" * 1000)
+    gate.system.staging.note(upload)
+    note = upload.spot.parent.local / f"{upload.id}.json"
+    written = json.loads(note.read_text())
+    assert [partial.size for partial in gate.system.staging.partials("erp")] == [1000]
+    note.write_text(json.dumps(written | {"boot": "another"}))
+    assert not list(gate.system.staging.partials("erp"))
+    note.write_text(json.dumps(written | {"boot": "another", "synced_bytes": 400}))
+    assert [partial.size for partial in gate.system.staging.partials("erp")] == [400]
+    gate.system.staging.discard(upload)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"path": 1}', b"\xff", b'{"path": "a.csv", "boot": "x"}'])
+def test_a_note_that_cannot_be_read(gate: Gate, content: bytes) -> None:
+    """P1: a damaged note makes its upload one that cannot be resumed, and hides no others."""
+    for path in ("a.csv", "b.csv"):
+        upload = begin(gate, path)
+        write(gate, upload, 0, b"a")
+        gate.system.staging.interrupt(upload)
+    partial = gate.system.staging.partial_at("erp", "a.csv")
+    assert partial is not None
+    (gate.store / ".sftpgate/staging/erp" / f"{partial.upload}.json").write_bytes(content)
+    assert [found.path for found in gate.system.staging.partials("erp")] == ["b.csv"]
+
+
+def test_two_writers_never_share_a_file(gate: Gate) -> None:
+    """P1: an upload that another connection still has open is resumed on a copy."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"half")
+    gate.system.staging.note(upload)
+    [partial] = gate.system.staging.partials("erp")
+    resumed = gate.system.staging.resume(partial, gate.sender(), SessionTrace())
+    write(gate, upload, 4, b"old")
+    write(gate, resumed, 4, b"new!\n")
+    assert os.pread(resumed.fd, 100, 0) == b"halfnew!\n" and os.pread(upload.fd, 100, 0) == b"halfold"
+    assert not gate.system.staging.remove_idle("erp", upload.id)
+    for each in (upload, resumed):
+        gate.system.staging.discard(each)
+
+
+def test_appending(gate: Gate) -> None:
+    """P1: a handle for appending takes true offsets from those who send them, and the end from those who send 0."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"1234")
+    upload.appending = True
+    write(gate, upload, 0, b"56")
+    write(gate, upload, 0, b"78")
+    assert os.pread(upload.fd, 100, 0) == b"12345678"
+    other = begin(gate)
+    write(gate, other, 0, b"1234")
+    other.appending = True
+    write(gate, other, 4, b"56")
+    write(gate, other, 4, b"56")
+    assert os.pread(other.fd, 100, 0) == b"123456"
+    for each in (upload, other):
+        gate.system.staging.discard(each)
+
+
+def test_register(gate: Gate) -> None:
+    """P5: the newest open upload of a path is the one that its user sees, and nobody else's."""
+    register = OpenUploads(gate.system.staging)
+    one, two, foreign = begin(gate), begin(gate), begin(gate, user="other")
+    for upload in (one, two, foreign):
+        register.add(upload)
+    assert register.of("erp", "a.csv") is two and register.of("other", "a.csv") is foreign
+    assert register.of("erp", "b.csv") is None and len(register) == 3 and not register.empty.is_set()
+    register.supersede(two)
+    assert one.superseded and not two.superseded and not foreign.superseded
+    for upload in (one, two, foreign):
+        register.remove(upload)
+        gate.system.staging.discard(upload)
+    assert register.empty.is_set() and not list(register)
+
+
+def test_a_removed_upload_is_not_seen(gate: Gate) -> None:
+    """P5: an open upload that its user has removed is not there any more, for nobody."""
+    register = OpenUploads(gate.system.staging)
+    upload = begin(gate)
+    register.add(upload)
+    write(gate, upload, 0, b"x")
+    gate.edits.remove(gate.sender(), "a.csv", register.of_user("erp"))
+    assert register.of("erp", "a.csv") is None or upload.state is UploadState.OPEN
+    assert upload not in register.of_user("erp")
+    gate.system.staging.discard(upload)

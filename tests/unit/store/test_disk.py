@@ -1,0 +1,317 @@
+"""The disk: no link is followed, nothing waits, and every error of the system has one of ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sftpgate.errors import (
+    AlreadyExists,
+    CrossDevice,
+    DirectoryNotEmpty,
+    IsADirectory,
+    NameRefused,
+    NoSpace,
+    NoSuchFile,
+    NotADirectory,
+    ReadOnlyStorage,
+    SettingsError,
+    SftpgateError,
+    StorageError,
+)
+from sftpgate.store.disk import Disk, FileModes, Spot, copy_bytes, has_writer, translate, try_lock
+from sftpgate.store.layout import Layout
+
+DISK = Disk()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root directory with a file and a directory in it."""
+    top = tmp_path / "root"
+    (top / "sub").mkdir(parents=True)
+    (top / "file").write_bytes(b"content\n")
+    (top / "sub/file").write_bytes(b"below\n")
+    return top
+
+
+@pytest.fixture
+def linked(root: Path, tmp_path: Path) -> Path:
+    """The same with links that lead out of it, in it, to nowhere and to themselves."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_bytes(b"secret\n")
+    (root / "link").symlink_to(tmp_path / "outside/secret")
+    (root / "dirlink").symlink_to(tmp_path / "outside")
+    (root / "inner").symlink_to("sub")
+    (root / "dangling").symlink_to("nothing")
+    (root / "loop").symlink_to("loop")
+    return root
+
+
+def content(path: Path) -> bytes | None:
+    """What is at a path on disk, through links as well."""
+    return path.read_bytes() if path.exists() else None
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+LINKS = ("link", "dirlink", "inner", "dangling", "loop")
+THROUGH = ("dirlink/secret", "inner/file", "dirlink/new", "loop/x", "dangling/x")
+
+
+@pytest.mark.parametrize("path", [*LINKS, *THROUGH])
+def test_files_are_not_opened_through_links(linked: Path, path: str) -> None:
+    """P6: no file is opened through a link, be it the name itself or a directory on the way."""
+    for opening in (DISK.open_read, DISK.open_write):
+        with pytest.raises((NoSuchFile, NotADirectory)):
+            opening(Spot(linked, path))
+
+
+@pytest.mark.parametrize("path", THROUGH)
+def test_names_are_not_changed_through_links(linked: Path, path: str) -> None:
+    """P6: nothing is created, renamed, linked, removed or made through a link to a directory."""
+    spot, file = Spot(linked, path), Spot(linked, "file")
+    acts = (
+        lambda: DISK.create(spot, 0o600),
+        lambda: DISK.rename(file, spot),
+        lambda: DISK.rename(spot, file),
+        lambda: DISK.link(file, spot),
+        lambda: DISK.unlink(spot),
+        lambda: DISK.make_dir(spot, 0o700),
+        lambda: DISK.remove_dir(spot),
+        lambda: DISK.copy(file, spot, 0o600),
+        lambda: DISK.write_small(spot, b"x"),
+        lambda: DISK.sync_dirs([spot.parent]),
+        lambda: list(DISK.entries(spot.parent)),
+    )
+    for act in acts:
+        with pytest.raises((NoSuchFile, NotADirectory)):
+            act()
+    assert content(linked.parent / "outside/secret") == b"secret\n"
+    assert sorted(path.name for path in (linked.parent / "outside").iterdir()) == ["secret"]
+    assert content(linked / "file") == b"content\n" and content(linked / "sub/file") == b"below\n"
+
+
+def test_links_are_seen_as_links(linked: Path) -> None:
+    """P6: looking at a link says that it is one, and through one there is nothing."""
+    for name in LINKS:
+        status = DISK.lstat(Spot(linked, name))
+        assert status is not None and stat.S_ISLNK(status.st_mode)
+        assert not DISK.is_dir(Spot(linked, name))
+    assert all(DISK.lstat(Spot(linked, path)) is None for path in THROUGH)
+    kinds = {entry.name: (entry.is_file, entry.is_dir) for entry in DISK.entries(Spot(linked, ""))}
+    assert kinds == dict.fromkeys(LINKS, (False, False)) | {"file": (True, False), "sub": (False, True)}
+
+
+def test_a_rename_replaces_the_link_itself(linked: Path) -> None:
+    """P6: a file that takes the name of a link takes its place, and what it led to stays."""
+    DISK.rename(Spot(linked, "file"), Spot(linked, "link"))
+    assert not (linked / "link").is_symlink() and content(linked / "link") == b"content\n"
+    assert content(linked.parent / "outside/secret") == b"secret\n"
+
+
+def test_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    """The root itself may be reached through links: the admin chose it."""
+    (tmp_path / "alias").symlink_to(root)
+    os.close(DISK.open_read(Spot(tmp_path / "alias", "sub/file")))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_special_files_are_no_files(root: Path) -> None:
+    """P6: a FIFO is not opened, and opening it does not wait for anybody; a directory is said to be one."""
+    os.mkfifo(root / "fifo")
+    with pytest.raises((NoSuchFile, StorageError)):
+        DISK.open_read(Spot(root, "fifo"))
+    with pytest.raises(NoSuchFile):
+        DISK.open_write(Spot(root, "fifo"))
+    with pytest.raises(IsADirectory):
+        DISK.open_read(Spot(root, "sub"))
+
+
+def test_creation_never_replaces(root: Path) -> None:
+    """P3: a new file, and a second name, never take the place of another one, nor that of a link."""
+    (root / "link").symlink_to("file")
+    for name in ("file", "sub", "link"):
+        with pytest.raises(AlreadyExists):
+            DISK.create(Spot(root, name), 0o600)
+        with pytest.raises(AlreadyExists):
+            DISK.link(Spot(root, "sub/file"), Spot(root, name))
+    with pytest.raises(AlreadyExists):
+        DISK.copy(Spot(root, "sub/file"), Spot(root, "file"), 0o600)
+    assert content(root / "file") == b"content\n"
+
+
+def test_write_small_replaces_whole(root: Path) -> None:
+    """A small file of ours is replaced at once, also after a crash left a new one half-way."""
+    (root / ".file.new").write_bytes(b"half")
+    DISK.write_small(Spot(root, "file"), b"new\n")
+    assert content(root / "file") == b"new\n" and not (root / ".file.new").exists()
+    assert DISK.read_small(Spot(root, "file")) == b"new\n"
+    assert DISK.read_small(Spot(root, "file"), 2) == b"ne"
+
+
+def test_unlink(root: Path) -> None:
+    """A name that is not there is an error, unless it may be missing."""
+    DISK.unlink(Spot(root, "file"))
+    with pytest.raises(NoSuchFile):
+        DISK.unlink(Spot(root, "file"))
+    DISK.unlink(Spot(root, "file"), missing_ok=True)
+    DISK.unlink(Spot(root, "none/file"), missing_ok=True)
+    with pytest.raises(IsADirectory):
+        DISK.unlink(Spot(root, "sub"))
+
+
+def test_copies_keep_times(root: Path) -> None:
+    """P5: a copy has the content and the times of its source, and the mode that it is given."""
+    os.utime(root / "file", ns=(5_000_000_001, 6_000_000_002))
+    DISK.copy(Spot(root, "file"), Spot(root, "sub/copy"), 0o600)
+    status = (root / "sub/copy").stat()
+    assert content(root / "sub/copy") == b"content\n"
+    assert (status.st_atime_ns, status.st_mtime_ns) == (5_000_000_001, 6_000_000_002)
+    assert status.st_mode & 0o777 == 0o600
+
+
+def test_bytes_are_copied_between_filesystems(tmp_path: Path) -> None:
+    """P1: content is copied whole, also where the kernel cannot copy by itself."""
+    data = os.urandom(3_000_000)
+    (tmp_path / "source").write_bytes(data)
+    source = os.open(tmp_path / "source", os.O_RDONLY)
+    target = os.memfd_create("target")
+    try:
+        copy_bytes(source, target)
+        assert os.pread(target, len(data) + 1, 0) == data
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def test_directories(root: Path) -> None:
+    """Directories are made with exactly the mode that is asked for, parents included, and only empty ones are removed."""
+    old = os.umask(0o077)
+    try:
+        DISK.make_dirs(Spot(root, "a/b/c"), 0o755)
+    finally:
+        os.umask(old)
+    assert all((root / path).stat().st_mode & 0o777 == 0o755 for path in ("a", "a/b", "a/b/c"))
+    DISK.make_dirs(Spot(root, "a/b/c"), 0o700)
+    with pytest.raises(AlreadyExists):
+        DISK.make_dir(Spot(root, "a"), 0o700)
+    with pytest.raises(DirectoryNotEmpty):
+        DISK.remove_dir(Spot(root, "a"))
+    DISK.remove_dir(Spot(root, "a/b/c"))
+    with pytest.raises(NotADirectory):
+        DISK.remove_dir(Spot(root, "file"))
+    with pytest.raises((NotADirectory, AlreadyExists)):
+        DISK.make_dirs(Spot(root, "file/x"), 0o700)
+
+
+def test_looking(root: Path) -> None:
+    """Where there is nothing, or a directory on the way is none, nothing is found."""
+    assert DISK.lstat(Spot(root, "none")) is None and DISK.lstat(Spot(root, "file/x")) is None
+    assert DISK.lstat(Spot(root, "none/x")) is None and DISK.is_dir(Spot(root, ""))
+    assert sorted(DISK.names(Spot(root, ""))) == ["file", "sub"] and DISK.names(Spot(root, "none")) == []
+    assert DISK.names(Spot(root, "file")) == []
+    with pytest.raises(NoSuchFile):
+        list(DISK.entries(Spot(root, "none")))
+
+
+def test_looking_for_a_name_that_is_too_long(root: Path) -> None:
+    """P5: of a name that no file can have there is no file: looking for it is no error."""
+    assert DISK.lstat(Spot(root, "x" * 256)) is None
+    assert not DISK.exists(Spot(root, "x" * 255 + ".sha256"))
+
+
+# -- locks -----------------------------------------------------------------------------------------------------------
+
+
+def test_locks(root: Path) -> None:
+    """P4: a lock has one holder, and is free again after it."""
+    spot = Spot(root, "lock")
+    with DISK.locked(spot) as mine:
+        assert mine
+        with DISK.locked(spot, wait=False) as second:
+            assert not second
+    with DISK.locked(spot, wait=False) as third:
+        assert third
+
+
+def test_a_lock_lives_as_long_as_its_descriptor(root: Path) -> None:
+    """P4: the kernel gives a lock back when the descriptor is closed."""
+    one, other = DISK.open_write(Spot(root, "file")), DISK.open_write(Spot(root, "file"))
+    assert try_lock(one) and not try_lock(other)
+    os.close(one)
+    assert try_lock(other)
+    os.close(other)
+
+
+def test_writers_are_seen(root: Path) -> None:
+    """P1: a file that somebody has open for writing is known to be, and one that is only read is not."""
+    fd = DISK.open_read(Spot(root, "file"))
+    try:
+        assert not has_writer(fd)
+        with (root / "file").open("ab"):
+            assert has_writer(fd)
+        with (root / "file").open("rb"):
+            assert not has_writer(fd)
+    finally:
+        os.close(fd)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOENT, NoSuchFile),
+        (errno.ELOOP, NoSuchFile),
+        (errno.EEXIST, AlreadyExists),
+        (errno.EISDIR, IsADirectory),
+        (errno.ENOTDIR, NotADirectory),
+        (errno.ENOTEMPTY, DirectoryNotEmpty),
+        (errno.ENOSPC, NoSpace),
+        (errno.EDQUOT, NoSpace),
+        (errno.EROFS, ReadOnlyStorage),
+        (errno.EXDEV, CrossDevice),
+        (errno.ENAMETOOLONG, NameRefused),
+        (errno.EILSEQ, NameRefused),
+        (errno.EIO, StorageError),
+        (errno.EACCES, StorageError),
+        (errno.EMFILE, StorageError),
+        (None, StorageError),
+    ],
+)
+def test_errors(number: int | None, expected: type[SftpgateError]) -> None:
+    """P7: every error of the system becomes one of ours; those that name a local path are for the local admin only."""
+    error = OSError(number, "why") if number else OSError("why")
+    found = translate(error, "open /data/store/x")
+    assert type(found) is expected
+    assert found.local or "/data" not in found.message
+
+
+def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
+    """A root below a file is an error of the settings that says what to do."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SettingsError, match="choose another place"):
+        DISK.make_root(tmp_path / "file/root", 0o750)
+
+
+# -- layout ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_layout_is_made_once(tmp_path: Path) -> None:
+    """P6: what runners read has the configured mode, our own directory is private, and making it again changes nothing."""
+    layout = Layout(tmp_path / "store", tmp_path / "sync")
+    for _ in range(2):
+        layout.create(DISK, FileModes(dir_mode=0o755))
+        assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("store", "sync", "store/archives")] == [0o755] * 3
+        assert (tmp_path / "store/.sftpgate").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "store").chmod(0o711)
+    layout.create(DISK, FileModes(dir_mode=0o755))
+    assert (tmp_path / "store").stat().st_mode & 0o777 == 0o711
