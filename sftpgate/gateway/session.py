@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import asyncssh
 from asyncssh import SFTPAttrs, SFTPName
@@ -49,13 +50,14 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.uploads import Staging, Upload
-from sftpgate.logs import Logger
+from sftpgate.logs import Logger, printable
 from sftpgate.store.disk import Disk, translated
 
 QUEUE_BYTES = 4 * 1024 * 1024  # requests that may wait while one is being done; one receive window of the default size
 NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes
 SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space is looked at again after so much was written
 COPY_BYTES = 1024 * 1024
+MAX_OFFSET = 2**63 - 1 - wire.MAX_READ_BYTES  # where a file can have bytes: off_t is signed
 REFUSALS_TOLD = 20  # lines on stderr a session, for clients that show them
 
 
@@ -222,6 +224,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         number = int.from_bytes(request[1:5], "big")
         try:
             self._write(number, memoryview(request)[5:])
+        except struct.error as error:
+            self._answer_error(number, _malformed(error))
         except Exception as error:  # noqa: BLE001 - every request gets an answer, and the session goes on
             self._answer_error(number, error)
         self.counts["requests"] += 1
@@ -271,7 +275,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             number = packet.get_uint32()
             await self._dispatch(kind, number, packet)
         except (PacketDecodeError, struct.error) as error:
-            self._answer_error(number, BadMessage(f"the request is not well formed: {error}"))
+            self._answer_error(number, _malformed(error))
         except Exception as error:  # noqa: BLE001 - every request gets an answer, and the session goes on
             self._answer_error(number, error)
 
@@ -342,7 +346,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         name, offset, length = packet.get_string(), packet.get_uint64(), packet.get_uint32()
         handle = self._handles.get(name)
         length = min(length, wire.MAX_READ_BYTES)
-        if isinstance(handle, Reading):
+        if offset > MAX_OFFSET and handle is not None:
+            content = b""
+        elif isinstance(handle, Reading):
             content = await self._read_file(handle.fd, offset, length)
         elif isinstance(handle, Writing) and handle.readable:
             content = handle.upload.read(offset, length)
@@ -388,6 +394,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._fsetstat(packet.get_string(), SFTPAttrs.decode(packet, self._version))
                 self._ok(number)
             case Request.OPENDIR:
+                self._require_handle()
                 entries = await hop(self._view.entries, packet.get_string())
                 self._send(wire.handle(number, self._register(Listing(entries))))
             case Request.READDIR:
@@ -423,8 +430,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         else:
             flags = Open(packet.get_uint32() & 0x3F)
         attrs = SFTPAttrs.decode(packet, self._version)
-        if len(self._handles) >= self._services.max_handles:
-            raise TooMany(f"{len(self._handles)} files are open in this session, the limit is reached (rule: max_handles)")
+        self._require_handle()
         if not flags & (Open.WRITE | Open.APPEND):
             fd = await self._services.hops.run(self._view.open_for_reading, path)
             self._send(wire.handle(number, self._register(Reading(fd))))
@@ -440,9 +446,12 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         )
         upload = await self._services.hops.run(self._view.open_for_writing, path, mode)
         self._services.register.add(upload)
-        if attrs.mtime is not None:
-            upload.times_ns = times_of(attrs)
+        upload.times_ns = times_of(attrs, upload.stat())
         self._send(wire.handle(number, self._register(Writing(upload, readable=bool(flags & Open.READ)))))
+
+    def _require_handle(self) -> None:
+        if len(self._handles) >= self._services.max_handles:
+            raise TooMany(f"{len(self._handles)} handles are open in this session, the limit is reached (rule: max_handles)")
 
     def _register(self, handle: Handle) -> bytes:
         name = self._next_handle.to_bytes(4, "big")
@@ -520,7 +529,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             case Writing(upload=upload):
                 if attrs.size is not None:
                     upload.truncate(self._services.disk, attrs.size)
-                upload.times_ns = times_of(attrs) or upload.times_ns
+                upload.times_ns = times_of(attrs, upload.stat()) or upload.times_ns
             case Reading():
                 if attrs.size is not None:
                     raise PlaceRefused("this file was opened for reading only")
@@ -583,12 +592,13 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             case b"hardlink@openssh.com":
                 self._view.refuse_link()
             case name:
-                raise Unsupported(f"the extension {name.decode('ascii', 'backslashreplace')} is not supported")
+                raise Unsupported(f"the extension {printable(name.decode('utf-8', 'backslashreplace'))} is not supported")
 
     async def _copy_data(self, packet: SSHPacket) -> None:
         """Copy between two handles (draft-ietf-secsh-filexfer-extensions-00 §7); a length of 0 means to the end."""
-        source, source_offset, length = self._handle(packet.get_string()), packet.get_uint64(), packet.get_uint64()
-        target, target_offset = self._handle(packet.get_string()), packet.get_uint64()
+        source_name, source_offset, length = packet.get_string(), packet.get_uint64(), packet.get_uint64()
+        target_name, target_offset = packet.get_string(), packet.get_uint64()
+        source, target = self._handle(source_name), self._handle(target_name)
         if not isinstance(source, Reading) or not isinstance(target, Writing):
             raise UploadFailed("copy-data needs a handle for reading and one for writing")
         done = 0
@@ -601,6 +611,10 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             done += len(content)
 
 
+def _malformed(error: Exception) -> BadMessage:
+    return BadMessage(f"the request is not well formed: {error}")
+
+
 def _take(entries: Iterator[SFTPName], count: int) -> list[SFTPName]:
     """The next ``count`` names, fewer at the end."""
-    return [name for name, _ in zip(entries, range(count), strict=False)]
+    return list(islice(entries, count))

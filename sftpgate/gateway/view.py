@@ -288,23 +288,21 @@ class View:
         if place.zone is Zone.DROP and place.is_top:
             return
         path = self._writable(raw)
-        times = times_of(attrs)
         if attrs.size is not None:
             self._parts.edits.truncate(self._sender, path, attrs.size, self._uploads)
+        times = times_of(attrs, self._item(place).status)
         if times is not None:
             self._parts.edits.set_times(self._sender, path, *times, self._uploads)
-        elif attrs.size is None:
-            self._item(place)
 
     def refuse_link(self) -> None:
         """SYMLINK, LINK, READLINK."""
         raise LinkRefused()
 
 
-def times_of(attrs: SFTPAttrs) -> tuple[int, int] | None:
-    """Access and modification time in nanoseconds, or None where the request does not set them."""
-    mtime = attrs.mtime if attrs.mtime is not None else attrs.atime
-    if mtime is None:
+def times_of(attrs: SFTPAttrs, current: os.stat_result) -> tuple[int, int] | None:
+    """Access and modification time in nanoseconds, or None where the request sets neither; one that it does not set stays."""
+    if attrs.mtime is None and attrs.atime is None:
         return None
-    atime = attrs.atime if attrs.atime is not None else mtime
-    return int(atime) * 10**9 + (attrs.atime_ns or 0), int(mtime) * 10**9 + (attrs.mtime_ns or 0)
+    atime_ns = current.st_atime_ns if attrs.atime is None else int(attrs.atime) * 10**9 + (attrs.atime_ns or 0)
+    mtime_ns = current.st_mtime_ns if attrs.mtime is None else int(attrs.mtime) * 10**9 + (attrs.mtime_ns or 0)
+    return atime_ns, mtime_ns

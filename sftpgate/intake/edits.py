@@ -316,9 +316,14 @@ class Edits:
         there = self._require(sender.user, path, uploads)
         if not there.is_dir:
             raise NotADirectory()
-        if self._union.listing(sender.user, path, uploads):
+        if self._union.listing(sender.user, path, uploads) or self._has_files_of_others(path):
             raise DirectoryNotEmpty()
         self._remove_directory(path)
+
+    def _has_files_of_others(self, path: str) -> bool:
+        """Whether somebody still sees a file below the directory: it may lie in the store."""
+        with self._moves.ledger.reading() as connection:
+            return bool(arrivals.find(connection, live=True, below=path, states=UNCLAIMED_STATES, limit=1))
 
     def _remove_directory(self, path: str) -> None:
         spot = self._layout.spot(location(Area.DROP, path))

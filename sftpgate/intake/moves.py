@@ -34,12 +34,15 @@ from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Connection, Ledger
+from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, TRANSITIONS, Area, ArrivalEvent, ArrivalState, after
 from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
 from sftpgate.store.disk import Disk, FileModes, Spot
 from sftpgate.store.layout import Layout
+
+log = get_logger("moves")
 
 Clock = Callable[[], datetime]
 
@@ -305,7 +308,14 @@ class Change:
         come to clear it yet: its file is found in place).
         """
         for row in in_order_of_moves(arrivals.find(self.connection, pending=True)):
-            found = self._moves.settle(row, self.touched)
+            try:
+                found = self._moves.settle(row, self.touched)
+            except SftpgateError as error:
+                # Something is in its way. It stays recorded, and must not keep the others from their moves.
+                log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
+                self._keep(row)
+                self._known_places |= {row.location, row.pending_from}
+                continue
             if found is not None:
                 settled, moved_now = found
                 self.already_settled.append(settled)

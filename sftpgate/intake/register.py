@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.uploads import NOTE_AT_BYTES, Staging, Upload
 from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import UploadState
 
 log = get_logger("uploads")
 
@@ -37,13 +38,9 @@ class OpenUploads:
         if not self._by_user:
             self.empty.set()
 
-    def of(self, user: str, path: str) -> Upload | None:
-        """The newest open upload of ``user`` to ``path``."""
-        return next((upload for upload in reversed(self._by_user.get(user, ())) if upload.path == path), None)
-
     def of_user(self, user: str) -> list[Upload]:
-        """The open uploads of ``user``, oldest first."""
-        return list(self._by_user.get(user, ()))
+        """The open uploads of ``user`` that it did not remove, oldest first."""
+        return [upload for upload in self._by_user.get(user, ()) if upload.state is not UploadState.DISCARDED]
 
     def supersede(self, upload: Upload) -> None:
         """``upload`` was published: older ones of its path must not come back as interrupted."""

@@ -173,8 +173,8 @@ class Upload:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
         if self.state is not UploadState.OPEN:
             raise self._failed()
+        self.require_size(size)
         try:
-            self.require_size(size)
             disk.truncate(self.fd, size)
         except SftpgateError as error:
             self._fail(error)

@@ -160,7 +160,7 @@ class Disk:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            if error.errno == errno.ELOOP:
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can have such a name
                 return None
             raise translate(error, f"look at {spot.local}") from error
 
