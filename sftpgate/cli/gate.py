@@ -46,7 +46,7 @@ def make_room(system: System) -> Room:
         max_pending_files=settings.max_pending_files,
         free_space_floor=settings.free_space_floor,
     )
-    return Room(system.ledger, system.disk, system.layout.store, limits, system.clock)
+    return Room(system.ledger, system.staging, system.disk, system.layout.store, limits, system.clock)
 
 
 def make_edits(system: System, publisher: Publisher) -> Edits:

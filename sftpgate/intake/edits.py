@@ -92,7 +92,7 @@ class Edits:
         else:
             upload = self._continue(there, sender, path, trace)
         upload.appending = mode.append
-        upload.quota_bytes = quota_bytes
+        upload.quota_bytes = quota_bytes + upload.existing_bytes
         if mode.declared_size is not None:
             try:
                 upload.require_size(mode.declared_size)

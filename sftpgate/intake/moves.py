@@ -22,14 +22,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from threading import Lock
 
 from ulid import ULID
 
-from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
+from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError, StorageError
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
@@ -100,12 +100,15 @@ class Moves:
         targets = {item.location for item in moving}
         touched: dict[Spot, None] = dict.fromkeys(change.touched)
         inodes: dict[ArrivalId, int] = {item.id: item.inode for item in change.already_settled}
+        occupied: set[Location | None] = change.occupied
         for item in moving:
             try:
+                _refuse_occupied(item, occupied)
                 inodes[item.id] = self._move(item, touched, replaced_next=item.pending_from in targets)
             except SftpgateError as error:
                 change.failures[item.id] = error
                 inodes.pop(item.id, None)
+                occupied.add(item.pending_from)
         try:
             if self.durable:
                 self.disk.sync_dirs(touched)
@@ -266,6 +269,7 @@ class Change:
         self._changed: dict[ArrivalId, None] = {}
         self._events: list[Event] = []
         self._archive_names: set[str] = set()
+        self.occupied: set[Location | None] = set()  # by files that could not be moved away
         self._known_places: set[Location | None] = set()
         self._vacated: set[Location] = set()
 
@@ -309,10 +313,12 @@ class Change:
         """
         for row in in_order_of_moves(arrivals.find(self.connection, pending=True)):
             try:
+                _refuse_occupied(row, self.occupied)
                 found = self._moves.settle(row, self.touched)
             except SftpgateError as error:
                 # Something is in its way. It stays recorded, and must not keep the others from their moves.
                 log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
+                self.occupied.add(row.pending_from)
                 self._keep(row)
                 self._known_places |= {row.location, row.pending_from}
                 continue
@@ -456,6 +462,12 @@ _GONE = {
     ArrivalState.CLAIMED: ArrivalEvent.LOST,
     ArrivalState.QUARANTINED: ArrivalEvent.LOST,
 }
+
+
+def _refuse_occupied(item: Arrival, occupied: Collection[Location | None]) -> None:
+    """P3: a name is not taken while the file that has it could not be moved away."""
+    if item.location is not None and item.location in occupied:
+        raise StorageError("the earlier file of this name could not be moved away")
 
 
 def _how_it_went(row: Arrival) -> ArrivalEvent:

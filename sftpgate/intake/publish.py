@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
 from sftpgate.intake.uploads import Staging, Upload
-from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
@@ -124,11 +124,27 @@ class Publisher:
                             outcomes[index] = error
         except SftpgateError as error:
             return [outcome if isinstance(outcome, SftpgateError) else error for outcome in outcomes]
+        failures = self._retried(change.failures)
         for index in handed_over:
-            self._hand_over(uploads[index])
-            outcomes[index] = change.failures.get(uploads[index].id, outcomes[index])
+            upload = uploads[index]
+            self._hand_over(upload, moved=upload.id not in failures)
+            outcomes[index] = failures.get(upload.id, outcomes[index])
         self._follow_up([outcomes[index] for index in handed_over])
         return outcomes
+
+    def _retried(self, failures: Mapping[ArrivalId, SftpgateError]) -> Mapping[ArrivalId, SftpgateError]:
+        """The failures that are left when recorded moves that failed were tried once more. What is left stays recorded: the
+        file is whole and durable, its sender is told of a failure, and the sweeper goes on trying.
+        """
+        if not failures:
+            return failures
+        try:
+            with self._moves.change() as change:
+                pass
+        except SftpgateError:
+            return failures
+        done = {row.id for row in change.completed}
+        return {arrival: error for arrival, error in failures.items() if arrival not in done}
 
     def _prepare(self, upload: Upload) -> Outcome:
         """Everything that can be done for one upload alone: its hash, its grade, its mode and times, and the flush."""
@@ -168,12 +184,14 @@ class Publisher:
             session=sender.session,
         )
 
-    def _hand_over(self, upload: Upload) -> None:
-        """The file is an arrival's now, whatever happens next."""
+    def _hand_over(self, upload: Upload, *, moved: bool) -> None:
+        """The file is an arrival's now, whatever happens next; older unfinished ones of its path are of no use any more."""
         upload.published()
-        upload.close()
         with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
-            self._staging.remove_partials(upload.sender.user, upload.path)
+            self._staging.forget(upload)
+            if moved:
+                self._staging.remove_partials(upload.sender.user, upload.path)
+        upload.close()
 
     def _follow_up(self, published: Iterable[Outcome]) -> None:
         """Look again at the files whose companions have just arrived."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sftpgate.errors import NoSpace, QuotaExceeded
 from sftpgate.intake.moves import Clock
+from sftpgate.intake.uploads import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.database import Ledger
 from sftpgate.store.disk import Disk
@@ -48,8 +49,9 @@ class Left:
 class Room:
     """Asked before an upload is opened, and now and then while it is written. One instance per process; any thread."""
 
-    def __init__(self, ledger: Ledger, disk: Disk, store: Path, limits: Limits, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, staging: Staging, disk: Disk, store: Path, limits: Limits, clock: Clock) -> None:
         self._ledger = ledger
+        self._staging = staging
         self._disk = disk
         self._store = store
         self._limits = limits
@@ -91,8 +93,11 @@ class Room:
         )
 
     def _usage(self, user: str) -> tuple[int, int]:
+        """Files and bytes of the user that no runner has taken, those in staging included."""
+        staged_files, staged_bytes = self._staging.used(user)
         with self._ledger.reading() as connection:
-            return arrivals.usage(connection, user)
+            files, size = arrivals.usage(connection, user)
+        return files + staged_files, size + staged_bytes
 
 
 def _full(what: str, limit: int, rule: str) -> str:

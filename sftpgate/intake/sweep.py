@@ -326,6 +326,8 @@ class Sweeper:
         """Remove interrupted uploads after their time, and staging files that nobody can resume."""
         limit = self._moves.clock() - self._rules.partial_ttl
         for user in self._staging.users():
+            for orphan in self._staging.lone_notes(user):
+                self._staging.remove_idle(user, orphan)
             noted = {partial.upload for partial in self._staging.partials(user)}
             with self._moves.ledger.reading() as connection:
                 files = [(name, status) for name, status in self._staging.idle_files(user)]

@@ -330,12 +330,6 @@ class Staging:
             return self.copy_of(old, sender, partial.path, trace, trusted_bytes=partial.size)
         now = self._clock()
         upload = ArrivalId(new_id(now))
-        try:
-            self._disk.rename(old, directory / upload)
-            self._disk.truncate(fd, partial.size)
-        except BaseException:
-            os.close(fd)
-            raise
         resumed = Upload(
             id=upload,
             sender=sender,
@@ -347,9 +341,20 @@ class Staging:
             trace=trace,
             existing_bytes=partial.size,
         )
-        self.note(resumed)
-        self._disk.unlink(_note_of(old), missing_ok=True)
+        try:
+            self.note(resumed)  # before the rename: a file without a note cannot be resumed
+            self._disk.rename(old, resumed.spot)
+            self._disk.truncate(fd, partial.size)
+            self._disk.unlink(_note_of(old), missing_ok=True)
+        except BaseException:
+            resumed.close()
+            raise
         return resumed
+
+    def forget(self, upload: Upload) -> None:
+        """Remove the note of an upload that became an arrival: it is not to be resumed."""
+        if upload.noted:
+            self._disk.unlink(_note_of(upload.spot), missing_ok=True)
 
     def note(self, upload: Upload, *, synced: bool = False) -> None:
         """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
@@ -443,6 +448,19 @@ class Staging:
     def users(self) -> list[str]:
         """The users that have a staging directory."""
         return self._disk.names(self._layout.staging(""))
+
+    def lone_notes(self, user: str) -> list[str]:
+        """The uploads that have a note and no file: what a crash leaves while an upload is resumed."""
+        names = set(self._disk.names(self._layout.staging(user)))
+        return [name for note in names if (name := note.removesuffix(".json")) != note and name not in names and name[0] != "."]
+
+    def used(self, user: str) -> tuple[int, int]:
+        """How many files ``user`` has in staging, open ones too, and how many bytes."""
+        try:
+            sizes = [status.st_size for _, status in self.idle_files(user)]
+        except NoSuchFile:
+            return 0, 0
+        return len(sizes), sum(sizes)
 
     def idle_files(self, user: str) -> Iterator[tuple[str, os.stat_result]]:
         """The staging files of ``user``, by upload id, with what the disk says of them; open ones too."""

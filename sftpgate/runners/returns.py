@@ -34,7 +34,7 @@ class Returns:
         """Bring back the arrivals of dead runners, and remove what they left; returns what became of those arrivals."""
         names = self._moves.disk.names(self._moves.layout.runs)  # before the claims: a run's directory is made after its claim
         with self._moves.ledger.reading() as connection:
-            recorded = claims.tokens(connection)
+            before = recorded = claims.tokens(connection)
             has_claimed = bool(claims.claimed_arrivals(connection, limit=1))
         returned: list[Arrival] = []
         if recorded or has_claimed:
@@ -42,7 +42,7 @@ class Returns:
                 returned = self._return_all(change, limit)
                 claims.forget_ended(change.connection)
                 recorded = claims.tokens(change.connection)
-        for name in set(names) - recorded:
+        for name in sorted({*names, *before} - recorded):
             directories.remove(self._moves, name)
         return returned
 

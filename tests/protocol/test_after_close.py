@@ -120,6 +120,19 @@ async def test_setting_one_time_keeps_the_other(gate: Gate) -> None:
         assert (gate.store / "a.csv").stat().st_mtime == 2_000
 
 
+async def test_setting_one_time_after_the_other(gate: Gate) -> None:
+    """P5: on an open upload a time that was set stays when the other one is set, by handle and by path."""
+    async with gate.raw(version=6) as raw:
+        handle = await raw.open_file("a.csv")
+        await raw.write(handle, 0, b"a\n")
+        assert (await raw.fsetstat(handle, mtime=2_000)).status == Status.OK
+        assert (await raw.fsetstat(handle, atime=5_000)).status == Status.OK
+        assert (await raw.setstat("a.csv", atime=6_000)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
+        found = (await raw.on(Request.STAT, "a.csv")).attrs
+        assert (int(found.atime or 0), int(found.mtime or 0)) == (6_000, 2_000)
+
+
 async def test_a_size_set_before_close(gate: Gate) -> None:
     """P1, trap: scp opens without TRUNC, writes, and sets the size before CLOSE: a shorter upload has its own size."""
     async with gate.raw() as raw:
