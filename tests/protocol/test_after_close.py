@@ -307,6 +307,108 @@ async def test_batch_lock(gate: Gate) -> None:
         assert released == [("arrival.published", "b.csv"), ("arrival.published", "a.csv")]
 
 
+@pytest.mark.parametrize("version", [3, 6])
+async def test_files_that_are_held(gate: Gate, version: int) -> None:
+    """P5: what a batch lock holds is read, listed, given times, renamed and removed like any file, and stays held."""
+    async with gate.raw(version=version) as raw:
+        await raw.put("alock.txt", b"")
+        for name in ("a.csv", "b.csv", "c.csv"):
+            await raw.put(name, name.encode() + b"\n")
+        assert await raw.get("a.csv") == b"a.csv\n"
+        assert (await raw.setstat("a.csv", atime=9, mtime=9)).status == Status.OK
+        assert (await raw.rename("a.csv", "d.csv")).status == Status.OK
+        assert (await raw.posix_rename("b.csv", "d.csv")).status == Status.OK
+        assert (await raw.on(Request.REMOVE, "c.csv")).status == Status.OK
+        assert await raw.listing(".") == ["alock.txt", "d.csv"]
+        assert gate.in_store() == {}
+        assert (await raw.on(Request.REMOVE, "alock.txt")).status == Status.OK
+        assert gate.in_store() == {"d.csv": b"b.csv\n"} and gate.archived() == [b"a.csv\n"]
+
+
+async def test_ways_to_lock_and_unlock(gate: Gate) -> None:
+    """P1: a batch lock that comes by a rename holds, and one that is renamed away releases, like one that is removed."""
+    async with gate.raw() as raw:
+        await raw.put("lock.tmp", b"")
+        assert (await raw.rename("lock.tmp", "alock.txt")).status == Status.OK
+        await raw.put("a.csv", b"a\n")
+        assert gate.in_store() == {}
+        assert (await raw.rename("alock.txt", "_alock.txt")).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"a\n"}
+
+
+async def test_a_directory_with_an_open_upload(gate: Gate) -> None:
+    """P5: where a directory is renamed while an upload below it is open, that upload is found after its CLOSE."""
+    async with gate.raw() as raw:
+        await raw.mkdir("old")
+        handle = await raw.open_file("old/a.csv")
+        await raw.write(handle, 0, b"a\n")
+        renamed = await raw.rename("old", "new")
+        closed = await raw.close(handle)
+        directory = "new" if renamed.status == Status.OK else "old"
+        if closed.status == Status.OK:
+            assert await raw.listing(directory) == ["a.csv"]
+            assert gate.in_store() == {f"{directory}/a.csv": b"a\n"}
+        else:
+            assert gate.in_store() == {}
+
+
+async def test_a_directory_with_an_interrupted_upload(gate: Gate) -> None:
+    """P1: where a directory is renamed, an interrupted upload below it can still be found and resumed, or the rename fails."""
+    async with gate.raw() as raw:
+        await raw.mkdir("old")
+        handle = await raw.open_file("old/a.csv")
+        await raw.write(handle, 0, b"half")
+        raw.connection.abort()
+        await gate.until("upload.interrupted")
+    async with gate.raw() as raw:
+        assert (await raw.on(Request.RMDIR, "old")).status == Status.FAILURE
+        renamed = await raw.rename("old", "new")
+        directory = "new" if renamed.status == Status.OK else "old"
+        assert await raw.listing(directory) == ["a.csv"]
+
+
+async def test_a_directory_of_the_admin_in_the_store(gate: Gate) -> None:
+    """P7: a name that is a directory in the store, which its sender does not see, is refused in words at OPEN and RENAME."""
+    (gate.store / "a.csv").mkdir()
+    async with gate.raw(version=6) as raw:
+        await raw.put("_b.csv", b"b\n")
+        for answer in (
+            await raw.try_open("a.csv"),
+            await raw.rename("_b.csv", "a.csv"),
+            await raw.posix_rename("_b.csv", "a.csv"),
+        ):
+            assert answer.status == Status.FILE_IS_A_DIRECTORY and "rule:" in answer.message
+        assert gate.staged() == []
+
+
+async def test_a_file_of_the_admin_in_the_store(gate: Gate) -> None:
+    """P3, P6: a file that the admin put into the store is not seen by senders, and kept in the archives when its name comes."""
+    (gate.store / "a.csv").write_bytes(b"of the admin\n")
+    async with gate.raw() as raw:
+        assert (await raw.on(Request.STAT, "a.csv")).status == Status.NO_SUCH_FILE
+        assert await raw.put("a.csv", b"sent\n") == Status.OK
+        assert gate.in_store() == {"a.csv": b"sent\n"} and gate.archived() == [b"of the admin\n"]
+        assert await raw.listing("/archives") == []
+
+
+async def test_companions(gate: Gate) -> None:
+    """P1: a checksum beside a file that does not match holds it, whichever comes first, and one that matches releases it."""
+    right, wrong = hashlib.sha256(b"a\n").hexdigest().encode(), b"0" * 64
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"a\n")
+        await raw.put("a.csv.sha256", wrong + b"  a.csv\n")
+        assert gate.in_store() == {}
+        assert await raw.listing(".") == ["a.csv", "a.csv.sha256"]
+        await raw.put("a.csv.sha256", right + b"  a.csv\n")
+        assert gate.in_store() == {"a.csv": b"a\n"}
+        assert (await raw.on(Request.REMOVE, "a.csv.sha256")).status == Status.OK
+        await raw.put("b.csv.sha256", wrong)
+        await raw.put("b.csv", b"a\n")
+        assert "b.csv" not in gate.in_store()
+        assert (await raw.on(Request.REMOVE, "b.csv.sha256")).status == Status.OK
+        assert gate.in_store()["b.csv"] == b"a\n"
+
+
 async def test_the_record(gate: Gate) -> None:
     """P8: the record of an arrival says who sent it, from where, with which key and client, its size, hash and history."""
     before = utc_now()
