@@ -199,6 +199,35 @@ async def test_refusals_are_told_in_bounded_number(gate: Gate) -> None:
             assert len((await errors.read()).splitlines()) == 20
 
 
+@pytest.mark.parametrize("algorithm", ["ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-256", "rsa-sha2-512"])
+async def test_host_keys(gate: Gate, algorithm: str) -> None:
+    """Trap: old Java clients know no ed25519: there are ECDSA and RSA host keys beside it."""
+    async with gate.connection(server_host_key_algs=[algorithm]) as connection:
+        key = connection.get_server_host_key()
+        assert key is not None and key.get_algorithm() in (algorithm, "ssh-rsa")
+
+
+@pytest.mark.parametrize(
+    ("profile", "algorithm", "works"),
+    [
+        ("default", "ssh-rsa", False),
+        ("hardened", "ssh-rsa", False),
+        ("hardened", "ecdsa-sha2-nistp256", False),
+        ("hardened", "ssh-ed25519", True),
+        ("hardened", "rsa-sha2-512", True),
+        ("legacy", "ssh-rsa", True),
+    ],
+)
+async def test_profiles_of_host_keys(start: Start, profile: str, algorithm: str, works: bool) -> None:
+    """P6, trap: the server signs with what its profile names: SHA-1 for legacy only, NIST curves not where it is hardened."""
+    async with start(algorithms=profile) as gate:
+        try:
+            async with gate.connection(server_host_key_algs=[algorithm]):
+                assert works
+        except asyncssh.KeyExchangeFailed:
+            assert not works
+
+
 async def test_unknown_users_and_keys(gate: Gate) -> None:
     """P6: nobody gets in without a user's key, and the refusal says nothing about the user."""
     for user, key in (("nobody", str(gate.directory / "keys/id")), ("erp", asyncssh.generate_private_key("ssh-ed25519"))):
