@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -149,8 +148,11 @@ async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
 
 async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float) -> None:
     while True:
-        with contextlib.suppress(SftpgateError):
+        try:
             result = await hops.run(sweeper.run)
+        except Exception as error:
+            log.error("sweep.failed", exc_info=error)
+        else:
             if result is not None and result.did_something:
                 log.info(
                     "sweep.done",

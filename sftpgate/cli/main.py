@@ -9,6 +9,7 @@ library (and rules that cost nothing) before they run, and Typer does without ri
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -101,6 +102,8 @@ for _group, _name in ((tool_app, "tool"), (store_app, "store"), (user_app, "user
 
 def main() -> NoReturn:
     """Run the command of ``sys.argv`` and end the process."""
+    # Asking for a lease, we can be sent SIGIO when somebody opens the file just then: that must not end us.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o027)  # what others make for us, such as SQLite its files, is not for everybody
     code = _run()
     try:

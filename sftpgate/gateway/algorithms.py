@@ -20,6 +20,7 @@ class Offer:
     encryption_algs: tuple[str, ...]
     mac_algs: tuple[str, ...]
     signature_algs: tuple[str, ...]
+    host_key_algs: tuple[str, ...]
 
 
 _DEFAULT = Offer(
@@ -61,6 +62,7 @@ _DEFAULT = Offer(
         "rsa-sha2-512",
         "rsa-sha2-256",
     ),
+    host_key_algs=("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256"),
 )
 
 _HARDENED = Offer(
@@ -74,6 +76,7 @@ _HARDENED = Offer(
     encryption_algs=("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr"),
     mac_algs=("hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"),
     signature_algs=("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "rsa-sha2-256"),
+    host_key_algs=("ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"),
 )
 
 _LEGACY = Offer(
@@ -86,6 +89,7 @@ _LEGACY = Offer(
     encryption_algs=(*_DEFAULT.encryption_algs, "aes256-cbc", "aes192-cbc", "aes128-cbc", "3des-cbc"),
     mac_algs=(*_DEFAULT.mac_algs, "hmac-md5", "hmac-sha1-96"),
     signature_algs=(*_DEFAULT.signature_algs, "ssh-rsa"),
+    host_key_algs=(*_DEFAULT.host_key_algs, "ssh-rsa"),
 )
 
 _OFFERS = {Algorithms.DEFAULT: _DEFAULT, Algorithms.HARDENED: _HARDENED, Algorithms.LEGACY: _LEGACY}

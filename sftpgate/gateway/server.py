@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class Gate:
                 settings.host,
                 settings.port,
                 # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
-                server_host_keys=[asyncssh.read_private_key(str(path)) for path in self._made_of.host_keys],
+                server_host_keys=_host_keys(self._made_of.host_keys, offer.host_key_algs),
                 server_version=_PUBLIC_VERSION,
                 kex_algs=list(offer.kex_algs),
                 encryption_algs=list(offer.encryption_algs),
@@ -203,6 +203,17 @@ class Gate:
         self._sessions.add(session)
         self._quiet.clear()
         return channel, session
+
+
+def _host_keys(paths: Sequence[Path], allowed: Sequence[str]) -> list[asyncssh.SSHKeyPair]:
+    """The host keys, each with those of its algorithms that the profile offers; one that has none of them is left out."""
+    found = []
+    for pair in asyncssh.load_keypairs([asyncssh.read_private_key(str(path)) for path in paths]):
+        names = [name.encode() for name in allowed]
+        pair.host_key_algorithms = [name for name in pair.host_key_algorithms if name in names]
+        if pair.host_key_algorithms:
+            found.append(pair)
+    return found
 
 
 async def _guarded(work: Coroutine[object, object, None]) -> None:

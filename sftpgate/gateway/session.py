@@ -202,6 +202,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if not self._ended:
             self._log.info("session.ending", reason=reason)
             self._ended = True
+            self._writable.set()
             self._wake()
 
     # -- taking requests ---------------------------------------------------------------------------------------------
@@ -328,7 +329,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         upload.write(services.disk, offset, content)
         self.counts["received_bytes"] += len(content)
         if services.register.needs_note(upload):
-            services.staging.note(upload)
+            services.register.note_lingering([upload])
         if upload.digest.is_behind and not handle.hashing:
             handle.hashing = True
             services.spawn(self._hash(handle))
@@ -446,7 +447,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         )
         upload = await self._services.hops.run(self._view.open_for_writing, path, mode)
         self._services.register.add(upload)
-        upload.times_ns = times_of(attrs, upload.stat())
+        upload.times_ns = times_of(attrs, upload.current_times_ns)
         self._send(wire.handle(number, self._register(Writing(upload, readable=bool(flags & Open.READ)))))
 
     def _require_handle(self) -> None:
@@ -529,7 +530,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             case Writing(upload=upload):
                 if attrs.size is not None:
                     upload.truncate(self._services.disk, attrs.size)
-                upload.times_ns = times_of(attrs, upload.stat()) or upload.times_ns
+                upload.times_ns = times_of(attrs, upload.current_times_ns) or upload.times_ns
             case Reading():
                 if attrs.size is not None:
                     raise PlaceRefused("this file was opened for reading only")

@@ -38,6 +38,7 @@ _DIR_MODE = stat.S_IFDIR | 0o750
 _READ_ONLY_DIR_MODE = stat.S_IFDIR | 0o550
 _TYPE_FILE, _TYPE_DIRECTORY = 1, 2  # filexfer-04 §5.2
 _BLOCK = 4096
+_LAST_TIME = 2**32 - 1  # in the year 2106: what version 3 can say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,8 +217,8 @@ class View:
             owner=self._sender.user,
             group=self._sender.user,
             permissions=mode,
-            atime=max(0, atime_ns // 10**9),
-            mtime=max(0, mtime_ns // 10**9),
+            atime=min(max(0, atime_ns // 10**9), _LAST_TIME),
+            mtime=min(max(0, mtime_ns // 10**9), _LAST_TIME),
         )
 
     def _name(self, name: str, attrs: SFTPAttrs) -> SFTPName:
@@ -290,7 +291,8 @@ class View:
         path = self._writable(raw)
         if attrs.size is not None:
             self._parts.edits.truncate(self._sender, path, attrs.size, self._uploads)
-        times = times_of(attrs, self._item(place).status)
+        status = self._item(place).status
+        times = times_of(attrs, (status.st_atime_ns, status.st_mtime_ns))
         if times is not None:
             self._parts.edits.set_times(self._sender, path, *times, self._uploads)
 
@@ -299,10 +301,10 @@ class View:
         raise LinkRefused()
 
 
-def times_of(attrs: SFTPAttrs, current: os.stat_result) -> tuple[int, int] | None:
+def times_of(attrs: SFTPAttrs, current: tuple[int, int]) -> tuple[int, int] | None:
     """Access and modification time in nanoseconds, or None where the request sets neither; one that it does not set stays."""
     if attrs.mtime is None and attrs.atime is None:
         return None
-    atime_ns = current.st_atime_ns if attrs.atime is None else int(attrs.atime) * 10**9 + (attrs.atime_ns or 0)
-    mtime_ns = current.st_mtime_ns if attrs.mtime is None else int(attrs.mtime) * 10**9 + (attrs.mtime_ns or 0)
+    atime_ns = current[0] if attrs.atime is None else min(int(attrs.atime), _LAST_TIME) * 10**9 + (attrs.atime_ns or 0)
+    mtime_ns = current[1] if attrs.mtime is None else min(int(attrs.mtime), _LAST_TIME) * 10**9 + (attrs.mtime_ns or 0)
     return atime_ns, mtime_ns

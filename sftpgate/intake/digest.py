@@ -45,6 +45,11 @@ class Digest:
             self._stale = True
 
     @property
+    def in_order_bytes(self) -> int:
+        """How many bytes from the start were written one after the other."""
+        return self._next
+
+    @property
     def is_behind(self) -> bool:
         """True where ``advance`` has a step to do."""
         return not self._stale and not self._ended and self._next - self._hashed >= STEP_BYTES

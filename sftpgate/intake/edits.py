@@ -105,7 +105,9 @@ class Edits:
         if there.partial is not None:
             return self._staging.resume(there.partial, sender, trace)
         trusted = there.upload.trusted_bytes if there.upload is not None else None
-        return self._staging.copy_of(there.spot, sender, path, trace, trusted_bytes=trusted)
+        upload = self._staging.copy_of(there.spot, sender, path, trace, trusted_bytes=trusted)
+        upload.continues = there.arrival.id if there.arrival is not None else None
+        return upload
 
     def _refuse_hidden_directory(self, path: str) -> None:
         if self._disk.is_dir(self._layout.spot(location(Area.STORE, path))) and not self._union.is_directory(path):
@@ -131,10 +133,15 @@ class Edits:
         elif there.is_dir or not replacing:
             raise AlreadyExists("there is already a file of the new name")
         if there.is_dir:
+            unfinished = [upload.path for upload in uploads] + [partial.path for partial in self._staging.partials(sender.user)]
+            if any(path.startswith(f"{old}/") for path in unfinished):
+                raise Refused("the directory has uploads that are not finished: finish or remove them first")
             self._rename_directory(sender, old, new)
         elif there.upload is not None:
             self._refuse_unfinished(new)
             there.upload.path = new
+            if there.upload.noted:
+                self._staging.note(there.upload)
         elif there.partial is not None:
             self._refuse_unfinished(new)
             self._staging.rename_partial(there.partial, new)
@@ -269,6 +276,7 @@ class Edits:
             if there.partial is not None or size > there.size:
                 raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
             upload = self._staging.copy_of(there.spot, sender, path, SessionTrace())
+            upload.continues = there.arrival.id if there.arrival is not None else None
             try:
                 upload.truncate(self._disk, size)
                 [outcome] = self._publisher.commit([upload])
@@ -369,9 +377,10 @@ class Edits:
                 last = rows[-1].seq
                 for item in change.adopt(rows):
                     if item.state is ArrivalState.HELD:
-                        released += self._try_release(change, item)
+                        released += self.try_release(change, item)
 
-    def _try_release(self, change: Change, item: Arrival) -> bool:
+    def try_release(self, change: Change, item: Arrival) -> bool:
+        """Place a held arrival anew; returns whether it is held no more. One that cannot be placed must not keep others back."""
         try:
             return self._placer.reconsider(change, item, actor=audit.SYSTEM).state is not ArrivalState.HELD
         except SftpgateError as error:

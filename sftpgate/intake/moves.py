@@ -158,7 +158,7 @@ class Moves:
         self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
         fresh = target.parent / f".sftpgate-{item.id}"
         self.disk.unlink(fresh, missing_ok=True)
-        self.disk.copy(source, fresh, self.modes.file_mode)
+        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
         self.disk.rename(fresh, target)
         self.disk.sync_dirs([target.parent])
         self.disk.unlink(source)
@@ -175,7 +175,7 @@ class Moves:
             if not self._same_file(source, target):
                 raise
         except CrossDevice:
-            self.disk.copy(source, target, self.modes.file_mode)
+            self.disk.copy(source, target, self.modes.file_mode, self.modes.gid)
         if not keep_source:
             self.disk.unlink(source)
 
@@ -226,7 +226,10 @@ class Moves:
         if self._is_surely_at(item, where):
             return True
         found = self.disk.lstat(self.layout.spot(where))
-        return found is not None and (found.st_size, found.st_mtime_ns) == (item.size, item.mtime_ns)
+        return found is not None and (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
+            item.size,
+            arrivals.storable_time(item.mtime_ns),
+        )
 
     def _is_surely_at(self, item: Arrival, where: Location) -> bool:
         found = self.disk.lstat(self.layout.spot(where))

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from sftpgate.errors import IsADirectory, NoSuchFile, OwnedByAnother, Refused, SftpgateError
 from sftpgate.intake.moves import Change, Moves
 from sftpgate.ledger import audit
-from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import NameRules, join
@@ -51,7 +51,7 @@ class Placer:
 
     # -- new files ---------------------------------------------------------------------------------------------------
 
-    def admit(self, change: Change, draft: Arrival) -> Arrival:
+    def admit(self, change: Change, draft: Arrival, *, continues: ArrivalId | None = None) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
 
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
@@ -59,6 +59,8 @@ class Placer:
         """
         earlier = change.live_at(draft.path)
         refuse_foreign(earlier, draft.owner)
+        if continues is not None:
+            earlier = self._replace_continued(change, earlier, continues)
         found = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
         origin = None if draft.pending_from == where else draft.pending_from
@@ -73,6 +75,16 @@ class Placer:
             grade=draft.grade,
         )
         return arrival
+
+    def _replace_continued(self, change: Change, earlier: list[Arrival], continues: ArrivalId) -> list[Arrival]:
+        """A changed copy takes the place of the arrival that it was made of, in a queue too; returns the other ones."""
+        copied = [item for item in earlier if item.id == continues]
+        if not copied or copied[0].state not in UNCLAIMED_STATES:
+            raise Refused("the file was taken while it was being changed: send what is new as a file of its own")
+        if copied[0].state is ArrivalState.IGNORED:
+            return earlier
+        change.archive(copied[0], ArrivalEvent.REPLACED)
+        return [item for item in earlier if item.id != continues]
 
     def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""

@@ -95,11 +95,13 @@ class Publisher:
                     item.done.set_result(outcome)
 
     def _commit_safely(self, uploads: Sequence[Upload]) -> Sequence[Outcome | Exception]:
-        """An error that nobody foresaw fails its batch, and the next batch goes on."""
+        """An error that nobody foresaw fails the upload that it belongs to, and no other."""
         try:
             return self.commit(uploads)
         except Exception as error:  # noqa: BLE001 - each upload's session answers it and logs it
-            return [error] * len(uploads)
+            if len(uploads) == 1:
+                return [error]
+            return [outcome for upload in uploads for outcome in self._commit_safely([upload])]
 
     # -- in a thread -------------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Publisher:
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):
                         try:
-                            outcomes[index] = self._placer.admit(change, draft)
+                            outcomes[index] = self._placer.admit(change, draft, continues=uploads[index].continues)
                             handed_over.append(index)
                         except SftpgateError as error:
                             outcomes[index] = error

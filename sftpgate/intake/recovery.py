@@ -110,14 +110,17 @@ def _all_files(moves: Moves) -> Iterator[tuple[Location, str, ArrivalState]]:
 
 def _store_files(moves: Moves, directory: str) -> Iterator[str]:
     below = []
-    for entry in moves.disk.entries(moves.layout.spot(location(Area.STORE, directory))):
-        path = join(directory, entry.name)
-        if is_managed(entry.name) or path in (Area.ARCHIVES, Area.REPORTS):
-            continue
-        if entry.is_file:
-            yield path
-        elif entry.is_dir:
-            below.append(path)
+    try:
+        for entry in moves.disk.entries(moves.layout.spot(location(Area.STORE, directory))):
+            path = join(directory, entry.name)
+            if is_managed(entry.name) or path in (Area.ARCHIVES, Area.REPORTS):
+                continue
+            if entry.is_file:
+                yield path
+            elif entry.is_dir:
+                below.append(path)
+    except SftpgateError as error:
+        log.error("recovery.unreadable", location=directory, reason=error.message)
     for path in below:
         yield from _store_files(moves, path)
 

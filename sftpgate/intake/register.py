@@ -65,7 +65,7 @@ class OpenUploads:
         Blocks.
         """
         for upload in uploads:
-            if not upload.noted and upload.size:
+            if self.needs_note(upload) or (not upload.noted and upload.size):
                 try:
                     self._staging.note(upload)
                 except SftpgateError as error:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
@@ -178,7 +178,7 @@ class Sweeper:
                 last = rows[-1].seq
                 for item in change.adopt(rows):
                     if item.state is ArrivalState.HELD and item.hold_reason is not HoldReason.BATCH_LOCK:
-                        result.released += self._placer.reconsider(change, item).state is not ArrivalState.HELD
+                        result.released += self._edits.try_release(change, item)
 
     # -- what lies in the drop ---------------------------------------------------------------------------------------
 
@@ -214,6 +214,8 @@ class Sweeper:
                     below.append(path)
         except NoSuchFile:
             return
+        except SftpgateError as error:
+            log.warning("sweep.unreadable", path=directory, reason=error.message)
         for path in below:
             if not (top and self._placer.rules.names.is_reserved(path)):
                 yield from self._walk(path)
@@ -309,6 +311,15 @@ class Sweeper:
             gone = [row for row in rows if row.pending_from is None and row.location and not self._moves.is_at(row, row.location)]
             if gone:
                 self._record_gone(gone, result)
+            self._advance({row.path for row in rows if row.state is ArrivalState.QUEUED})
+
+    def _advance(self, paths: Collection[str]) -> None:
+        """Bring up the next of queues whose head went unnoticed."""
+        if paths:
+            with self._moves.change() as change:
+                change.load(paths)
+                for path in paths:
+                    self._placer.advance(change, path)
 
     def _record_gone(self, rows: Sequence[Arrival], result: SweepResult) -> None:
         with self._moves.change() as change:

@@ -15,11 +15,12 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sftpgate.errors import SftpgateError
 from sftpgate.intake.uploads import Partial, Staging, Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
-from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, UploadState
 from sftpgate.policy.locations import area_of, location, path_in
 from sftpgate.policy.names import is_managed, join
 from sftpgate.store.disk import Disk, Spot
@@ -68,12 +69,13 @@ class Union:
     def look(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Sight:
         """The same, with what others have there."""
         for upload in reversed(uploads):
-            if upload.path == path:
-                return Sight(_of_upload(upload))
-        if partial := self._staging.partial_at(user, path):
-            return Sight(self._of_partial(partial))
+            if upload.path == path and (item := _of_upload(upload)):
+                return Sight(item)
         with self._ledger.reading() as connection:
             rows = arrivals.find(connection, live=True, paths=[path])
+        partial = self._staging.partial_at(user, path)
+        if partial is not None and not _is_outdated(partial, user, rows):
+            return Sight(self._of_partial(partial))
         in_drop = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
         return Sight(self._choose(user, path, rows, in_drop), rows)
 
@@ -94,11 +96,13 @@ class Union:
             if item := self._choose(user, join(directory, name), same, None):
                 found[name] = item
         for partial in self._staging.partials(user):
-            if partial.path == join(directory, partial.path.rpartition("/")[2]) and (item := self._of_partial(partial)):
-                found[item.name] = item
+            name = partial.path.rpartition("/")[2]
+            newer = found.get(name)
+            outdated = newer is not None and newer.arrival is not None and partial.upload < newer.arrival.id
+            if partial.path == join(directory, name) and not outdated and (item := self._of_partial(partial)):
+                found[name] = item
         for upload in uploads:
-            if upload.path == join(directory, upload.path.rpartition("/")[2]):
-                item = _of_upload(upload)
+            if upload.path == join(directory, upload.path.rpartition("/")[2]) and (item := _of_upload(upload)):
                 found[item.name] = item
         return [found[name] for name in sorted(found)]
 
@@ -146,9 +150,20 @@ def is_showable(name: str) -> bool:
     return not is_managed(name)
 
 
-def _of_upload(upload: Upload) -> Item:
-    name = upload.path.rpartition("/")[2]
-    return Item(name=name, status=upload.stat(), spot=upload.spot, size=upload.size, upload=upload)
+def _is_outdated(partial: Partial, user: str, rows: Sequence[Arrival]) -> bool:
+    """Whether a finished upload of the path is newer than this unfinished one; both ids begin with their time."""
+    return any(row.owner == user and row.state in UNCLAIMED_STATES and partial.upload < row.id for row in rows)
+
+
+def _of_upload(upload: Upload) -> Item | None:
+    """An open upload; None for one that came to its end, or is older than a finished one of its path."""
+    if upload.superseded or upload.state not in (UploadState.OPEN, UploadState.FAILED):
+        return None
+    try:
+        status = upload.stat()
+    except SftpgateError:
+        return None  # it came to its end just now
+    return Item(name=upload.path.rpartition("/")[2], status=status, spot=upload.spot, size=upload.size, upload=upload)
 
 
 def _lies_in_drop(row: Arrival) -> bool:

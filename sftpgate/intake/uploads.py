@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from sftpgate.errors import NoSpace, NoSuchFile, QuotaExceeded, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
@@ -89,6 +90,8 @@ class Upload:
     declared_size: int | None = None
     state: UploadState = UploadState.OPEN
     failure: SftpgateError | None = None
+    continues: ArrivalId | None = None  # the arrival that it works on a copy of, and replaces
+    cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
     times_ns: tuple[int, int] | None = None
     size: int = 0
     noted: bool = False
@@ -100,7 +103,6 @@ class Upload:
     _longest_write: int = 0
     _short_writes: int = 0
     _last_write: int = 0
-    _append_base: int | None = None
 
     def __post_init__(self) -> None:
         self._coverage = Coverage(self.existing_bytes)
@@ -125,6 +127,8 @@ class Upload:
         self._coverage.add(offset, end)
         self.digest.written(offset, end)
         self.size = max(self.size, end)
+        if self.declared_size is not None and self.size > self.declared_size:
+            self.declared_size = None
         self._writes += 1
         if end == self.size:
             self._last_write = length
@@ -151,9 +155,7 @@ class Upload:
         means that bytes which a dead connection still delivered cannot shift the rest. A client that leaves the place
         to the server sends 0, and gets the end of the file (filexfer-02 §6.3).
         """
-        if self._append_base is None:
-            self._append_base = self.size if offset == 0 else 0
-        return max(self._append_base, self.size) if self._append_base else offset
+        return self.size if offset == 0 else offset
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes that were uploaded so far; empty at the end."""
@@ -182,13 +184,23 @@ class Upload:
         self._coverage.truncate(size)
         if size < self.size:
             self.digest.truncated(size)
+        if size < self.existing_bytes:
+            self.cut_back = True
+        # Only a size beyond what was written says something that the client knew before: OpenSSH sets the size to what
+        # it has sent when it is interrupted (sftp-client.c), which proves nothing.
+        self.declared_size = size if size > self.size else None
         self.size = size
-        self.declared_size = size
 
     def stat(self) -> os.stat_result:
         """What the disk says of the staging file."""
         with translated("look at an upload"):
             return os.fstat(self.fd)
+
+    @property
+    def current_times_ns(self) -> tuple[int, int]:
+        """Access and modification time that it will have as things stand."""
+        status = self.stat()
+        return self.times_ns or (status.st_atime_ns, status.st_mtime_ns)
 
     # -- its end -----------------------------------------------------------------------------------------------------
 
@@ -209,6 +221,8 @@ class Upload:
             longest_write_bytes=max(self._longest_write, self.trace.longest_write_bytes),
             short_writes=self._short_writes,
         )
+        if self.cut_back and (not self._writes or self.digest.in_order_bytes < self.size):
+            return Grade.SUSPECT  # cut, and not written anew: scp cuts what it has overwritten from the start
         worst = grade(trace, is_text=True, ends_with_newline=False)
         if worst is not Grade.SUSPECT or self.declared_size is not None:
             return worst
@@ -268,6 +282,7 @@ class Staging:
         self._disk = disk
         self._clock = clock
         self._max_bytes = max_upload_bytes
+        self._note_lock = Lock()  # the event loop and the regular round may both write one
 
     def create(self, sender: Sender, path: str, trace: SessionTrace, *, declared_size: int | None = None) -> Upload:
         """A new empty upload."""
@@ -353,8 +368,9 @@ class Staging:
 
     def forget(self, upload: Upload) -> None:
         """Remove the note of an upload that became an arrival: it is not to be resumed."""
-        if upload.noted:
-            self._disk.unlink(_note_of(upload.spot), missing_ok=True)
+        with self._note_lock:
+            if upload.noted:
+                self._disk.unlink(_note_of(upload.spot), missing_ok=True)
 
     def note(self, upload: Upload, *, synced: bool = False) -> None:
         """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
@@ -366,7 +382,10 @@ class Staging:
             "synced_bytes": upload.trusted_bytes if synced else 0,
             "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
         }
-        self._disk.write_small(_note_of(upload.spot), json.dumps(content, ensure_ascii=False).encode())
+        with self._note_lock:
+            if upload.state is UploadState.PUBLISHED:
+                return
+            self._disk.write_small(_note_of(upload.spot), json.dumps(content, ensure_ascii=False).encode())
         upload.noted = True
         upload.gap_noted = content["trusted_bytes"] is not None
 

@@ -185,7 +185,14 @@ def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
 
 def _values(item: Arrival, without: Collection[str]) -> dict[str, object]:
     live = item.state in LIVE_STATES or item.pending_from is not None
-    return {name: getattr(item, name) for name in _FIELDS if name not in without} | {"live": int(live)}
+    values = {name: getattr(item, name) for name in _FIELDS if name not in without} | {"live": int(live)}
+    values["mtime_ns"] = storable_time(item.mtime_ns)
+    return values
+
+
+def storable_time(time_ns: int) -> int:
+    """``time_ns`` as the ledger can hold it: a file's time may lie after the year 2262."""
+    return max(-(2**63), min(time_ns, 2**63 - 1))
 
 
 def _arrival(row: Row[tuple[object, ...]]) -> Arrival:
@@ -211,7 +218,10 @@ def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> 
     """Whether a file of this path, size and time came to its end before: one that is there again comes from a backup."""
     final = [state.value for state in FINAL_STATES]
     query = select(arrivals.c.seq).where(
-        arrivals.c.path == path, arrivals.c.size == size, arrivals.c.mtime_ns == mtime_ns, arrivals.c.state.in_(final)
+        arrivals.c.path == path,
+        arrivals.c.size == size,
+        arrivals.c.mtime_ns == storable_time(mtime_ns),
+        arrivals.c.state.in_(final),
     )
     return connection.execute(query.limit(1)).first() is not None
 

@@ -100,6 +100,8 @@ class Coverage:
         """The first range below ``size`` that no write covered, or None."""
         at = 0
         for low, high in self._ranges:
+            if at >= size:
+                return None
             if low > at:
                 return at, min(low, size)
             at = max(at, high)

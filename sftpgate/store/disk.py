@@ -299,7 +299,7 @@ class Disk:
             if not missing_ok:
                 raise
 
-    def copy(self, source: Spot, target: Spot, mode: int) -> None:
+    def copy(self, source: Spot, target: Spot, mode: int, gid: int | None = None) -> None:
         """Make a durable copy at ``target``, which must not exist; times are kept. Its name is not durable yet."""
         reading = self.open_read(source)
         try:
@@ -310,6 +310,7 @@ class Disk:
                     self.step("copy", writing)
                     copy_bytes(reading, writing)
                     os.utime(writing, ns=(status.st_atime_ns, status.st_mtime_ns))
+                self.set_mode(writing, mode, gid)
                 self.sync(writing)
             finally:
                 os.close(writing)
