@@ -291,8 +291,9 @@ class View:
         path = self._writable(raw)
         if attrs.size is not None:
             self._parts.edits.truncate(self._sender, path, attrs.size, self._uploads)
-        status = self._item(place).status
-        times = times_of(attrs, (status.st_atime_ns, status.st_mtime_ns))
+        item = self._item(place)
+        now = item.upload.current_times_ns if item.upload is not None else (item.status.st_atime_ns, item.status.st_mtime_ns)
+        times = times_of(attrs, now)
         if times is not None:
             self._parts.edits.set_times(self._sender, path, *times, self._uploads)
 

@@ -279,6 +279,7 @@ class Edits:
             upload.continues = there.arrival.id if there.arrival is not None else None
             try:
                 upload.truncate(self._disk, size)
+                upload.declared_size, upload.cut_back = size, False  # a request on a finished file, and not a part of an upload
                 [outcome] = self._publisher.commit([upload])
             except BaseException:
                 self._staging.discard(upload)

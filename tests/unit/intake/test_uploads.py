@@ -91,7 +91,7 @@ def test_gaps(gate: Gate) -> None:
         upload.require_complete()
     upload.truncate(gate.system.disk, 6)
     upload.require_complete()
-    assert upload.grade() is Grade.PROVEN
+    assert upload.grade() is Grade.PLAUSIBLE, "a size that is set to what was written says nothing new"
     gate.system.staging.discard(upload)
 
 
