@@ -276,6 +276,7 @@ class HandOver(RuleBasedStateMachine):
             assert found is None
             return
         assert found is not None
+        self.world.held.append(found)
         item = min(fitting, key=lambda item: item.seq)
         assert found.path.read_bytes() == item.content
         item.state = CLAIMED
