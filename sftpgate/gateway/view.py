@@ -1,7 +1,7 @@
 """The tree that one user sees, in SFTP's terms: paths as the client sends them, attributes, names, and what may be done
 where.
 
-Translates between the virtual tree (DESIGN §4) and the hand-over: ``policy.access`` says in which zone a path lies,
+Translates between the virtual tree (docs/promises.md) and the hand-over: ``policy.access`` says in which zone a path lies,
 ``intake`` does the work below the drop, and the two read-only directories are made of what the ledger says became of
 this user's files. All methods block but ``normalise``; the session calls them in a thread.
 """

@@ -1,7 +1,7 @@
 """What a sender does to its files besides writing them: open again, rename, remove, set times, make directories (promise
 P5).
 
-The semantics are those that clients expect of any SFTP server, on the union of DESIGN §4. Paths are relative to the
+The semantics are those that clients expect of any SFTP server, on the union of docs/promises.md. Paths are relative to the
 drop and were checked by the gateway to be in it; names that are made here are checked here. Everything blocks. Each
 function is one commit, or none.
 """

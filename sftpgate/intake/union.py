@@ -1,5 +1,5 @@
 """What a user sees in the drop: the union of open uploads, interrupted uploads, files in the drop, and unclaimed arrivals
-(DESIGN §4, promise P5).
+(docs/promises.md, P5).
 
 Computed from disk and ledger at each look, so there is nothing to expire. A file that was taken into the store stays
 visible to its sender until a runner claims it. Nobody sees another user's files; files in the drop that the ledger does

@@ -212,7 +212,7 @@ class Upload:
             raise UploadIncomplete(*gap)
 
     def grade(self) -> Grade:
-        """How sure it is that the closed upload is complete (DESIGN: evidence); reads a sample where that decides."""
+        """How sure it is that the closed upload is complete (docs/promises.md); reads a sample where that decides."""
         trace = WriteTrace(
             size=self.size,
             declared_size=self.declared_size,
