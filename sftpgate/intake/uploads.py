@@ -91,6 +91,7 @@ class Upload:
     state: UploadState = UploadState.OPEN
     failure: SftpgateError | None = None
     continues: ArrivalId | None = None  # the arrival that it works on a copy of, and replaces
+    size_set: bool = False  # the declared size came by FSETSTAT, and not with OPEN
     cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
     times_ns: tuple[int, int] | None = None
     size: int = 0
@@ -127,8 +128,8 @@ class Upload:
         self._coverage.add(offset, end)
         self.digest.written(offset, end)
         self.size = max(self.size, end)
-        if self.declared_size is not None and self.size > self.declared_size:
-            self.declared_size = None
+        if self.size_set and self.declared_size is not None and self.size > self.declared_size:
+            self.declared_size, self.size_set = None, False
         self._writes += 1
         if end == self.size:
             self._last_write = length
@@ -188,7 +189,10 @@ class Upload:
             self.cut_back = True
         # Only a size beyond what was written says something that the client knew before: OpenSSH sets the size to what
         # it has sent when it is interrupted (sftp-client.c), which proves nothing.
-        self.declared_size = size if size > self.size else None
+        if size > self.size:
+            self.declared_size, self.size_set = size, True
+        elif self.size_set:
+            self.declared_size, self.size_set = None, False
         self.size = size
 
     def stat(self) -> os.stat_result:
