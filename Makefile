@@ -69,7 +69,11 @@ test: .venv/.dev  ## the quick tests: a few minutes
 
 .PHONY: crash
 crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
-	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash/test_crash_points.py
+
+.PHONY: kills
+kills: .venv/.dev  ## SIGKILL real servers and clients at random, for SFTPGATE_KILL_SECONDS
+	$(BIN)/python -m pytest --timeout 600 tests/crash/test_real_kills.py
 
 .PHONY: faults
 faults: .venv/.dev  ## full and broken disks, broken clients and connections
