@@ -57,7 +57,9 @@ class Sender(threading.Thread):
     def _commands(self, name: str) -> str:
         match self._random.randrange(3):
             case 0:
-                return f"put {self._file} {name}.tmp\nrename {name}.tmp {name}.{self._random.randrange(10**9)}.csv\n"
+                # A temporary name of its own: two senders of one user that share one overwrite each other, as on any server.
+                temporary = f"{name}.{self._file.name}.tmp"
+                return f"put {self._file} {temporary}\nrename {temporary} {name}.{self._random.randrange(10**9)}.csv\n"
             case _:
                 return f"put {self._file} {name}\n"
 
