@@ -100,7 +100,6 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.QUARANTINED, _E.LOST): _S.LOST,
 }
 
-INITIAL_STATES = frozenset({_S.IGNORED, _S.HELD, _S.WAITING, _S.QUEUED})
 UNCLAIMED_STATES = frozenset({_S.IGNORED, _S.HELD, _S.WAITING, _S.QUEUED})  # what its sender still sees in the drop
 LIVE_STATES = UNCLAIMED_STATES | {_S.CLAIMED, _S.QUARANTINED}
 FINAL_STATES = frozenset(_S) - LIVE_STATES
