@@ -8,6 +8,7 @@ client is data: it is only ever a value, and control characters in it are escape
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any, TextIO
 
 import structlog
@@ -24,8 +25,15 @@ def _escape_values(_logger: Any, _method: str, event: structlog.typing.EventDict
     return {key: printable(value) if isinstance(value, str) and key != "exception" else value for key, value in event.items()}
 
 
-def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
-    """Send all logs to ``stream`` (stderr by default), as lines for people on a terminal and as JSON elsewhere."""
+def _add_worker(number: int, _logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["worker"] = number
+    return event
+
+
+def configure(level: str = "info", *, stream: TextIO | None = None, worker: int = 0) -> None:
+    """Send all logs to ``stream`` (stderr by default), as lines for people on a terminal and as JSON elsewhere. The lines of
+    a worker process carry its number.
+    """
     out = stream or sys.stderr
     renderer: structlog.typing.Processor
     if out.isatty():
@@ -35,6 +43,7 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            *([partial(_add_worker, worker)] if worker else []),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

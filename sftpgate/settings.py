@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -114,6 +114,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(2222, ge=0, le=65535, description="port to listen on; 0 takes a free one")
 
+    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = Field(
+        1, description='worker processes that share the port: a number, or "auto" for one a processor'
+    )
+
     # where things are
     data_dir: Path = Field(Path("data"), description="directory of drop, store and ledger, unless they are set on their own")
     keys_dir: Path = Field(Path("keys"), description="directory of host keys and users")
@@ -194,6 +198,11 @@ class Settings(BaseSettings):
     def store(self) -> Path:
         """The store's directory."""
         return self.store_dir or self.data_dir / "store"
+
+    @property
+    def worker_count(self) -> int:
+        """How many worker processes there are."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
 
     @property
     def ledger(self) -> str:

@@ -1,19 +1,24 @@
-"""A running gate: the system's parts, the gateway on top, and the sweeper beside it."""
+"""A running gate: the system's parts, the gateway on top, and the sweeper beside it, in this process alone or as a
+worker under a supervisor (``supervise``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from sftpgate.cli.compose import System, build, utc_now
+from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.auth import LoginServices
+from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
 from sftpgate.gateway.session import Services
 from sftpgate.gateway.view import Parts
+from sftpgate.gateway.worker import work
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
@@ -74,76 +79,115 @@ def recovered(settings: Settings) -> System:
     return build(settings)
 
 
-async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT. ``announce`` gets the one line that says that the gate is ready."""
-    registry = UserRegistry(settings.keys_dir)
-    host_keys = ensure_host_keys(settings.keys_dir)
-    system = recovered(settings)
-    hops, password_hops, sweep_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password"), Hops(1, "sweep")
-    publisher = Publisher(system.moves, system.placer, system.staging, hops)
-    edits = make_edits(system, publisher)
-    sweeper = make_sweeper(system, edits, registry)
-    register = OpenUploads(system.staging)
-    recovery = sweeper.recover()
-    if recovery.did_something:
-        log.warning("recovery.done", completed_moves=recovery.completed_moves, gone=recovery.gone)
-    gate = Gate(
-        GateParts(
-            settings=settings,
-            parts=Parts(
-                layout=system.layout,
-                disk=system.disk,
-                ledger=system.ledger,
-                union=Union(system.layout, system.disk, system.ledger, system.staging),
-                edits=edits,
-                register=register,
-                mount=VirtualPath(settings.drop_mount),
-            ),
-            services=lambda spawn, is_stopping: Services(
-                spawn=spawn,
-                is_stopping=is_stopping,
-                disk=system.disk,
-                staging=system.staging,
-                publisher=publisher,
-                register=register,
-                hops=hops,
-                require_free_space=edits.room.require_free_space,
-                max_handles=settings.max_handles,
-                max_sftp_version=settings.sftp_version,
-            ),
-            login=LoginServices(
-                registry=registry,
-                hops=password_hops,
-                clock=system.clock,
-                min_rsa_bits=settings.min_rsa_bits,
-                max_attempts=settings.max_auth_attempts,
-            ),
-            host_keys=host_keys,
+class Running:
+    """The parts of one serving process. ``recovering``: nobody else is serving, so what a crash left is put right first."""
+
+    def __init__(self, settings: Settings, *, recovering: bool = True) -> None:
+        registry = UserRegistry(settings.keys_dir)
+        host_keys = ensure_host_keys(settings.keys_dir)
+        system = recovered(settings) if recovering else build(settings)
+        self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
+        self._sweep_hops = Hops(1, "sweep")
+        self._pools = (self._hops, password_hops, self._sweep_hops)
+        self._settings = settings
+        self._system = system
+        publisher = Publisher(system.moves, system.placer, system.staging, self._hops)
+        edits = make_edits(system, publisher)
+        register = OpenUploads(system.staging)
+        self._sweeper = make_sweeper(system, edits, registry)
+        if recovering:
+            _recover(self._sweeper)
+        self.gate = Gate(
+            GateParts(
+                settings=settings,
+                parts=Parts(
+                    layout=system.layout,
+                    disk=system.disk,
+                    ledger=system.ledger,
+                    union=Union(system.layout, system.disk, system.ledger, system.staging),
+                    edits=edits,
+                    register=register,
+                    mount=VirtualPath(settings.drop_mount),
+                ),
+                services=lambda spawn, is_stopping: Services(
+                    spawn=spawn,
+                    is_stopping=is_stopping,
+                    disk=system.disk,
+                    staging=system.staging,
+                    publisher=publisher,
+                    register=register,
+                    hops=self._hops,
+                    require_free_space=edits.room.require_free_space,
+                    max_handles=settings.max_handles,
+                    max_sftp_version=settings.sftp_version,
+                ),
+                login=LoginServices(
+                    registry=registry,
+                    hops=password_hops,
+                    clock=system.clock,
+                    min_rsa_bits=settings.min_rsa_bits,
+                    max_attempts=settings.max_auth_attempts,
+                ),
+                host_keys=host_keys,
+            )
         )
-    )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, gate.stop)
+
+    async def serve(self, serving: Coroutine[object, object, None], *, sweeping: bool) -> None:
+        """Run ``serving`` (the gate, in one way or another) to its end, and sweep regularly beside it."""
+        try:
+            rounds = asyncio.create_task(self._sweep_when_ready()) if sweeping else None
+            try:
+                await serving
+            finally:
+                if rounds is not None:
+                    rounds.cancel()
+                    await asyncio.wait([rounds])
+        except* SftpgateError as group:
+            raise group.exceptions[0] from None
+        finally:
+            for pool in self._pools:
+                pool.close()
+            self._system.close()
+
+    async def _sweep_when_ready(self) -> None:
+        await self.gate.ready.wait()
+        await _sweep_regularly(self._sweeper, self._sweep_hops, self._settings.sweep_interval)
+
+
+def _recover(sweeper: Sweeper) -> None:
+    result = sweeper.recover()
+    if result.did_something:
+        log.warning("recovery.done", completed_moves=result.completed_moves, gone=result.gone)
+
+
+async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve in this process alone until SIGTERM or SIGINT. ``announce`` gets the one line that says that the gate is ready."""
+    listeners = bind(settings.host, settings.port)
+    running = Running(settings)
+    acceptor = Acceptor(listeners, running.gate.take)
+    stop_at_signals(running.gate.stop)
+
+    async def serve() -> None:
+        serving = asyncio.ensure_future(running.gate.run())
+        ready = asyncio.ensure_future(running.gate.ready.wait())
+        await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
+        acceptor.start()
+        announce(ready_line(*acceptor.address))
+        await running.gate.stopping.wait()
+        acceptor.close()
+        await serving
+
     try:
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(gate.run())
-            ready = asyncio.create_task(gate.ready.wait())
-            await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
-            ready.cancel()
-            if not serving.done():
-                host, port = gate.address
-                announce(f"sftpgate is ready on {host} port {port} (pid {os.getpid()})")
-                log.info("gate.ready", address=host, port=port, pid=os.getpid())
-                sweeping = tasks.create_task(_sweep_regularly(sweeper, sweep_hops, settings.sweep_interval))
-                await asyncio.wait([serving])
-                sweeping.cancel()
-    except* SftpgateError as group:
-        raise group.exceptions[0] from None
+        await running.serve(serve(), sweeping=True)
     finally:
-        for pool in (hops, password_hops, sweep_hops):
-            pool.close()
-        system.close()
         log.info("gate.stopped")
+
+
+async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, recovering: bool) -> None:
+    """Serve what the supervisor at the other end of ``link`` hands over, until it says stop."""
+    running = Running(settings, recovering=recovering)
+    stop_at_signals(running.gate.stop, signal.SIGTERM)
+    await running.serve(work(running.gate, link), sweeping=chief)
 
 
 async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float) -> None:

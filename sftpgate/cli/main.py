@@ -20,7 +20,7 @@ from sftpgate.cli.arrivals import arrivals, discard, release, show
 from sftpgate.cli.claims import claim, done, extend, fail, release_claim
 from sftpgate.cli.doctor import doctor
 from sftpgate.cli.run import run
-from sftpgate.cli.serve import serve
+from sftpgate.cli.serve import serve, worker
 from sftpgate.cli.status import status
 from sftpgate.cli.store import store_app
 from sftpgate.cli.sweep import sweep, verify
@@ -96,6 +96,7 @@ _RUNNING = (run, claim, done, fail, extend, release_claim)
 
 for _command in (*_SERVING, *_LOOKING, *_RUNNING):
     app.command()(_command)
+app.command(hidden=True)(worker)
 for _group, _name in ((tool_app, "tool"), (store_app, "store"), (user_app, "user"), (key_app, "key")):
     app.add_typer(_group, name=_name)
 

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 
 def serve() -> None:
-    """Serve SFTP in the foreground. Prints one line with the address when ready; SIGTERM lets uploads in flight finish,
-    then stops.
+    """Serve SFTP in the foreground. Prints one line with the address when ready. SIGTERM lets uploads in flight finish, then
+    stops; SIGHUP reads the settings anew and loses no connection.
 
     Example: SFTPGATE_PORT=2222 sftpgate serve
     """
-    import uvloop
+    import asyncio
 
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
-    from sftpgate.cli.gate import run_gate
+    from sftpgate.cli.supervise import run_supervisor
+    from sftpgate.gateway.supervisor import WorkerFailed, exit_code
 
     loaded = settings.load()
     become_owner(loaded.store)
     logs.configure(loaded.log_level)
-    uvloop.run(run_gate(loaded, lambda line: typer.echo(line)))
+    try:
+        asyncio.run(run_supervisor(loaded, lambda line: typer.echo(line)))
+    except WorkerFailed as error:
+        raise typer.Exit(exit_code(error)) from None
+
+
+def worker(
+    link: Annotated[int, typer.Argument(help="Descriptor of the link to the supervisor.")],
+    number: Annotated[int, typer.Option(help="Which worker this is, in the log.")] = 0,
+    chief: Annotated[bool, typer.Option("--chief", help="Sweep too.")] = False,
+    recovering: Annotated[bool, typer.Option("--recovering", help="Put right what a crash left.")] = False,
+) -> None:
+    """One worker process of `sftpgate serve`, which starts it.
+
+    Example: sftpgate worker 5 --number 1 --chief
+    """
+    import signal
+    import socket
+
+    import uvloop
+
+    from sftpgate import logs, settings
+    from sftpgate.cli.context import become_owner
+    from sftpgate.cli.gate import run_worker
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
+    loaded = settings.load()
+    become_owner(loaded.store)
+    logs.configure(loaded.log_level, worker=number)
+    uvloop.run(run_worker(loaded, socket.socket(fileno=link), chief=chief, recovering=recovering))

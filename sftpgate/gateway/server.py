@@ -1,21 +1,22 @@
-"""The gate: listens, lets clients in, and gives each SFTP session its view and its services.
+"""The gate: lets clients in, and gives each SFTP session its view and its services.
 
-Owns the tasks of the gateway in one TaskGroup: the publisher, the sessions' work, and two rounds (notes of lingering
-uploads, idle sessions). Stops in order: no new connections, then uploads in flight have a bounded time to finish, then
-connections are closed, and what sessions left open is interrupted and kept.
+It is given connections (``take``); who listens is decided elsewhere. Owns the tasks of the gateway in one TaskGroup: the
+publisher, the connections, the sessions' work, and two rounds (notes of lingering uploads, idle sessions). Stops in order:
+no new connections, then uploads in flight have a bounded time to finish, then connections are closed, and what sessions
+left open is interrupted and kept.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncssh
 
-from sftpgate.errors import SettingsError
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
@@ -55,32 +56,45 @@ class Gate:
         settings = made_of.settings
         self._made_of = made_of
         self._settings = settings
-        self._stop = asyncio.Event()
-        self._services = made_of.services(self._spawn, self._stop.is_set)
+        self.stopping = asyncio.Event()
+        self._services = made_of.services(self._spawn, self.stopping.is_set)
         self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
         self._quiet = asyncio.Event()  # set while there is no session
         self._quiet.set()
-        self.address: tuple[str, int] = ("", 0)
-        self.ready = asyncio.Event()
+        self._options = asyncssh.SSHServerConnectionOptions(**self._ssh_options())
+        self._connections = 0
+        self._retired = False
+        self.ready = asyncio.Event()  # set while connections are taken
 
     def stop(self) -> None:
         """Ask ``run`` to end; may be called again."""
-        self._stop.set()
+        self.stopping.set()
+
+    def retire(self) -> None:
+        """End ``run`` when the last client has left."""
+        self._retired = True
+        if not self._connections:
+            self.stop()
+
+    def take(self, connection: socket.socket, *, ended: Callable[[], None] = lambda: None) -> None:
+        """Serve the client of an accepted connection; ``ended`` is called when it is gone."""
+        if self.stopping.is_set() or not self.ready.is_set():
+            connection.close()
+            ended()
+            return
+        self._connections += 1
+        self._spawn(self._serve(connection, ended))
 
     async def run(self) -> None:
         """Serve until ``stop`` is called, then end in order."""
-        acceptor = await self._listen()
-        host, port = acceptor.sockets[0].getsockname()[:2]
-        self.address = (host, port)
         publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 rounds = self._tasks.create_task(self._rounds())
                 self.ready.set()
-                await self._stop.wait()
-                acceptor.close()
+                await self.stopping.wait()
                 await self._let_uploads_finish()
                 rounds.cancel()
                 for keeper in self._admission.connections():
@@ -91,38 +105,42 @@ class Gate:
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
 
-    async def _listen(self) -> asyncssh.SSHAcceptor:
+    def _ssh_options(self) -> dict[str, object]:
         settings = self._settings
         offer = algorithms.offer(settings.algorithms)
         if settings.algorithms is Algorithms.LEGACY:
             log.warning("algorithms.legacy", added=", ".join(algorithms.added_by_legacy()))
+        return {
+            "server_factory": self._keeper,
+            # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
+            "server_host_keys": _host_keys(self._made_of.host_keys, offer.host_key_algs),
+            "server_version": _PUBLIC_VERSION,
+            "kex_algs": list(offer.kex_algs),
+            "encryption_algs": list(offer.encryption_algs),
+            "mac_algs": list(offer.mac_algs),
+            "signature_algs": list(offer.signature_algs),
+            "gss_host": None,
+            "allow_pty": False,
+            "line_editor": False,
+            "agent_forwarding": False,
+            "x11_forwarding": False,
+            "login_timeout": settings.login_timeout,
+            "keepalive_interval": settings.keepalive_interval or None,
+            "keepalive_count_max": KEEPALIVE_COUNT,
+        }
+
+    async def _serve(self, connection: socket.socket, ended: Callable[[], None]) -> None:
         try:
-            return await asyncssh.create_server(
-                self._keeper,
-                settings.host,
-                settings.port,
-                # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
-                server_host_keys=_host_keys(self._made_of.host_keys, offer.host_key_algs),
-                server_version=_PUBLIC_VERSION,
-                kex_algs=list(offer.kex_algs),
-                encryption_algs=list(offer.encryption_algs),
-                mac_algs=list(offer.mac_algs),
-                signature_algs=list(offer.signature_algs),
-                gss_host=None,
-                allow_pty=False,
-                line_editor=False,
-                agent_forwarding=False,
-                x11_forwarding=False,
-                login_timeout=settings.login_timeout,
-                keepalive_interval=settings.keepalive_interval or None,
-                keepalive_count_max=KEEPALIVE_COUNT,
-            )
-        except OSError as error:
-            reason = error.strerror or str(error)
-            where = f"{settings.host} port {settings.port}"
-            raise SettingsError(
-                f"cannot listen on {where}: {reason}; stop what uses it, or choose another SFTPGATE_PORT"
-            ) from error
+            # a broken-off or failed login ends here, and was logged where it was refused
+            with contextlib.suppress(OSError, asyncssh.Error):
+                client = await asyncssh.run_server(connection, options=self._options)
+                await client.wait_closed()
+        finally:
+            connection.close()
+            self._connections -= 1
+            ended()
+            if self._retired and not self._connections:
+                self.stop()
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         self._tasks.create_task(_guarded(work))
@@ -170,7 +188,7 @@ class Gate:
         self, keeper: Gatekeeper
     ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
         user = keeper.user
-        if user is None or self._stop.is_set() or keeper.sessions >= self._settings.max_sessions_per_connection:
+        if user is None or self.stopping.is_set() or keeper.sessions >= self._settings.max_sessions_per_connection:
             return False
         keeper.sessions += 1
         parts = self._made_of.parts

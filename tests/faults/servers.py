@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Self
 
+import psutil
+
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
@@ -76,12 +78,19 @@ class Gate:
         assert re.search(r"ready on \S+ port \d+", line), f"it did not start: {line}\n{self.log.read_text(encoding='utf-8')}"
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, to the supervisor and to every worker at once."""
+        for pid in self.workers():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
         """SIGTERM, and its end."""
         self._end(signal.SIGTERM)
+
+    def hang_up(self) -> None:
+        """SIGHUP: reload."""
+        os.kill(self.pid, signal.SIGHUP)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
@@ -91,6 +100,19 @@ class Gate:
             assert stdout is not None
             stdout.close()
             self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def workers(self) -> list[int]:
+        """The worker processes, oldest first."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        children = psutil.Process(self._process.pid).children()
+        return [child.pid for child in sorted(children, key=psutil.Process.create_time)]
 
     def sftp(self, commands: str, *options: str, user: str = "erp") -> subprocess.Popen[bytes]:
         """OpenSSH's client with a batch of commands, in a process group of its own."""

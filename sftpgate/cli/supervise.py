@@ -1,0 +1,69 @@
+"""The process of ``sftpgate serve``: it listens, and starts, watches and reloads the workers. Imports no SSH and no database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+from sftpgate.errors import SftpgateError
+from sftpgate.gateway.listening import bind
+from sftpgate.gateway.supervisor import Start, Supervisor
+from sftpgate.logs import get_logger
+from sftpgate.settings import Settings, load
+
+log = get_logger("gate")
+
+STOP_MARGIN_SECONDS = 15.0  # what a worker has beyond shutdown_grace; above the gateway's END_SECONDS
+
+
+async def run_supervisor(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Listen, and run the workers, until SIGTERM or SIGINT; SIGHUP replaces the workers without losing a connection."""
+    stop_seconds = settings.shutdown_grace + STOP_MARGIN_SECONDS
+    listeners = bind(settings.host, settings.port)
+    supervisor = Supervisor(launch_worker, listeners, count=settings.worker_count, stop_seconds=stop_seconds)
+    stop_at_signals(supervisor.stop)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, supervisor)
+    host, port = supervisor.address
+
+    def ready() -> None:
+        announce(ready_line(host, port))
+        log.info("gate.ready", address=host, port=port, pid=os.getpid(), workers=settings.worker_count)
+
+    try:
+        await supervisor.run(ready)
+    finally:
+        log.info("gate.stopped")
+
+
+async def launch_worker(start: Start, link: socket.socket) -> asyncio.subprocess.Process:
+    """A process that runs ``sftpgate worker`` on the other end of a link."""
+    words = ["worker", str(link.fileno()), "--number", str(start.number)]
+    words += ["--chief"] * start.chief + ["--recovering"] * start.recovering
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "sftpgate", *words, pass_fds=[link.fileno()])
+
+
+def _reload(supervisor: Supervisor) -> None:
+    """New workers with the settings as they are now; where those are not usable, everything stays as it is."""
+    try:
+        settings = load()
+    except SftpgateError as error:
+        log.error("reload.refused", reason=error.message)
+    else:
+        log.info("reload.begun", workers=settings.worker_count)
+        supervisor.reload(settings.worker_count)
+
+
+def ready_line(host: str, port: int) -> str:
+    """The line that says that the gate is ready."""
+    return f"sftpgate is ready on {host} port {port} (pid {os.getpid()})"
+
+
+def stop_at_signals(stop: Callable[[], None], *numbers: signal.Signals) -> None:
+    """Call ``stop`` at SIGTERM and SIGINT, or at these signals."""
+    loop = asyncio.get_running_loop()
+    for number in numbers or (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
