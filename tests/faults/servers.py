@@ -48,10 +48,15 @@ class Gate:
         ours = {"HOST": "127.0.0.1", "PORT": str(self.port), "DATA_DIR": str(self.data), "KEYS_DIR": str(self.directory / "keys")}
         return clean | {f"SFTPGATE_{name}": value for name, value in (ours | self._settings).items()}
 
+    @staticmethod
+    def words(*words: str) -> list[str]:
+        """The command line of a command of sftpgate."""
+        return [sys.executable, "-m", "sftpgate", *words]
+
     def command(self, *words: str) -> str:
         """What a command of sftpgate prints; it must succeed."""
         done = subprocess.run(
-            [sys.executable, "-m", "sftpgate", *words],
+            self.words(*words),
             env=self.environment,
             cwd=self.directory,
             capture_output=True,
@@ -66,7 +71,7 @@ class Gate:
         """Start; returns when it accepts connections."""
         with self.log.open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "sftpgate", "serve"],
+                self.words("serve"),
                 env=self.environment,
                 cwd=self.directory,
                 stdout=subprocess.PIPE,
@@ -84,22 +89,24 @@ class Gate:
                 os.kill(pid, signal.SIGKILL)
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """SIGTERM, and its end."""
-        self._end(signal.SIGTERM)
+    def stop(self) -> int:
+        """SIGTERM, and its end; its exit status."""
+        return self._end(signal.SIGTERM)
 
     def hang_up(self) -> None:
         """SIGHUP: reload."""
         os.kill(self.pid, signal.SIGHUP)
 
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            stdout: IO[str] | None = self._process.stdout
-            self._process.wait(WAIT_SECONDS)
-            assert stdout is not None
-            stdout.close()
-            self._process = None
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        stdout: IO[str] | None = self._process.stdout
+        status = self._process.wait(WAIT_SECONDS)
+        assert stdout is not None
+        stdout.close()
+        self._process = None
+        return status
 
     @property
     def pid(self) -> int:

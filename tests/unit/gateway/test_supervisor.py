@@ -1,0 +1,147 @@
+"""The supervisor, with processes that behave as bad workers do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from sftpgate.gateway import supervisor as module
+from sftpgate.gateway.link import Kind, Message
+from sftpgate.gateway.listening import bind
+from sftpgate.gateway.supervisor import Start, Supervisor, WorkerFailed
+
+READY = repr(Message(Kind.READY).encode())
+# a worker that answers each connection with its number, and ends when its link does
+GOOD = f"""
+import socket, sys
+link = socket.socket(fileno=int(sys.argv[1]))
+link.send({READY})
+while True:
+    raw, fds, _, _ = socket.recv_fds(link, 4096, 1)
+    if not raw or b"stop" in raw or b"retire" in raw:
+        break
+    for fd in fds:
+        with socket.socket(fileno=fd) as client:
+            client.send(sys.argv[2].encode())
+"""
+DEAD = "import sys; sys.exit(3)"
+SILENT = f"""
+import socket, sys, time
+socket.socket(fileno=int(sys.argv[1])).send({READY})
+time.sleep(60)
+"""
+
+
+class Launches:
+    """Starts the n-th process with the n-th program; the last one for all that follow."""
+
+    def __init__(self, *programs: str) -> None:
+        self._programs = list(programs)
+        self.starts: list[Start] = []
+        self.started = asyncio.Condition()
+
+    async def __call__(self, start: Start, link: socket.socket) -> asyncio.subprocess.Process:
+        """Start one."""
+        self.starts.append(start)
+        program = self._programs[min(len(self.starts), len(self._programs)) - 1]
+        words = [sys.executable, "-c", program, str(link.fileno()), str(start.number)]
+        process = await asyncio.create_subprocess_exec(*words, pass_fds=[link.fileno()])
+        async with self.started:
+            self.started.notify_all()
+        return process
+
+    async def until(self, count: int) -> None:
+        """Wait for so many starts."""
+        async with asyncio.timeout(20), self.started:
+            await self.started.wait_for(lambda: len(self.starts) >= count)
+
+
+@asynccontextmanager
+async def running(launches: Launches, count: int = 1) -> AsyncIterator[Supervisor]:
+    """A supervisor that serves."""
+    supervisor = Supervisor(launches, bind("127.0.0.1", 0), count=count, stop_seconds=5)
+    serving = asyncio.Event()
+    run = asyncio.create_task(supervisor.run(serving.set))
+    async with asyncio.timeout(20):
+        await serving.wait()
+        yield supervisor
+        supervisor.stop()
+        await run
+
+
+async def answer(supervisor: Supervisor) -> str:
+    """Which worker serves a client."""
+    reader, writer = await asyncio.open_connection(*supervisor.address)
+    found = await reader.read(10)
+    writer.close()
+    return found.decode()
+
+
+async def test_the_first_worker_recovers_and_is_the_chief() -> None:
+    """One worker recovers, before the others are started; it is the chief."""
+    launches = Launches(GOOD)
+    async with running(launches, count=3):
+        await launches.until(3)
+    assert [(start.chief, start.recovering) for start in launches.starts] == [(True, True), (False, False), (False, False)]
+
+
+async def test_a_first_worker_that_dies_is_the_end() -> None:
+    """Where no worker comes up at the start, ``run`` says with which status the first one ended."""
+    supervisor = Supervisor(Launches(DEAD), bind("127.0.0.1", 0), count=2, stop_seconds=5)
+    with pytest.raises(WorkerFailed) as caught:
+        await supervisor.run(lambda: None)
+    assert caught.value.code == 3
+
+
+async def test_a_client_waits_for_the_successor_of_a_dead_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that comes while no worker is there is served by the next one, however often it dies before."""
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    ready_then_dead = f"import socket, sys; socket.socket(fileno=int(sys.argv[1])).send({READY}); sys.exit(4)"
+    launches = Launches(ready_then_dead, DEAD, DEAD, GOOD)
+    with capture_logs() as lines:
+        async with running(launches) as supervisor:
+            await launches.until(2)
+            assert await answer(supervisor) == "4"
+    assert [line["status"] for line in lines if line["event"] == "worker.died"] == [4, 3, 3]
+    assert launches.starts[3] == Start(number=4, chief=True, recovering=False)
+
+
+async def test_a_hung_worker_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that says nothing for too long is taken for hung."""
+    monkeypatch.setattr(module, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.2)
+    launches = Launches(SILENT, GOOD)
+    with capture_logs() as lines:
+        async with running(launches) as supervisor:
+            await launches.until(2)
+            monkeypatch.setattr(module, "SILENCE_SECONDS", 60.0)
+            assert await answer(supervisor) == "2"
+    assert "worker.hung" in [line["event"] for line in lines]
+
+
+async def test_a_reload_that_fails_leaves_the_workers() -> None:
+    """Where the new worker does not come up, the old ones go on."""
+    launches = Launches(GOOD, DEAD)
+    with capture_logs() as lines:
+        async with running(launches) as supervisor:
+            supervisor.reload(1)
+            await launches.until(2)
+            while not any(line["event"] == "reload.failed" for line in lines):
+                assert await answer(supervisor) == "1"
+            assert await answer(supervisor) == "1"
+
+
+async def test_a_worker_that_does_not_stop_is_killed() -> None:
+    """A stop is bounded."""
+    supervisor = Supervisor(Launches(SILENT), bind("127.0.0.1", 0), count=1, stop_seconds=0.2)
+    with capture_logs() as lines:
+        async with asyncio.timeout(20):
+            await supervisor.run(supervisor.stop)
+    assert [line["reason"] for line in lines if line["event"] == "worker.killed"] == ["it did not stop in time"]
