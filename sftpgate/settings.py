@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sftpgate.errors import SettingsError
@@ -91,6 +91,23 @@ class ToolSettings(BaseModel):
     working_directory: Path | None = Field(
         None, description="where the command runs; default: the directory that sftpgate was started in"
     )
+
+    encoding: str = Field(
+        "",
+        description="encoding of the command's output, such as cp1252: reports become UTF-8, with \\xNN for what does not fit; "
+        "default: reports have the output byte for byte",
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        try:
+            b" ".decode(value or "utf-8")
+        except LookupError as error:
+            raise ValueError(f"{error}; write one such as utf-8, latin-1 or cp1252") from error
+        except UnicodeError:
+            pass  # it exists, and a blank has another form in it
+        return value
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import pwd
-import shutil
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from sftpgate.policy.accounts import valid_user_name
 from sftpgate.policy.login import key_weakness
 from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.policy.tools import findings
+from sftpgate.runners.command import obstacle
 from sftpgate.settings import Durability, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe
@@ -331,26 +331,8 @@ def check_tools(settings: Settings) -> Findings:
         what, _, to_do = problem.rpartition("; ")
         yield _error("tools", printable(what or problem), to_do if what else "correct it in the settings")
     for name, tool in settings.tools.items():
-        yield from _check_command(f"tools.{name}", tool.command[0], tool.working_directory)
-
-
-def _check_command(tool: str, program: str, working_directory: Path | None) -> Findings:
-    if working_directory is not None and not working_directory.is_dir():
-        yield _error(
-            "tools", f"{tool}: its working directory {working_directory} does not exist", "make it, or change working_directory"
-        )
-        return
-    if "/" not in program:
-        if shutil.which(program) is None:
-            yield _error(
-                "tools", f"{tool}: the command {printable(program)} is not found in PATH", "install it, or write its full path"
-            )
-        return
-    path = (working_directory or Path.cwd()) / program
-    if not path.is_file():
-        yield _error("tools", f"{tool}: the command {printable(str(path))} does not exist", "correct it")
-    elif not os.access(path, os.X_OK):
-        yield _error("tools", f"{tool}: the command {printable(str(path))} cannot be executed", f"chmod +x {path}")
+        if found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment}):
+            yield _error("tools", printable(f"tools.{name}: {found.what}"), found.to_do)
 
 
 # -- port ------------------------------------------------------------------------------------------------------------

@@ -400,12 +400,14 @@ class Change:
 
     def archive_location(self, name: str) -> Location:
         """A place in the archives that nothing has, for a file called ``name``."""
-        for candidate in archive_names(name, self.now.astimezone()):
-            where = location(Area.ARCHIVES, candidate)
-            if candidate not in self._archive_names and not self._moves.disk.exists(self._moves.layout.spot(where)):
-                self._archive_names.add(candidate)
-                return where
-        raise AssertionError("archive names do not end")
+        names = archive_names(name, self.now.astimezone())
+        chosen = names.numbered(names.first_free(self._is_free_in_archives))
+        self._archive_names.add(chosen)
+        return location(Area.ARCHIVES, chosen)
+
+    def _is_free_in_archives(self, name: str) -> bool:
+        where = location(Area.ARCHIVES, name)
+        return name not in self._archive_names and not self._moves.disk.exists(self._moves.layout.spot(where))
 
     def archive(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM) -> Arrival:
         """End an arrival and keep its file in the archives."""

@@ -30,11 +30,18 @@ def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None,
     """
     if outcome is RunOutcome.DONE:
         return ArrivalEvent.DONE
-    if outcome is not RunOutcome.RELEASED and max_attempts is not None and attempts >= max_attempts:
+    if is_last(outcome, attempts=attempts, max_attempts=max_attempts):
         return ArrivalEvent.QUARANTINED
     if occupied:
         return ArrivalEvent.QUEUED if queued else ArrivalEvent.REPLACED
     return ArrivalEvent.RETURNED
+
+
+def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> bool:
+    """Whether a run that ended so was the last attempt: the file goes to quarantine."""
+    if outcome in (RunOutcome.DONE, RunOutcome.RELEASED):
+        return False
+    return max_attempts is not None and attempts >= max_attempts
 
 
 class ProofOfLife(StrEnum):

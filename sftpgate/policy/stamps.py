@@ -7,43 +7,69 @@ stock tool deletes the earlier one; we never do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 from sftpgate.policy.names import MAX_NAME_BYTES
 
 _STAMP = "%Y%m%d-%H%M"
 
 
-def archive_names(name: str, at: datetime) -> Iterator[str]:
-    """Names under which ``name`` may be archived at the local time ``at``, best first, without end."""
-    return _numbered(f"{at:{_STAMP}}_", name)
+@dataclass(frozen=True, slots=True)
+class StampedNames:
+    """The names that one thing may have, best first, without end: the stamped one, then numbered ones."""
+
+    prefix: str
+    name: str
+
+    def numbered(self, number: int) -> str:
+        """The name of this number; 1 is the one without a number."""
+        stem, suffix = split_suffix(self.name)
+        tail = suffix if number == 1 else f"-{number}{suffix}"
+        return self.prefix + _shortened(stem, MAX_NAME_BYTES - len(self.prefix) - len(tail.encode())) + tail
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.numbered, count(1))
+
+    def first_free(self, is_free: Callable[[str], bool]) -> int:
+        """The number of a free name: the first one where the taken ones have no gaps.
+
+        Asks about a few names only, however many are taken: a thousand files of one name can come in one minute.
+        """
+        taken, free = 0, 1
+        while not is_free(self.numbered(free)):
+            taken, free = free, free * 2
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            if is_free(self.numbered(middle)):
+                free = middle
+            else:
+                taken = middle
+        return free
 
 
-def report_names(name: str, at: datetime) -> Iterator[str]:
-    """Names for the execution report of ``name``, best first, without end."""
-    return _numbered(f"{at:{_STAMP}}_report_", name)
+def archive_names(name: str, at: datetime) -> StampedNames:
+    """Names under which ``name`` may be archived at the local time ``at``."""
+    return StampedNames(f"{at:{_STAMP}}_", name)
 
 
-def tryback_names(name: str, at: datetime) -> Iterator[str]:
-    """Names for the rejected lines of ``name``, best first, without end."""
+def report_names(name: str, at: datetime) -> StampedNames:
+    """Names for the execution report of ``name``."""
+    return StampedNames(f"{at:{_STAMP}}_report_", name)
+
+
+def tryback_names(name: str, at: datetime) -> StampedNames:
+    """Names for the rejected lines of ``name``."""
     stem, suffix = split_suffix(name)
-    return _numbered("", f"{stem}_tryback_{at:{_STAMP}}{suffix}")
+    return StampedNames("", f"{stem}_tryback_{at:{_STAMP}}{suffix}")
 
 
 def split_suffix(name: str) -> tuple[str, str]:
     """Stem and suffix; the suffix has its dot, and is empty where there is none."""
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem else (name, "")
-
-
-def _numbered(prefix: str, name: str) -> Iterator[str]:
-    stem, suffix = split_suffix(name)
-    number = 1
-    while True:
-        tail = suffix if number == 1 else f"-{number}{suffix}"
-        yield prefix + _shortened(stem, MAX_NAME_BYTES - len(prefix) - len(tail.encode())) + tail
-        number += 1
 
 
 def _shortened(stem: str, max_bytes: int) -> str:

@@ -32,6 +32,7 @@ from sftpgate.runners import directories, locks
 from sftpgate.runners.candidates import Candidates
 from sftpgate.runners.directories import RunDirectory
 from sftpgate.runners.endings import Ending, Endings, Finished
+from sftpgate.runners.reports import Papers
 from sftpgate.runners.returns import AT_ONCE, Returns
 from sftpgate.settings import ToolSettings
 
@@ -238,20 +239,30 @@ class Claims:
 
     def end(self, claim: Claim, ending: Ending) -> Finished:
         """End a claim: report, new state, place of the file. Raises ClaimLost, and then nothing has changed."""
+        papers = None
         try:
+            papers = self._prepared_papers(claim, ending)
             with self._moves.change() as change:
                 record = self._record(change, claim.token)
                 item = change.get(record.arrival)
                 if item.state is not ArrivalState.CLAIMED:
                     raise ClaimLost(f"claim {claim.token}: its file is gone from where claimed files are (see `sftpgate verify`)")
-                finished = self._endings.end(change, item, record, ending)
+                finished = self._endings.end(change, item, record, ending, papers)
             if error := change.failures.get(item.id):
                 log.error("run.file_not_moved", arrival=item.id, path=item.path, reason=error.message)
+        except SftpgateError:
+            self._endings.discard(papers)  # the run's directory may still be needed: whoever has the claim now ends it
+            raise
         finally:
             if claim.lock is not None:
                 locks.release(self._disk, self._moves.layout.claim_lock(claim.arrival.id), claim.lock)
         directories.remove(self._moves, claim.token)
         return finished
+
+    def _prepared_papers(self, claim: Claim, ending: Ending) -> Papers | None:
+        with self._moves.ledger.reading() as connection:
+            record = records.by_token(connection, claim.token)
+        return None if record is None else self._endings.prepare(claim.arrival, record, ending)
 
     def return_dead(self, limit: int = AT_ONCE) -> list[Arrival]:
         """Bring back the arrivals of dead runners of all tools; returns what became of them. For the sweeper."""

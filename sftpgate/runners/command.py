@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,33 @@ class Ended:
     timed_out: bool = False
     stopped: bool = False
     notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a command cannot be started, and what to do about it."""
+
+    what: str
+    to_do: str
+
+
+def obstacle(program: str, directory: Path | None, environment: Mapping[str, str]) -> Obstacle | None:
+    """What keeps ``program`` from being started in ``directory`` (None: ours), or None.
+
+    As execvp(3) finds it: a name without a slash in PATH, any other one from the directory in which the command runs.
+    """
+    if directory is not None and not directory.is_dir():
+        return Obstacle(f"its working directory {directory} does not exist", "make it, or change working_directory")
+    if "/" not in program:
+        if shutil.which(program, path=environment.get("PATH", os.defpath)) is None:
+            return Obstacle(f"the command {program} is not found in PATH", "install it, or write its full path")
+        return None
+    path = (directory or Path.cwd()) / program
+    if not path.is_file():
+        return Obstacle(f"the command {path} does not exist", "correct it, or write its full path")
+    if not os.access(path, os.X_OK):
+        return Obstacle(f"the command {path} cannot be executed", f"chmod +x {path}")
+    return None
 
 
 class _Output:

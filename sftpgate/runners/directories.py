@@ -7,6 +7,7 @@ claim speaks of, and ``Returns.all`` removes it. Everything blocks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -54,13 +55,18 @@ class RunDirectory:
         return self._tryback.local
 
     def ensure(self) -> None:
-        """Make the directory where it is missing, without the file."""
+        """Make the directory where it is missing, without the file. The store's group may read in it, if it may in the store."""
         if not self._moves.disk.is_dir(self.spot):
-            self._moves.disk.make_dir(self.spot, 0o700)
+            modes = self._moves.modes
+            self._moves.disk.make_dir(self.spot, 0o700 | modes.dir_mode & 0o050, modes.gid)
 
     def prepare(self) -> None:
-        """Make the directory, with the claimed file in it."""
+        """Make the directory, with the claimed file and an empty file for rejected lines in it.
+
+        That one is there beforehand because a command that runs as another user may write to it, and not make it.
+        """
         self.ensure()
+        self._make_tryback()
         source = self._moves.layout.spot(location(Area.CLAIMS, self._arrival.id))
         target = self.spot / self._name
         try:
@@ -69,6 +75,14 @@ class RunDirectory:
             pass
         except CrossDevice:
             self._moves.disk.copy(source, target, self._moves.modes.file_mode)
+
+    def _make_tryback(self) -> None:
+        modes = self._moves.modes
+        fd = self._moves.disk.create(self._tryback, 0o600)
+        try:
+            self._moves.disk.set_mode(fd, 0o660 if modes.file_mode & 0o040 else 0o600, modes.gid)
+        finally:
+            os.close(fd)
 
     def written_output(self) -> BinaryIO | None:
         """What the command wrote, open for reading; None where it wrote nothing."""

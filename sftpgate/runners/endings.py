@@ -3,7 +3,8 @@
 The report and the rejected lines are durable before the change commits, so the ledger never names a report that is not there. A
 report that cannot be written (a full disk) does not keep a run from being recorded: to run a tool twice on one file is worse.
 
-Everything here runs inside a ``moves.Change``, and blocks.
+``prepare`` writes them before the change, so that a long report keeps nobody from the store; all else runs inside a
+``moves.Change``. Everything blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sftpgate.policy.locations import location
 from sftpgate.policy.runs import RunOutcome, event_after
 from sftpgate.policy.tools import is_queued
 from sftpgate.runners.directories import RunDirectory
-from sftpgate.runners.reports import Facts, Reports
+from sftpgate.runners.reports import Facts, Papers, Reports
 from sftpgate.settings import ToolSettings
 
 log = get_logger("runner")
@@ -65,9 +66,47 @@ class Endings:
         self._tools = tools
         self._reports = Reports(moves)
 
-    def end(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending) -> Finished:
+    def prepare(self, item: Arrival, record: ClaimRecord, ending: Ending) -> Papers | None:
+        """The report and the rejected lines of a claim that is about to end, written outside of the change that ends it.
+
+        None where there are none: what was given back unused has no report, and with a full disk there may be none either.
+        """
+        if ending.outcome is RunOutcome.RELEASED:
+            return None
+        tool = self._tools.get(record.tool)
+        directory = RunDirectory(self._moves, record.token, item)
+        try:
+            facts = Facts(
+                tool=record.tool,
+                arrival=item,
+                started_at=record.claimed_at,
+                ended_at=self._moves.clock(),
+                outcome=ending.outcome,
+                exit_status=ending.exit_status,
+                attempt=item.attempts,
+                max_attempts=tool.max_attempts if tool else None,
+                notices=(*ending.notices, *directory.alterations()),
+            )
+            directory.ensure()
+            with contextlib.ExitStack() as files:
+                body = ending.report or directory.written_output()
+                lines = ending.tryback or directory.written_tryback()
+                for file in (body, lines):
+                    if file is not None:
+                        files.enter_context(file)
+                return self._reports.prepare(directory.spot, facts, body, lines, tool.encoding if tool else "")
+        except SftpgateError as error:
+            self._say_not_written(item, record, error)
+            return None
+
+    def discard(self, papers: Papers | None) -> None:
+        """Remove papers of a claim that did not end after all."""
+        if papers is not None:
+            self._reports.discard(papers)
+
+    def end(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending, papers: Papers | None) -> Finished:
         """End the claim of ``item``, which is claimed, and bring up the next of its queue."""
-        report, tryback = self._keep(change, item, record, ending)
+        report, tryback = self._publish(item, record, papers)
         claims.remove(change.connection, item.id)
         runs.finish(
             change.connection,
@@ -141,34 +180,14 @@ class Endings:
 
     # -- the report --------------------------------------------------------------------------------------------------
 
-    def _keep(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending) -> tuple[str | None, str | None]:
-        """Write report and rejected lines; returns their names. What was given back unused has none."""
-        if ending.outcome is RunOutcome.RELEASED:
+    def _publish(self, item: Arrival, record: ClaimRecord, papers: Papers | None) -> tuple[str | None, str | None]:
+        if papers is None:
             return None, None
-        report = tryback = None
-        tool = self._tools.get(record.tool)
-        directory = RunDirectory(self._moves, record.token, item)
-        facts = Facts(
-            tool=record.tool,
-            arrival=item,
-            started_at=record.claimed_at,
-            ended_at=change.now,
-            outcome=ending.outcome,
-            exit_status=ending.exit_status,
-            attempt=item.attempts,
-            max_attempts=tool.max_attempts if tool else None,
-            notices=(*ending.notices, *directory.alterations()),
-        )
         try:
-            directory.ensure()
-            with contextlib.ExitStack() as files:
-                body = ending.report or directory.written_output()
-                lines = ending.tryback or directory.written_tryback()
-                for file in (body, lines):
-                    if file is not None:
-                        files.enter_context(file)
-                report = self._reports.write(directory.spot, facts, body)
-                tryback = self._reports.keep_tryback(directory.spot, item, change.now, lines) if lines else None
+            return self._reports.publish(papers)
         except SftpgateError as error:
-            log.error("report.not_written", tool=record.tool, arrival=item.id, path=item.path, reason=error.message)
-        return report, tryback
+            self._say_not_written(item, record, error)
+            return None, None
+
+    def _say_not_written(self, item: Arrival, record: ClaimRecord, error: SftpgateError) -> None:
+        log.error("report.not_written", tool=record.tool, arrival=item.id, path=item.path, reason=error.message)

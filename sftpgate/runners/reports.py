@@ -1,28 +1,31 @@
 """Reports of runs, and the rejected lines that tools leave: files in ``reports``, whole or not there, never overwritten.
 
-A file is made complete and durable in the run's own directory, and then linked to the first free name. A crash in between leaves
-it in the run's directory, which goes with the claim; a crash after the link leaves a report that the ledger does not know: the
-run is repeated and has another one. Everything blocks.
+A file is made complete and durable in the run's own directory, before the change that ends the claim: however long it is, nobody
+waits for it. The change links it to the first free name. A crash in between leaves it in the run's directory, which goes with the
+claim; a crash after the link leaves a report that the ledger does not know: the run is repeated and has another one. Everything
+blocks.
 """
 
 from __future__ import annotations
 
-import io
+import codecs
+import contextlib
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from typing import BinaryIO
 
 from sftpgate.errors import AlreadyExists, NotFound, SftpgateError
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import Moves, new_id
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger, printable
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
-from sftpgate.policy.runs import RunOutcome
-from sftpgate.policy.stamps import report_names, tryback_names
+from sftpgate.policy.runs import RunOutcome, is_last
+from sftpgate.policy.stamps import StampedNames, report_names, tryback_names
 from sftpgate.store.disk import Spot
 
 log = get_logger("runner")
@@ -61,9 +64,16 @@ class Facts:
             "attempt": f"{self.attempt} of {self.max_attempts}" if self.max_attempts else str(self.attempt),
             "outcome": self.outcome.value,
         }
+        if self.outcome is not RunOutcome.DONE:
+            lines["what next"] = self._what_next()
         rows = [f"{name}: {printable(value)}" for name, value in lines.items()]
         rows += [f"notice: {printable(notice)}" for notice in self.notices]
         return "\n".join(rows) + "\n\n"
+
+    def _what_next(self) -> str:
+        if is_last(self.outcome, attempts=self.attempt, max_attempts=self.max_attempts):
+            return "the file is set aside and is not tried again: correct it and send it again, or ask the administrators"
+        return "the file is tried again, unless a newer one of its name has come"
 
 
 def explained(exit_status: int | None) -> str:
@@ -78,54 +88,94 @@ def explained(exit_status: int | None) -> str:
         return f"killed by signal {-exit_status}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Papers:
+    """A report and rejected lines that are complete and durable, and have no names in ``reports`` yet. None: there is none."""
+
+    name: str
+    at: datetime
+    report: Spot | None = None
+    tryback: Spot | None = None
+
+
 class Reports:
-    """Writes into ``reports``."""
+    """Writes into ``reports``: first the papers, outside of any change, then in the change their names."""
 
     def __init__(self, moves: Moves) -> None:
         self._moves = moves
         self._disk = moves.disk
 
-    def write(self, directory: Spot, facts: Facts, body: BinaryIO | None) -> str:
-        """The name of a new report. ``body`` is the tool's output, as it came; ``directory`` is the run's own."""
-        name = facts.arrival.path.rpartition("/")[2]
-        header = io.BytesIO(facts.header().encode("utf-8", "backslashreplace"))
-        parts = [header, body] if body is not None else [header]
-        return self._keep(directory / ".report", report_names(name, facts.ended_at.astimezone()), parts)
+    def prepare(self, directory: Spot, facts: Facts, body: BinaryIO | None, lines: BinaryIO | None, encoding: str = "") -> Papers:
+        """The papers of a run, in its own directory. ``body`` is the tool's output, as it came in ``encoding``."""
+        header = facts.header().encode("utf-8", "backslashreplace")
+        unique = new_id(facts.ended_at)  # two who bring back one dead claim must not write into one file
+        return Papers(
+            name=facts.arrival.path.rpartition("/")[2],
+            at=facts.ended_at,
+            report=self._write(directory / f".report-{unique}", chain([header], _as_utf8(body, encoding))),
+            tryback=None if lines is None else self._write(directory / f".rejected-{unique}", _chunks(lines)),
+        )
 
-    def keep_tryback(self, directory: Spot, arrival: Arrival, at: datetime, lines: BinaryIO) -> str:
-        """The name under which rejected lines are kept."""
-        name = arrival.path.rpartition("/")[2]
-        return self._keep(directory / ".rejected", tryback_names(name, at.astimezone()), [lines])
+    def publish(self, papers: Papers) -> tuple[str | None, str | None]:
+        """Give papers their names; returns those of the report and of the rejected lines. Called inside a change."""
+        at = papers.at.astimezone()
+        return self._link(papers.report, report_names(papers.name, at)), self._link(
+            papers.tryback, tryback_names(papers.name, at)
+        )
 
-    def _keep(self, fresh: Spot, names: Iterator[str], parts: Iterable[BinaryIO]) -> str:
-        self._disk.unlink(fresh, missing_ok=True)
+    def discard(self, papers: Papers) -> None:
+        """Remove what lies outside of ``reports``: all of it, where the names were not given."""
+        for spot in (papers.report, papers.tryback):
+            if spot is not None:
+                with contextlib.suppress(SftpgateError):  # it goes with the run's directory
+                    self._disk.unlink(spot, missing_ok=True)
+
+    def _write(self, fresh: Spot, chunks: Iterable[bytes]) -> Spot:
         fd = self._disk.create(fresh, self._moves.modes.file_mode)
         try:
             offset = 0
-            for part in parts:
-                while chunk := part.read(_CHUNK_BYTES):
-                    self._disk.write(fd, offset, chunk)
-                    offset += len(chunk)
+            for chunk in chunks:
+                self._disk.write(fd, offset, chunk)
+                offset += len(chunk)
             self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
             if self._moves.durable:
                 self._disk.sync(fd)
         finally:
             os.close(fd)
-        name = self._link(fresh, names)
-        self._disk.unlink(fresh)
-        return name
+        return fresh
 
-    def _link(self, fresh: Spot, names: Iterator[str]) -> str:
-        for name in names:
-            target = self._moves.layout.spot(location(Area.REPORTS, name))
+    def _link(self, fresh: Spot | None, names: StampedNames) -> str | None:
+        if fresh is None:
+            return None
+        directory = self._moves.layout.spot(location(Area.REPORTS, ""))
+        for number in count(names.first_free(lambda name: not self._disk.exists(directory / name))):
+            name = names.numbered(number)
             try:
-                self._disk.link(fresh, target)
+                self._disk.link(fresh, directory / name)
             except AlreadyExists:
                 continue
             if self._moves.durable:
-                self._disk.sync_dirs([target.parent])
+                self._disk.sync_dirs([directory])
             return name
         raise AssertionError("report names do not end")
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _as_utf8(body: BinaryIO | None, encoding: str) -> Iterator[bytes]:
+    """The tool's output in UTF-8, with ``\\xNN`` for bytes that ``encoding`` does not have; untouched where none is set."""
+    if body is None:
+        return
+    if not encoding:
+        yield from _chunks(body)
+        return
+    decoder = codecs.getincrementaldecoder(encoding)(errors="backslashreplace")
+    for chunk in _chunks(body):
+        yield decoder.decode(chunk).encode("utf-8", "backslashreplace")
+    yield decoder.decode(b"", final=True).encode("utf-8", "backslashreplace")
 
 
 def opened(moves: Moves, spot: Spot) -> BinaryIO | None:

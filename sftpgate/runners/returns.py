@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 
 from sftpgate.intake.moves import Change, Moves
-from sftpgate.ledger import claims
+from sftpgate.ledger import arrivals, claims
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.claims import ClaimRecord
 from sftpgate.policy.lifecycle import ArrivalState
@@ -38,24 +38,28 @@ class Returns:
             has_claimed = bool(claims.claimed_arrivals(connection, limit=1))
         returned: list[Arrival] = []
         if recorded or has_claimed:
-            with self._moves.change() as change:
-                returned = self._return_all(change, limit)
-                claims.forget_ended(change.connection)
-                recorded = claims.tokens(change.connection)
+            returned = list(self._return_all(limit))
+            with self._moves.ledger.transaction() as connection:
+                claims.forget_ended(connection)
+                recorded = claims.tokens(connection)
         for name in sorted({*names, *before} - recorded):
             directories.remove(self._moves, name)
         return returned
 
-    def _return_all(self, change: Change, limit: int) -> list[Arrival]:
-        returned: list[Arrival] = []
-        last = 0
-        while len(returned) < limit and (page := claims.claimed_arrivals(change.connection, after_seq=last, limit=limit)):
+    def _return_all(self, limit: int) -> Iterator[Arrival]:
+        last = returned = 0
+        while returned < limit:
+            with self._moves.ledger.reading() as connection:
+                page = claims.claimed_arrivals(connection, after_seq=last, limit=limit)
+            if not page:
+                return
             last = page[-1][0]
             for _, arrival, record in page:
-                with self._dead(change, arrival, record) as dead:
-                    if dead:
-                        returned.append(self._return(change, arrival, record))
-        return returned
+                with self._dead(arrival, record) as dead:
+                    item = self._return(arrival, record) if dead else None
+                if item is not None:
+                    returned += 1
+                    yield item
 
     def is_at_work(self, change: Change, tool: str) -> bool:
         """Whether the tool has an arrival. The dead count: they are to be brought back before."""
@@ -65,24 +69,47 @@ class Returns:
             for _, arrival, record in claimed
         )
 
-    def _return(self, change: Change, arrival: ArrivalId, record: ClaimRecord | None) -> Arrival:
-        item = change.get(arrival)
-        if item.state is not ArrivalState.CLAIMED:
-            self._endings.gone(change, item, record.token if record else "", RunOutcome.DIED)
-            return item
+    def _return(self, arrival: ArrivalId, record: ClaimRecord | None) -> Arrival | None:
+        """Bring one back; None where somebody else did, or where its holder came in time. The report is written before."""
         if record is None:  # the ledger was made anew from the disk: nobody knows who had it, or how often it was tried
-            return self._endings.place(change, item, "", RunOutcome.DIED)
+            with self._moves.change() as change:
+                item = self._still_dead(change, arrival, record)
+                return item and self._endings.place(change, item, "", RunOutcome.DIED)
         what = f"the runner (pid {record.pid} on {Host.parse(record.host).name}) is gone" if record.pid else "its lease ended"
-        return self._endings.end(change, item, record, Ending(outcome=RunOutcome.DIED, notices=(what,))).arrival
+        ending = Ending(outcome=RunOutcome.DIED, notices=(what,))
+        with self._moves.ledger.reading() as connection:
+            claimed = arrivals.get(connection, arrival)
+        papers = self._endings.prepare(claimed, record, ending)
+        try:
+            with self._moves.change() as change:
+                item = self._still_dead(change, arrival, record)
+                if item is None:
+                    return None
+                if item.state is not ArrivalState.CLAIMED:
+                    self._endings.gone(change, item, record.token, RunOutcome.DIED)
+                    return item
+                return self._endings.end(change, item, record, ending, papers).arrival
+        finally:
+            self._endings.discard(papers)
+
+    def _still_dead(self, change: Change, arrival: ArrivalId, record: ClaimRecord | None) -> Arrival | None:
+        """The arrival, where its claim is the one that was seen dead, and where its lease was not extended since."""
+        now = claims.of_arrival(change.connection, arrival)
+        if (now.token if now else None) != (record.token if record else None):
+            return None
+        if now is not None and record is not None and now.lease_until != record.lease_until and now.lease_until > change.now:
+            return None
+        item = change.get(arrival)
+        return item if record is not None or item.state is ArrivalState.CLAIMED else None
 
     @contextlib.contextmanager
-    def _dead(self, change: Change, arrival: ArrivalId, record: ClaimRecord | None) -> Iterator[bool]:
+    def _dead(self, arrival: ArrivalId, record: ClaimRecord | None) -> Iterator[bool]:
         """Whether a claim's runner is dead. Its lock is held for the block, and removed at the end."""
         proof = ProofOfLife.LOCK
         if record is not None:
             proof = proof_of_life(Host.parse(record.host), record.pid, locks.this_host())
         if proof is ProofOfLife.LEASE:
-            yield record is not None and record.lease_until <= change.now
+            yield record is not None and record.lease_until <= self._moves.clock()
             return
         spot = self._moves.layout.claim_lock(arrival)
         lock = locks.acquire(self._moves.disk, spot)

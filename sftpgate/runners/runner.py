@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -90,8 +90,11 @@ class Runner:
         """End the command that runs, and the pass."""
         self._stop.set()
 
-    async def run(self, tools: Sequence[str], *, limit: int | None = None) -> PassResult:
-        """Run the tools, at most ``limit`` times in all. Raises SettingsError where their order is a circle."""
+    async def run(self, tools: Sequence[str], *, limit: int | None = None, unusable: Collection[str] = ()) -> PassResult:
+        """Run the tools, at most ``limit`` times in all; those that are ``unusable`` count as failed, and spend no attempt.
+
+        Raises SettingsError where their order is a circle.
+        """
         result = PassResult()
         stuck: dict[str, str] = {}  # tools that did not get through: the one that is to blame; empty where nothing failed
         try:
@@ -99,7 +102,9 @@ class Runner:
                 if self._is_over(result, limit):
                     break
                 blocked_by = next((first for first in self._tools[tool].after if first in stuck), None)
-                if blocked_by is None:
+                if tool in unusable:
+                    stuck[tool] = tool
+                elif blocked_by is None:
                     failed = result.failed
                     await self._drain(tool, result, limit)
                     if result.failed > failed:

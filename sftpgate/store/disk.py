@@ -340,6 +340,18 @@ class Disk:
             os.chmod(spot.name, mode, dir_fd=directory)
             os.chown(spot.name, -1, -1 if gid is None else gid, dir_fd=directory, follow_symlinks=False)
 
+    def open_up(self, spot: Spot, mode: int, gid: int | None) -> None:
+        """Give an existing directory of ours this mode and group, where it has another one and is ours to change."""
+        with translated(f"open up {spot.local}"), self.directory(spot) as fd:
+            found = os.fstat(fd)
+            if found.st_uid == os.geteuid() and (stat.S_IMODE(found.st_mode), found.st_gid) != (
+                mode,
+                found.st_gid if gid is None else gid,
+            ):
+                self.step("open_up", spot)
+                os.fchown(fd, -1, -1 if gid is None else gid)
+                os.fchmod(fd, mode)
+
     def make_dirs(self, spot: Spot, mode: int, gid: int | None = None) -> None:
         """Make a directory and its parents below the root where they are missing, and make their names durable."""
         if not spot.path or self.exists(spot):

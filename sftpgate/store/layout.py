@@ -5,7 +5,9 @@
     <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.json: a note for those that can be resumed
     <store>/.sftpgate/{held,queue,claims,quarantine}/<arrival>
     <store>/.sftpgate/claims/<arrival>.lock         flock()ed by the runner and its command, removed when the claim ends
-    <store>/.sftpgate/runs/<run>/                   what a command is given: the file under its own name; removed after the run
+    <store>/.sftpgate/runs/<run>/                   what a command is given: the file under its own name; removed after the run.
+                                                    The store's group may pass .sftpgate and runs, and read in <run>: a command
+                                                    may run as another user
     <store>/.sftpgate/tools/<tool>.lock             flock()ed by whoever runs the tool, never removed
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
     <drop>/                       Area.DROP
@@ -81,11 +83,17 @@ class Layout:
         return Spot(self.store, f"{MANAGED_NAME}/{_RUNS}")
 
     def create(self, disk: Disk, modes: FileModes) -> None:
-        """Make the directories that are missing. What runs in the store may read it; our own directory in it is private."""
+        """Make the directories that are missing. What runs in the store may read it; our own directory in it is private.
+
+        The group of the store may pass through ours to the directory of a run, whose name it must know, and list nothing.
+        """
         disk.make_root(self.store, modes.dir_mode, modes.gid)
         disk.make_root(self.drop, modes.dir_mode, modes.gid)
         for area in _TOP_AREAS:
             disk.make_dirs(Spot(self.store, area), modes.dir_mode, modes.gid)
-        disk.make_dirs(Spot(self.store, MANAGED_NAME), 0o700)
-        for name in (*_MANAGED_AREAS, _RUNS, _TOOLS):
+        passage = 0o700 | modes.dir_mode & 0o010
+        for way in (Spot(self.store, MANAGED_NAME), self.runs):
+            disk.make_dirs(way, passage, modes.gid)
+            disk.open_up(way, passage, modes.gid)
+        for name in (*_MANAGED_AREAS, _TOOLS):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)

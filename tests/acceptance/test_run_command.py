@@ -16,51 +16,9 @@ import pytest
 
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
-from tests.unit.runners.world import World, shell
+from tests.acceptance.runs import Gate
 
 pytestmark = pytest.mark.timeout(120)
-
-
-class Gate:
-    """The command line on the data of a world."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.world = World(directory, enrols={**shell("exit 0"), "file": "enrols.csv", "arrivals": "queue"})
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")} | {
-            "SFTPGATE_DATA_DIR": str(directory / "data"),
-            "SFTPGATE_KEYS_DIR": str(directory / "keys"),
-            "SFTPGATE_DURABILITY": "relaxed",
-            "SFTPGATE_SETTLE_SECONDS": "0",
-            "NO_COLOR": "1",
-        }
-
-    def tools(self, text: str) -> None:
-        """The settings."""
-        (self.directory / "sftpgate.toml").write_text(text, encoding="utf-8")
-
-    def enrols(self, script: str, more: str = "") -> None:
-        """One tool, a queue, that runs a shell script; ``$1`` is the file."""
-        self.tools(
-            f"[tools.enrols]\nfile = 'enrols.csv'\narrivals = 'queue'\n{more}\n"
-            f"command = ['/bin/sh', '-c', '''{script}''', 'sh', '{{file}}']\n"
-        )
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sftpgate", *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
-        process = self.start(*arguments)
-        output, errors = process.communicate(timeout=100)
-        return process.returncode, output.decode(), errors.decode()
 
 
 @pytest.fixture
@@ -188,7 +146,7 @@ def test_two_runners_race(gate: Gate) -> None:
     sent = [b"%d\n" % number for number in range(200)]
     for content in sent:
         gate.world.send("enrols.csv", content)
-    runners = [gate.start("run", "--all") for _ in range(2)]
+    runners = [gate.start("run", "--all", "--verbose") for _ in range(2)]
     outputs = [runner.communicate(timeout=100)[0] for runner in runners]
     assert record.read_bytes() == b"".join(sent)
     assert sum(output.count(b" done in ") for output in outputs) == 200

@@ -14,17 +14,9 @@ import pytest
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.runner import Runner
-from tests.unit.runners.world import World, shell
+from tests.unit.runners.world import World, is_running, shell
 
 MakeWorld = Callable[..., World]
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process runs; one that nobody has collected yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_success_archives_and_reports(make_world: MakeWorld) -> None:

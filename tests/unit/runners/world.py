@@ -58,10 +58,11 @@ class Notes:
 
 
 class World:
-    """One gate without its server. ``tools`` are tables as in the settings."""
+    """One gate without its server. ``tools`` are tables as in the settings, ``settings`` other keys of them."""
 
-    def __init__(self, directory: Path, **tools: dict[str, object]) -> None:
+    def __init__(self, directory: Path, *, settings: dict[str, object] | None = None, **tools: dict[str, object]) -> None:
         self.directory = directory
+        self._more = settings or {}
         self.clock = Clock()
         self.system = self.open(**tools)
         self.store = self.system.layout.store
@@ -74,6 +75,7 @@ class World:
             "settle_seconds": 0,
             "durability": "relaxed",
             "tools": tools,
+            **self._more,
         }
         return build(Settings.model_validate(values), clock=self.clock)
 
@@ -139,3 +141,11 @@ class World:
 def shell(script: str, **more: object) -> dict[str, object]:
     """A tool that runs a shell script on ``a.csv``; ``$1`` is the file."""
     return {"file": "a.csv", "command": ["/bin/sh", "-c", script, "sh", "{file}"], **more}
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that nobody has collected yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
