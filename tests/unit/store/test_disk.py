@@ -306,12 +306,24 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 
 
 def test_the_layout_is_made_once(tmp_path: Path) -> None:
-    """P6: what runners read has the configured mode, our own directory is private, and making it again changes nothing."""
+    """P6: what runners read has the configured mode, ours is private but for the way to runs; made again, nothing changes."""
     layout = Layout(tmp_path / "store", tmp_path / "sync")
     for _ in range(2):
         layout.create(DISK, FileModes(dir_mode=0o755))
         assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("store", "sync", "store/archives")] == [0o755] * 3
-        assert (tmp_path / "store/.sftpgate").stat().st_mode & 0o777 == 0o700
+        ours = tmp_path / "store/.sftpgate"
+        assert [(ours / name).stat().st_mode & 0o777 for name in (".", "runs")] == [0o710] * 2
+        private = [path for path in ours.iterdir() if path.name != "runs"]
+        assert {path.stat().st_mode & 0o777 for path in private} == {0o700}
+
+
+def test_an_older_layout_is_opened_up(tmp_path: Path) -> None:
+    """The way to the directories of runs is opened for the store's group where an earlier version closed it."""
+    layout = Layout(tmp_path / "store", tmp_path / "sync")
+    layout.create(DISK, FileModes())
+    (tmp_path / "store/.sftpgate").chmod(0o700)
+    layout.create(DISK, FileModes())
+    assert (tmp_path / "store/.sftpgate").stat().st_mode & 0o777 == 0o710
     (tmp_path / "store").chmod(0o711)
     layout.create(DISK, FileModes(dir_mode=0o755))
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o711
