@@ -13,7 +13,7 @@ from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.moves import Clock, Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
-from sftpgate.intake.uploads import Staging
+from sftpgate.intake.staging import Staging
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.tools import Pointer

@@ -163,7 +163,7 @@ def _uploads(settings: Settings) -> list[Row]:
     """The interrupted uploads, and those that are under way for a while."""
     from sftpgate.cli.compose import utc_now
     from sftpgate.errors import StorageError
-    from sftpgate.intake.uploads import Staging
+    from sftpgate.intake.staging import Staging
     from sftpgate.store.disk import Disk
     from sftpgate.store.layout import Layout
 

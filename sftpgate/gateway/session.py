@@ -49,7 +49,8 @@ from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.register import OpenUploads
-from sftpgate.intake.uploads import Staging, Upload
+from sftpgate.intake.staging import Staging
+from sftpgate.intake.uploads import Upload
 from sftpgate.logs import Logger, printable
 from sftpgate.store.disk import Disk, translated
 

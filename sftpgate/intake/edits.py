@@ -29,8 +29,9 @@ from sftpgate.intake.moves import Change, Moves, new_id
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
+from sftpgate.intake.staging import Staging
 from sftpgate.intake.union import Item, Union
-from sftpgate.intake.uploads import Sender, SessionTrace, Staging, Upload
+from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade

@@ -21,7 +21,8 @@ from sftpgate.errors import SftpgateError
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
-from sftpgate.intake.uploads import Staging, Upload
+from sftpgate.intake.staging import Staging
+from sftpgate.intake.uploads import Upload
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState

@@ -8,11 +8,16 @@ import asyncio
 from collections.abc import Iterator
 
 from sftpgate.errors import SftpgateError
-from sftpgate.intake.uploads import NOTE_AT_BYTES, Staging, Upload
+from sftpgate.intake.staging import Staging
+from sftpgate.intake.uploads import Upload
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import UploadState
 
 log = get_logger("uploads")
+
+# An upload gets its note when it has grown past this; smaller ones get it from the regular round (``note_lingering``), so
+# that small files, which are over at once, never pay for one.
+NOTE_AT_BYTES = 1024 * 1024
 
 
 class OpenUploads:

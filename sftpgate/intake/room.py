@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sftpgate.errors import NoSpace, QuotaExceeded
 from sftpgate.intake.moves import Clock
-from sftpgate.intake.uploads import Staging
+from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.database import Ledger
 from sftpgate.store.disk import Disk

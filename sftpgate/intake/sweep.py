@@ -27,7 +27,7 @@ from sftpgate.intake.edits import Edits
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
-from sftpgate.intake.uploads import Staging
+from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import set_fact
@@ -337,9 +337,8 @@ class Sweeper:
         """Remove interrupted uploads after their time, and staging files that nobody can resume."""
         limit = self._moves.clock() - self._rules.partial_ttl
         for user in self._staging.users():
-            for orphan in self._staging.lone_notes(user):
-                self._staging.remove_idle(user, orphan)
             noted = {partial.upload for partial in self._staging.partials(user)}
+            notes = self._staging.notes(user)
             with self._moves.ledger.reading() as connection:
                 files = [(name, status) for name, status in self._staging.idle_files(user)]
                 pending = (
@@ -347,11 +346,14 @@ class Sweeper:
                     if files
                     else set()
                 )
+            for lone in notes.keys() - {name for name, _ in files}:  # what a crash leaves while an upload is resumed
+                self._staging.remove_idle(user, lone, notes[lone])
             for name, status in files:
                 if name in pending:
                     continue
                 old = status.st_mtime < limit.timestamp()
-                if (old or (name not in noted and status.st_ctime < limit.timestamp())) and self._staging.remove_idle(user, name):
+                useless = name not in noted and status.st_ctime < limit.timestamp()
+                if (old or useless) and self._staging.remove_idle(user, name, notes.get(name, ())):
                     result.expired_uploads += 1
                     log.info("upload.expired", user=user, upload=name)
 

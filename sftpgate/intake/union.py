@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sftpgate.errors import SftpgateError
-from sftpgate.intake.uploads import Partial, Staging, Upload
+from sftpgate.intake.staging import Partial, Staging
+from sftpgate.intake.uploads import Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
@@ -87,19 +88,21 @@ class Union:
         for row in rows:
             by_name.setdefault(row.path.rpartition("/")[2], []).append(row)
         found: dict[str, Item] = {}
+        seen: set[str] = set()
         for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
             if (entry.is_dir or entry.is_file) and is_showable(entry.name):
-                item = self._choose(user, join(directory, entry.name), by_name.pop(entry.name, []), entry.status)
+                seen.add(entry.name)
+                item = self._choose(user, join(directory, entry.name), by_name.get(entry.name, ()), entry.status)
                 if item is not None:
                     found[entry.name] = item
-        for name, same in by_name.items():
-            if item := self._choose(user, join(directory, name), same, None):
+        for name in by_name.keys() - seen:
+            if item := self._choose(user, join(directory, name), by_name[name], None):
                 found[name] = item
         for partial in self._staging.partials(user):
             name = partial.path.rpartition("/")[2]
-            newer = found.get(name)
-            outdated = newer is not None and newer.arrival is not None and partial.upload < newer.arrival.id
-            if partial.path == join(directory, name) and not outdated and (item := self._of_partial(partial)):
+            if partial.path != join(directory, name) or _is_outdated(partial, user, by_name.get(name, ())):
+                continue
+            if item := self._of_partial(partial):
                 found[name] = item
         for upload in uploads:
             if upload.path == join(directory, upload.path.rpartition("/")[2]) and (item := _of_upload(upload)):

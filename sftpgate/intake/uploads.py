@@ -1,41 +1,24 @@
-"""Uploads: one handle opened for writing, from OPEN to its end, and the staging files that hold their bytes.
+"""Uploads: one handle opened for writing, from OPEN to its end.
 
-Each upload has a staging file of its own under an unguessable name, locked for as long as the upload lives; nobody else
-sees it, and no two writers ever share one (promise P1). Writing goes to the page cache on the event loop; everything
-else here is called in a thread.
-
-An upload that does not end with a CLOSE stays in staging for its user to resume. So that this survives a kill of the
-server, a *note* is written beside the staging file of an upload that is open for a while or has grown: whose it is,
-which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless
-the ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
-
-Left by a crash: staging files and notes. Removed by: the resumed upload's publication, the user's REMOVE, the sweeper
-after ``partial_ttl``.
+An upload knows which of its bytes were written, whether a write failed, and what speaks for its being complete (promise
+P1). Its bytes are in a staging file of its own (see ``staging``). Writing goes to the page cache on the event loop;
+``grade`` and ``hash_behind`` read, and are called in a thread.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
-from pathlib import Path
-from threading import Lock
 
-from sftpgate.errors import NoSpace, NoSuchFile, QuotaExceeded, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, QuotaExceeded, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
-from sftpgate.intake.moves import Clock, new_id
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
-from sftpgate.store.disk import Disk, Spot, copy_bytes, translated, try_lock
-from sftpgate.store.layout import Layout
+from sftpgate.store.disk import Disk, Spot, translated
 
-# An upload gets its note when it has grown past this; smaller ones get it from the regular round
-# (``UploadRegister.note_lingering``), so that small files, which are over at once, never pay for one.
-NOTE_AT_BYTES = 1024 * 1024
 SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
 
 
@@ -58,18 +41,6 @@ class SessionTrace:
     """What the uploads of one SFTP session have in common: the longest write seen tells how long the client's writes can be."""
 
     longest_write_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partial:
-    """An interrupted upload (or one that another connection still has open), as its note and its file tell."""
-
-    upload: str
-    user: str
-    path: str
-    size: int
-    mtime_ns: int
-    noted_at: datetime
 
 
 @dataclass(slots=True, eq=False)
@@ -95,7 +66,7 @@ class Upload:
     cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
     times_ns: tuple[int, int] | None = None
     size: int = 0
-    noted: bool = False
+    note_name: str = ""  # in its staging directory; empty while it has no note
     gap_noted: bool = False
     superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
     digest: Digest = field(default_factory=Digest)
@@ -247,6 +218,11 @@ class Upload:
         """True where a gap came up after the note was written: a resumed upload must not trust the size then."""
         return self.noted and not self.gap_noted and self._coverage.range_count > 1
 
+    @property
+    def noted(self) -> bool:
+        """True where a note says how it can be resumed after a kill of the server."""
+        return bool(self.note_name)
+
     def dropped(self) -> None:
         """The upload was removed by its user while it was open."""
         self._happen(UploadEvent.DROPPED)
@@ -276,256 +252,3 @@ class Upload:
 
     def _happen(self, event: UploadEvent) -> None:
         self.state = upload_after(self.state, event)
-
-
-class Staging:
-    """The staging files of all users. All methods block but ``create``, which costs one creation in the page cache."""
-
-    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int) -> None:
-        self._layout = layout
-        self._disk = disk
-        self._clock = clock
-        self._max_bytes = max_upload_bytes
-        self._note_lock = Lock()  # the event loop and the regular round may both write one
-
-    def create(self, sender: Sender, path: str, trace: SessionTrace, *, declared_size: int | None = None) -> Upload:
-        """A new empty upload."""
-        now = self._clock()
-        upload = ArrivalId(new_id(now))
-        spot = self._layout.staging(sender.user) / upload
-        try:
-            fd = self._disk.create(spot, 0o600)
-        except NoSuchFile:
-            self._disk.make_dirs(spot.parent, 0o700)
-            fd = self._disk.create(spot, 0o600)
-        try_lock(fd)
-        return Upload(
-            id=upload,
-            sender=sender,
-            path=path,
-            spot=spot,
-            fd=fd,
-            opened_at=now,
-            max_bytes=self._max_bytes,
-            trace=trace,
-            declared_size=declared_size,
-        )
-
-    def copy_of(
-        self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
-    ) -> Upload:
-        """A new upload that starts with the content of ``source``: its own copy, so that no two writers share a file."""
-        upload = self.create(sender, path, trace)
-        try:
-            fd = self._disk.open_read(source)
-            try:
-                with translated("copy for writing"):
-                    copy_bytes(fd, upload.fd)
-            finally:
-                os.close(fd)
-            size = upload.stat().st_size
-            if trusted_bytes is not None and trusted_bytes < size:
-                self._disk.truncate(upload.fd, trusted_bytes)
-                size = trusted_bytes
-        except BaseException:
-            self.discard(upload)
-            raise
-        return self._continued(upload, size)
-
-    def _continued(self, upload: Upload, size: int) -> Upload:
-        upload.existing_bytes = size
-        upload.__post_init__()
-        return upload
-
-    def resume(self, partial: Partial, sender: Sender, trace: SessionTrace) -> Upload:
-        """Continue an interrupted upload. Where another connection still has it open, on a copy of what it had: two
-        writers never mix.
-        """
-        directory = self._layout.staging(sender.user)
-        old = directory / partial.upload
-        fd = self._disk.open_write(old)
-        if not try_lock(fd):
-            os.close(fd)
-            return self.copy_of(old, sender, partial.path, trace, trusted_bytes=partial.size)
-        now = self._clock()
-        upload = ArrivalId(new_id(now))
-        resumed = Upload(
-            id=upload,
-            sender=sender,
-            path=partial.path,
-            spot=directory / upload,
-            fd=fd,
-            opened_at=now,
-            max_bytes=self._max_bytes,
-            trace=trace,
-            existing_bytes=partial.size,
-        )
-        try:
-            self.note(resumed)  # before the rename: a file without a note cannot be resumed
-            self._disk.rename(old, resumed.spot)
-            self._disk.truncate(fd, partial.size)
-            self._disk.unlink(_note_of(old), missing_ok=True)
-        except BaseException:
-            resumed.close()
-            raise
-        return resumed
-
-    def forget(self, upload: Upload) -> None:
-        """Remove the note of an upload that became an arrival: it is not to be resumed."""
-        with self._note_lock:
-            if upload.noted:
-                self._disk.unlink(_note_of(upload.spot), missing_ok=True)
-
-    def note(self, upload: Upload, *, synced: bool = False) -> None:
-        """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
-        content = {
-            "path": upload.path,
-            "home": upload.sender.home,
-            "noted_at": self._clock().isoformat(),
-            "boot": boot_id(),
-            "synced_bytes": upload.trusted_bytes if synced else 0,
-            "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
-        }
-        with self._note_lock:
-            if upload.state is UploadState.PUBLISHED:
-                return
-            self._disk.write_small(_note_of(upload.spot), json.dumps(content, ensure_ascii=False).encode())
-        upload.noted = True
-        upload.gap_noted = content["trusted_bytes"] is not None
-
-    def interrupt(self, upload: Upload) -> None:
-        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume. One that was
-        handed over is left alone.
-        """
-        if upload.state is UploadState.PUBLISHED:
-            return
-        try:
-            if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
-                self._remove(upload)
-                return
-            if upload.trusted_bytes < upload.size:
-                self._disk.truncate(upload.fd, upload.trusted_bytes)
-            self._disk.sync(upload.fd)
-            self.note(upload, synced=True)
-        finally:
-            upload.close()
-
-    def discard(self, upload: Upload) -> None:
-        """Remove an upload and its bytes. One that was handed over is left alone."""
-        if upload.state is UploadState.PUBLISHED:
-            return
-        try:
-            self._remove(upload)
-        finally:
-            upload.close()
-
-    def _remove(self, upload: Upload) -> None:
-        self._disk.unlink(_note_of(upload.spot), missing_ok=True)
-        self._disk.unlink(upload.spot, missing_ok=True)
-
-    def partials(self, user: str) -> Iterator[Partial]:
-        """The uploads of ``user`` that can be resumed, and noted ones that are open, newest last."""
-        directory = self._layout.staging(user)
-        for name in sorted(self._disk.names(directory)):
-            if name.endswith(".json") and not name.startswith("."):
-                partial = self._read(user, directory / name.removesuffix(".json"))
-                if partial is not None:
-                    yield partial
-
-    def partial_at(self, user: str, path: str) -> Partial | None:
-        """The newest upload of ``user`` to ``path`` that can be resumed."""
-        found = [partial for partial in self.partials(user) if partial.path == path]
-        return found[-1] if found else None
-
-    def rename_partial(self, partial: Partial, path: str) -> None:
-        """Give an interrupted upload another path."""
-        spot = self._layout.staging(partial.user) / partial.upload
-        note = json.loads(self._disk.read_small(_note_of(spot)))
-        self._disk.write_small(_note_of(spot), json.dumps(note | {"path": path}, ensure_ascii=False).encode())
-
-    def remove_partials(self, user: str, path: str, *, before: str | None = None) -> int:
-        """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many."""
-        count = 0
-        for partial in self.partials(user):
-            if partial.path == path and (before is None or partial.upload <= before) and self.remove_idle(user, partial.upload):
-                count += 1
-        return count
-
-    def remove_idle(self, user: str, upload: str) -> bool:
-        """Remove one staging file and its note, unless a live upload has it."""
-        spot = self._layout.staging(user) / upload
-        try:
-            fd = self._disk.open_read(spot)
-        except SftpgateError:
-            self._disk.unlink(_note_of(spot), missing_ok=True)
-            return False
-        try:
-            if not try_lock(fd):
-                return False
-            self._disk.unlink(_note_of(spot), missing_ok=True)
-            self._disk.unlink(spot, missing_ok=True)
-            return True
-        finally:
-            os.close(fd)
-
-    def users(self) -> list[str]:
-        """The users that have a staging directory."""
-        return self._disk.names(self._layout.staging(""))
-
-    def lone_notes(self, user: str) -> list[str]:
-        """The uploads that have a note and no file: what a crash leaves while an upload is resumed."""
-        names = set(self._disk.names(self._layout.staging(user)))
-        return [name for note in names if (name := note.removesuffix(".json")) != note and name not in names and name[0] != "."]
-
-    def used(self, user: str) -> tuple[int, int]:
-        """How many files ``user`` has in staging, open ones too, and how many bytes."""
-        try:
-            sizes = [status.st_size for _, status in self.idle_files(user)]
-        except NoSuchFile:
-            return 0, 0
-        return len(sizes), sum(sizes)
-
-    def idle_files(self, user: str) -> Iterator[tuple[str, os.stat_result]]:
-        """The staging files of ``user``, by upload id, with what the disk says of them; open ones too."""
-        directory = self._layout.staging(user)
-        for entry in self._disk.entries(directory):
-            if entry.is_file and not entry.name.endswith(".json") and not entry.name.startswith("."):
-                yield entry.name, entry.status
-
-    def _read(self, user: str, spot: Spot) -> Partial | None:
-        status = self._disk.lstat(spot)
-        if status is None:
-            return None
-        try:
-            note = json.loads(self._disk.read_small(_note_of(spot)))
-            size = _trusted_size(status.st_size, note)
-            if not size:
-                return None
-            noted_at = datetime.fromisoformat(note["noted_at"])
-            return Partial(
-                upload=spot.name, user=user, path=note["path"], size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at
-            )
-        except (ValueError, KeyError, TypeError, NoSuchFile):
-            return None
-
-
-def _trusted_size(size: int, note: dict[str, object]) -> int:
-    """How many bytes of a staging file can be resumed from.
-
-    After a reboot only what was flushed: the page cache of the machine before may be lost while the size survived.
-    Before one, all of it, unless the note says that there were gaps.
-    """
-    if note["boot"] != boot_id():
-        return min(size, int(str(note["synced_bytes"])))
-    trusted = note["trusted_bytes"]
-    return size if trusted is None else min(size, int(str(trusted)))
-
-
-@cache
-def boot_id() -> str:
-    """Which start of this machine we run in (Linux: proc(5))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _note_of(spot: Spot) -> Spot:
-    return spot.parent / f"{spot.name}.json"

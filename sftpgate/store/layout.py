@@ -2,7 +2,7 @@
 
     <store>/                      what runners read            Area.STORE
     <store>/archives, reports     managed                      Area.ARCHIVES, Area.REPORTS
-    <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.json: a note for those that can be resumed
+    <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.<hash>.json: a note for those to resume
     <store>/.sftpgate/{held,queue,claims,quarantine}/<arrival>
     <store>/.sftpgate/claims/<arrival>.lock         flock()ed by the runner and its command, removed when the claim ends
     <store>/.sftpgate/runs/<run>/                   what a command is given: the file under its own name; removed after the run.

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import pytest
 
 from sftpgate.errors import ExitCode
 from tests.acceptance.conftest import Cli
+from tests.faults.servers import until
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Senders
@@ -160,9 +160,8 @@ def test_a_deposit_that_is_killed_leaves_nothing_in_the_store(cli: Cli, number: 
     assert process.stdin is not None
     process.stdin.write(b"a,b\n" * 1_000_000)
     process.stdin.flush()
-    while not cli.leftovers():
-        assert process.poll() is None
-        time.sleep(0.01)
+    until(lambda: cli.leftovers() or process.poll() is not None, "the deposit has begun")
+    assert process.poll() is None
     process.send_signal(number)
     _, err = process.communicate(timeout=20)
     assert process.returncode == (-number if number is signal.SIGKILL else 130)

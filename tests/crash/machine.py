@@ -26,7 +26,7 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
-from sftpgate.intake.uploads import boot_id
+from sftpgate.intake.staging import boot_id
 from sftpgate.ledger.database import Ledger
 from sftpgate.store.disk import Disk, Spot, translated
 

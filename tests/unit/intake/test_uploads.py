@@ -10,6 +10,7 @@ import pytest
 
 from sftpgate.errors import NoSpace, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.staging import path_hash
 from sftpgate.intake.uploads import SessionTrace, Upload
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UploadState
@@ -149,7 +150,7 @@ def test_after_a_reboot_only_what_was_flushed_is_trusted(gate: Gate) -> None:
     upload = begin(gate)
     write(gate, upload, 0, b"a" * 1000)
     gate.system.staging.note(upload)
-    note = upload.spot.parent.local / f"{upload.id}.json"
+    note = upload.spot.parent.local / upload.note_name
     written = json.loads(note.read_text())
     assert [partial.size for partial in gate.system.staging.partials("erp")] == [1000]
     note.write_text(json.dumps(written | {"boot": "another"}))
@@ -168,8 +169,55 @@ def test_a_note_that_cannot_be_read(gate: Gate, content: bytes) -> None:
         gate.system.staging.interrupt(upload)
     partial = gate.system.staging.partial_at("erp", "a.csv")
     assert partial is not None
-    (gate.store / ".sftpgate/staging/erp" / f"{partial.upload}.json").write_bytes(content)
+    (gate.store / ".sftpgate/staging/erp" / partial.notes[0]).write_bytes(content)
     assert [found.path for found in gate.system.staging.partials("erp")] == ["b.csv"]
+
+
+def test_a_look_at_one_path_reads_its_own_notes(gate: Gate) -> None:
+    """P5: however many interrupted uploads a user has, a look at one path reads the notes of that path alone."""
+    for path in ("a.csv", *(f"{number}.csv" for number in range(20))):
+        upload = begin(gate, path)
+        write(gate, upload, 0, b"a")
+        gate.system.staging.interrupt(upload)
+    for note in (gate.store / ".sftpgate/staging/erp").glob("*.json"):
+        if path_hash("a.csv") not in note.name:
+            note.write_bytes(b"was not read")
+    assert [found.path for found in gate.system.staging.partials("erp")] == ["a.csv"]
+    assert gate.system.staging.partial_at("erp", "a.csv") is not None
+    assert gate.system.staging.partial_at("erp", "1.csv") is None
+
+
+def test_a_note_of_an_earlier_version(gate: Gate) -> None:
+    """P2: an upload whose note has the name that earlier versions gave it is found, resumed, and leaves nothing behind."""
+    upload = begin(gate)
+    write(gate, upload, 0, b"half")
+    gate.system.staging.interrupt(upload)
+    directory = upload.spot.parent.local
+    (directory / upload.note_name).rename(directory / f"{upload.id}.json")
+    partial = gate.system.staging.partial_at("erp", "a.csv")
+    assert partial is not None and partial.size == 4
+    resumed = gate.system.staging.resume(partial, gate.sender(), SessionTrace())
+    gate.system.staging.discard(resumed)
+    assert not list(directory.iterdir())
+
+
+def test_a_renamed_upload_has_one_note(gate: Gate) -> None:
+    """P5: the note of a renamed upload is found under the new path alone; of two that a crash left the later holds."""
+    upload = begin(gate, "a.tmp")
+    write(gate, upload, 0, b"half")
+    gate.system.staging.note(upload)
+    before = (upload.spot.parent / upload.note_name).local
+    content = before.read_bytes()
+    gate.edits.rename(gate.sender(), "a.tmp", "b.tmp", replacing=False, uploads=[upload])
+    assert gate.system.staging.partial_at("erp", "a.tmp") is None
+    gate.system.staging.interrupt(upload)
+    before.write_bytes(content)
+    found = gate.system.staging.partial_at("erp", "b.tmp")
+    assert found is not None and gate.system.staging.partial_at("erp", "a.tmp") is None
+    gate.edits.rename(gate.sender(), "b.tmp", "a.tmp", replacing=False, uploads=[])
+    assert [partial.path for partial in gate.system.staging.partials("erp")] == ["a.tmp"]
+    gate.edits.remove(gate.sender(), "a.tmp", [])
+    assert not list(before.parent.iterdir())
 
 
 def test_two_writers_never_share_a_file(gate: Gate) -> None:
@@ -182,7 +230,7 @@ def test_two_writers_never_share_a_file(gate: Gate) -> None:
     write(gate, upload, 4, b"old")
     write(gate, resumed, 4, b"new!\n")
     assert os.pread(resumed.fd, 100, 0) == b"halfnew!\n" and os.pread(upload.fd, 100, 0) == b"halfold"
-    assert not gate.system.staging.remove_idle("erp", upload.id)
+    assert not gate.system.staging.remove_idle("erp", upload.id, [upload.note_name])
     for each in (upload, resumed):
         gate.system.staging.discard(each)
 

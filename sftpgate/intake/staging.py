@@ -1,0 +1,360 @@
+"""Staging: the files that hold the bytes of uploads until they are complete, and the notes from which they are resumed.
+
+Each upload has a staging file of its own under an unguessable name, locked for as long as the upload lives; nobody else
+sees it, and no two writers ever share one (promise P1).
+
+An upload that does not end with a CLOSE stays in staging for its user to resume. So that this survives a kill of the
+server, a *note* is written beside the staging file of an upload that is open for a while or has grown: whose it is,
+which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless
+the ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
+
+A note is called ``<upload>.<hash of its path>.json``, so that a look at one path opens the notes of that path alone,
+however many others the user has. Those of earlier versions are called ``<upload>.json``.
+
+Left by a crash: staging files and notes; two notes of one upload where it was being renamed, of which the later holds.
+Removed by: the resumed upload's publication, the user's REMOVE, the sweeper after ``partial_ttl``. All methods block
+but ``create``, which costs one creation in the page cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from threading import Lock
+
+from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.intake.moves import Clock, new_id
+from sftpgate.intake.uploads import Sender, SessionTrace, Upload
+from sftpgate.ledger.arrivals import ArrivalId
+from sftpgate.policy.lifecycle import UploadState
+from sftpgate.store.disk import Disk, Spot, copy_bytes, translated, try_lock
+from sftpgate.store.layout import Layout
+
+_NOTE_SUFFIX = ".json"
+_HASH_DIGITS = 16  # 64 bits: two paths of one user that share them cost a look more, and nothing else
+
+Notes = Mapping[str, Sequence[str]]  # the names of notes, by upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """An interrupted upload (or one that another connection still has open), as its note and its file tell.
+
+    ``notes`` are the names of its notes: one, or two after a crash.
+    """
+
+    upload: str
+    user: str
+    path: str
+    size: int
+    mtime_ns: int
+    noted_at: datetime
+    notes: Sequence[str]
+
+
+class Staging:
+    """The staging files of all users."""
+
+    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._clock = clock
+        self._max_bytes = max_upload_bytes
+        self._note_lock = Lock()  # the event loop and the regular round may both write one
+
+    # -- beginning ---------------------------------------------------------------------------------------------------
+
+    def create(self, sender: Sender, path: str, trace: SessionTrace, *, declared_size: int | None = None) -> Upload:
+        """A new empty upload."""
+        spot, fd = self._new_file(sender.user)
+        return self._upload(spot, fd, sender, path, trace, declared_size=declared_size)
+
+    def copy_of(
+        self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
+    ) -> Upload:
+        """A new upload that starts with the content of ``source``: its own copy, so that no two writers share a file."""
+        spot, fd = self._new_file(sender.user)
+        try:
+            reading = self._disk.open_read(source)
+            try:
+                with translated("copy for writing"):
+                    copy_bytes(reading, fd)
+                    size = os.fstat(fd).st_size
+            finally:
+                os.close(reading)
+            if trusted_bytes is not None and trusted_bytes < size:
+                self._disk.truncate(fd, trusted_bytes)
+                size = trusted_bytes
+        except BaseException:
+            os.close(fd)
+            self._disk.unlink(spot, missing_ok=True)
+            raise
+        return self._upload(spot, fd, sender, path, trace, existing_bytes=size)
+
+    def resume(self, partial: Partial, sender: Sender, trace: SessionTrace) -> Upload:
+        """Continue an interrupted upload. Where another connection still has it open, on a copy of what it had: two
+        writers never mix.
+        """
+        old = self._spot(partial)
+        fd = self._disk.open_write(old)
+        if not try_lock(fd):
+            os.close(fd)
+            return self.copy_of(old, sender, partial.path, trace, trusted_bytes=partial.size)
+        spot = old.parent / new_id(self._clock())
+        resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
+        try:
+            self.note(resumed)  # before the rename: a file without a note cannot be resumed
+            self._disk.rename(old, resumed.spot)
+            self._disk.truncate(fd, partial.size)
+            self._unlink(old.parent, partial.notes)
+        except BaseException:
+            resumed.close()
+            raise
+        return resumed
+
+    def _new_file(self, user: str) -> tuple[Spot, int]:
+        spot = self._layout.staging(user) / new_id(self._clock())
+        try:
+            fd = self._disk.create(spot, 0o600)
+        except NoSuchFile:
+            self._disk.make_dirs(spot.parent, 0o700)
+            fd = self._disk.create(spot, 0o600)
+        try_lock(fd)
+        return spot, fd
+
+    def _upload(
+        self,
+        spot: Spot,
+        fd: int,
+        sender: Sender,
+        path: str,
+        trace: SessionTrace,
+        *,
+        existing_bytes: int = 0,
+        declared_size: int | None = None,
+    ) -> Upload:
+        return Upload(
+            id=ArrivalId(spot.name),
+            sender=sender,
+            path=path,
+            spot=spot,
+            fd=fd,
+            opened_at=self._clock(),
+            max_bytes=self._max_bytes,
+            trace=trace,
+            existing_bytes=existing_bytes,
+            declared_size=declared_size,
+        )
+
+    # -- notes -------------------------------------------------------------------------------------------------------
+
+    def note(self, upload: Upload, *, synced: bool = False) -> None:
+        """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
+        content = {
+            "path": upload.path,
+            "home": upload.sender.home,
+            "noted_at": self._clock().isoformat(),
+            "boot": boot_id(),
+            "synced_bytes": upload.trusted_bytes if synced else 0,
+            "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
+        }
+        with self._note_lock:
+            if upload.state is UploadState.PUBLISHED:
+                return
+            name = _note_name(upload.id, upload.path)
+            self._write_note(upload.spot.parent / name, content)
+            if upload.note_name not in ("", name):
+                self._disk.unlink(upload.spot.parent / upload.note_name, missing_ok=True)
+            upload.note_name = name
+        upload.gap_noted = content["trusted_bytes"] is not None
+
+    def forget(self, upload: Upload) -> None:
+        """Remove the note of an upload that became an arrival: it is not to be resumed."""
+        with self._note_lock:
+            if upload.noted:
+                self._disk.unlink(upload.spot.parent / upload.note_name, missing_ok=True)
+
+    def rename_partial(self, partial: Partial, path: str) -> None:
+        """Give an interrupted upload another path."""
+        directory = self._spot(partial).parent
+        name = _note_name(partial.upload, path)
+        note = json.loads(self._disk.read_small(directory / partial.notes[-1]))
+        self._write_note(directory / name, note | {"path": path, "noted_at": self._clock().isoformat()})
+        self._unlink(directory, [other for other in partial.notes if other != name])
+
+    def _write_note(self, spot: Spot, content: Mapping[str, object]) -> None:
+        self._disk.write_small(spot, json.dumps(content, ensure_ascii=False).encode())
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def interrupt(self, upload: Upload) -> None:
+        """Keep what can be trusted of an upload that ended without a good CLOSE, for its user to resume. One that was
+        handed over is left alone.
+        """
+        if upload.state is UploadState.PUBLISHED:
+            return
+        try:
+            if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
+                self._remove(upload)
+                return
+            if upload.trusted_bytes < upload.size:
+                self._disk.truncate(upload.fd, upload.trusted_bytes)
+            self._disk.sync(upload.fd)
+            self.note(upload, synced=True)
+        finally:
+            upload.close()
+
+    def discard(self, upload: Upload) -> None:
+        """Remove an upload and its bytes. One that was handed over is left alone."""
+        if upload.state is UploadState.PUBLISHED:
+            return
+        try:
+            self._remove(upload)
+        finally:
+            upload.close()
+
+    def _remove(self, upload: Upload) -> None:
+        self.forget(upload)
+        self._disk.unlink(upload.spot, missing_ok=True)
+
+    def remove_partials(self, user: str, path: str, *, before: str | None = None) -> int:
+        """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many."""
+        return sum(
+            self.remove_idle(user, partial.upload, partial.notes)
+            for partial in self._at(user, path)
+            if before is None or partial.upload <= before
+        )
+
+    def remove_idle(self, user: str, upload: str, notes: Sequence[str]) -> bool:
+        """Remove one staging file and its notes, unless a live upload has it."""
+        spot = self._layout.staging(user) / upload
+        try:
+            fd = self._disk.open_read(spot)
+        except SftpgateError:
+            self._unlink(spot.parent, notes)
+            return False
+        try:
+            if not try_lock(fd):
+                return False
+            self._unlink(spot.parent, notes)
+            self._disk.unlink(spot, missing_ok=True)
+            return True
+        finally:
+            os.close(fd)
+
+    def _unlink(self, directory: Spot, names: Sequence[str]) -> None:
+        for name in names:
+            self._disk.unlink(directory / name, missing_ok=True)
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def partials(self, user: str) -> Iterator[Partial]:
+        """The uploads of ``user`` that can be resumed, and noted ones that are open, newest last."""
+        for upload, notes in sorted(self.notes(user).items()):
+            if partial := self._read(user, upload, notes):
+                yield partial
+
+    def partial_at(self, user: str, path: str) -> Partial | None:
+        """The newest upload of ``user`` to ``path`` that can be resumed."""
+        return next(self._at(user, path), None)
+
+    def _at(self, user: str, path: str) -> Iterator[Partial]:
+        """The uploads to a path that can be resumed, newest first."""
+        found = self.notes(user)
+        wanted = path_hash(path)
+        for upload in sorted(found, reverse=True):
+            if any(_hash_in(note) in ("", wanted) for note in found[upload]):
+                partial = self._read(user, upload, found[upload])
+                if partial is not None and partial.path == path:
+                    yield partial
+
+    def notes(self, user: str) -> Notes:
+        """The names of all notes of ``user``, by upload."""
+        found: dict[str, list[str]] = {}
+        for name in self._disk.names(self._layout.staging(user)):
+            if name.endswith(_NOTE_SUFFIX) and not name.startswith("."):
+                found.setdefault(name.partition(".")[0], []).append(name)
+        return found
+
+    def users(self) -> list[str]:
+        """The users that have a staging directory."""
+        return self._disk.names(self._layout.staging(""))
+
+    def used(self, user: str) -> tuple[int, int]:
+        """How many files ``user`` has in staging, open ones too, and how many bytes."""
+        try:
+            sizes = [status.st_size for _, status in self.idle_files(user)]
+        except NoSuchFile:
+            return 0, 0
+        return len(sizes), sum(sizes)
+
+    def idle_files(self, user: str) -> Iterator[tuple[str, os.stat_result]]:
+        """The staging files of ``user``, by upload id, with what the disk says of them; open ones too."""
+        directory = self._layout.staging(user)
+        for entry in self._disk.entries(directory):
+            if entry.is_file and not entry.name.endswith(_NOTE_SUFFIX) and not entry.name.startswith("."):
+                yield entry.name, entry.status
+
+    def _read(self, user: str, upload: str, notes: Sequence[str]) -> Partial | None:
+        """What the latest good note of an upload says; None where there is none, or its file is gone."""
+        directory = self._layout.staging(user)
+        status = self._disk.lstat(directory / upload)
+        if status is None:
+            return None
+        found: list[tuple[datetime, str, str, int]] = []
+        for name in notes:
+            try:
+                note = json.loads(self._disk.read_small(directory / name))
+                found.append((datetime.fromisoformat(note["noted_at"]), name, note["path"], _trusted_size(status.st_size, note)))
+            except (ValueError, KeyError, TypeError, NoSuchFile):
+                continue
+        if not found:
+            return None
+        noted_at, name, path, size = max(found)
+        if not size:
+            return None
+        names = (*(other for other in notes if other != name), name)
+        return Partial(
+            upload=upload, user=user, path=path, size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at, notes=names
+        )
+
+    def _spot(self, partial: Partial) -> Spot:
+        return self._layout.staging(partial.user) / partial.upload
+
+
+def path_hash(path: str) -> str:
+    """What stands for a path in the name of a note."""
+    return hashlib.blake2b(path.encode(), digest_size=_HASH_DIGITS // 2).hexdigest()
+
+
+def _note_name(upload: str, path: str) -> str:
+    return f"{upload}.{path_hash(path)}{_NOTE_SUFFIX}"
+
+
+def _hash_in(name: str) -> str:
+    """The hash in the name of a note; empty for a note of an earlier version."""
+    return name.removesuffix(_NOTE_SUFFIX).partition(".")[2]
+
+
+def _trusted_size(size: int, note: Mapping[str, object]) -> int:
+    """How many bytes of a staging file can be resumed from.
+
+    After a reboot only what was flushed: the page cache of the machine before may be lost while the size survived.
+    Before one, all of it, unless the note says that there were gaps.
+    """
+    if note["boot"] != boot_id():
+        return min(size, int(str(note["synced_bytes"])))
+    trusted = note["trusted_bytes"]
+    return size if trusted is None else min(size, int(str(trusted)))
+
+
+@cache
+def boot_id() -> str:
+    """Which start of this machine we run in (Linux: proc(5))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
