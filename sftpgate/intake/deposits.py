@@ -126,15 +126,17 @@ class Deposits:
         )
 
     def _admit(self, draft: Arrival, spot: Spot) -> Arrival:
+        self._placer.prepare([draft])
         with self._moves.change() as change:
             try:
                 self._require_mine(change, draft.path)
                 arrival = self._placer.admit(change, draft)
-                self._look_again(change, draft.path)
             except SftpgateError:
                 self._disk.unlink(spot)  # only before the commit: after it the bytes are the arrival's, whatever fails
                 raise
         _raise_failure(change, arrival.id)
+        speaks_of = companion_of(draft.path, self._placer.rules.names.companion_suffixes)
+        self._placer.look_again([*([speaks_of] if speaks_of else ()), *change.unverified.values()])
         return arrival
 
     def _require_mine(self, change: Change, path: str) -> None:
@@ -145,13 +147,6 @@ class Deposits:
                     f"a file of this name from the user {item.owner} is {item.state}: "
                     f"choose another name, or `sftpgate discard {item.id}` first"
                 )
-
-    def _look_again(self, change: Change, path: str) -> None:
-        """A deposited companion speaks of the file beside it."""
-        if other := companion_of(path, self._placer.rules.names.companion_suffixes):
-            for item in change.live_at(other):
-                if item.state in (ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED):
-                    self._placer.reconsider(change, item)
 
     # -- changing names ----------------------------------------------------------------------------------------------
 
@@ -174,6 +169,9 @@ class Deposits:
         if f"{new}/".startswith(f"{old}/"):
             raise Refused("a file or directory cannot be moved onto or into itself")
         self._require_directory(parent(new))
+        with self._moves.ledger.reading() as connection:
+            rows = arrivals.find(connection, live=True, paths=[old]) if is_utf8(old) else []
+        self._placer.prepare(replace(row, path=new) for row in rows)
         with self._moves.change() as change:
             if self.depot.find(new) is not None or any(item.state in UNCLAIMED_STATES for item in change.live_at(new)):
                 raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
@@ -185,6 +183,7 @@ class Deposits:
                 return None
             moved = self._placer.move(change, item, new, actor=audit.ADMIN)
         _raise_failure(change, moved.id)
+        self._placer.look_again(change.unverified.values())
         return moved
 
     def remove(self, path: DepotPath) -> Arrival | None:

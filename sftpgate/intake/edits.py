@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -37,7 +37,7 @@ from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import check_storable, join, parent
+from sftpgate.policy.names import NameRules, check_storable, join, parent
 
 # How many held files one change releases: a batch of an ERP can be large, and others wait for the store's lock.
 RELEASE_BATCH = 500
@@ -158,12 +158,14 @@ class Edits:
 
     def _rename_file(self, sender: Sender, there: Item, old: str, new: str) -> None:
         draft = None if there.arrival is not None else self.draft_of_local(old, sender.home, new, self._moves.clock())
+        about = draft or there.arrival
+        assert about is not None
+        self._placer.prepare([replace(about, path=new)])
         with self._moves.change() as change:
             if draft is not None:
                 moved = self._placer.admit(change, draft)
             else:
-                assert there.arrival is not None
-                item = change.get(there.arrival.id)
+                item = change.get(about.id)
                 if item.state not in UNCLAIMED_STATES or item.path != old:
                     raise NoSuchFile()
                 if item.state is ArrivalState.IGNORED and self._placer.rules.names.eligible(new):
@@ -171,7 +173,8 @@ class Edits:
                 moved = self._placer.move(change, item, new, actor=sender.user)
         self._raise_failure(change, moved.id)
         self._staging.remove_partials(sender.user, new)
-        self.names_changed(sender.home, [old, new])
+        self._placer.look_again(change.unverified.values())
+        self.names_changed(sender.home, gone=[old], appeared=[new])
 
     def draft_of_local(self, path: str, home: str, new_path: str, now: datetime) -> Arrival:
         """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way."""
@@ -207,6 +210,9 @@ class Edits:
         """Rename a directory of the sender's: each of its files gets its new path, in one change."""
         if f"{new}/".startswith(f"{old}/"):
             raise Refused("a directory cannot be moved into itself")
+        with self._moves.ledger.reading() as connection:
+            rows = arrivals.find(connection, live=True, below=old)
+        self._placer.prepare(replace(row, path=new + row.path.removeprefix(old)) for row in rows)
         with self._moves.change() as change:
             rows = change.adopt(arrivals.find(change.connection, live=True, below=old))
             known = {row.location for row in rows}
@@ -219,6 +225,7 @@ class Edits:
                 self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.user)
         if change.failures:
             raise next(iter(change.failures.values()))
+        self._placer.look_again(change.unverified.values())
         for directory in reversed(directories):
             self._remove_directory(directory)
 
@@ -252,7 +259,7 @@ class Edits:
                     raise NoSuchFile()  # claimed since we looked
                 self._disk.unlink(there.spot)
         self._raise_failure(change, *(item.id for item in mine))
-        self.names_changed(sender.home, [path])
+        self.names_changed(sender.home, gone=[path])
 
     def set_times(self, sender: Sender, path: str, atime_ns: int, mtime_ns: int, uploads: Sequence[Upload]) -> None:
         """Set the times of a file; those of a directory are accepted and have no effect."""
@@ -344,17 +351,16 @@ class Edits:
 
     # -- what follows from a change of names -------------------------------------------------------------------------
 
-    def names_changed(self, home: str, paths: Sequence[str]) -> None:
-        """Look again at files that are held because of what was at these paths: the batch lock of ``home``, and companions."""
+    def names_changed(self, home: str, *, gone: Sequence[str] = (), appeared: Sequence[str] = ()) -> None:
+        """Look again at files whose fate depends on what is, or was, at these paths: the batch lock of ``home``, and companions.
+
+        A companion that goes can only let a file through; one that appears can also speak against it.
+        """
         names = self._placer.rules.names
-        if any(names.is_batch_lock(path, home) for path in paths):
+        if any(names.is_batch_lock(path, home) for path in (*gone, *appeared)):
             self.release_batch(home)
-        for path in paths:
-            if other := companion_of(path, names.companion_suffixes):
-                with self._moves.change() as change:
-                    for item in change.live_at(other):
-                        if item.state is ArrivalState.HELD:
-                            self._placer.reconsider(change, item)
+        self._placer.look_again(_speaks_of(gone, names), states={ArrivalState.HELD})
+        self._placer.look_again(_speaks_of(appeared, names))
 
     def release_batch(self, home: str) -> int:
         """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns
@@ -362,24 +368,25 @@ class Edits:
         """
         released = 0
         last = 0
-        while True:
-            with self._moves.change() as change:
-                if self._placer.batch_locked(home, change.now):
-                    return released
+        while not self._placer.batch_locked(home, self._moves.clock()):
+            with self._moves.ledger.reading() as connection:
                 rows = arrivals.find(
-                    change.connection,
+                    connection,
                     states=[ArrivalState.HELD],
                     hold_reason=HoldReason.BATCH_LOCK,
                     home=home,
                     after_seq=last,
                     limit=RELEASE_BATCH,
                 )
-                if not rows:
-                    return released
-                last = rows[-1].seq
+            if not rows:
+                break
+            last = rows[-1].seq
+            self._placer.prepare(rows)
+            with self._moves.change() as change:
                 for item in change.adopt(rows):
                     if item.state is ArrivalState.HELD:
                         released += self.try_release(change, item)
+        return released
 
     def try_release(self, change: Change, item: Arrival) -> bool:
         """Place a held arrival anew; returns whether it is held no more. One that cannot be placed must not keep others back."""
@@ -393,3 +400,8 @@ class Edits:
         for arrival in ids:
             if arrival in change.failures:
                 raise change.failures[arrival]
+
+
+def _speaks_of(paths: Iterable[str], names: NameRules) -> list[str]:
+    """The files that the companions among ``paths`` speak of."""
+    return [other for path in paths if (other := companion_of(path, names.companion_suffixes))]

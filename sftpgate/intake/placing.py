@@ -7,26 +7,27 @@ reason may have gone. Everything here runs inside a ``moves.Change``, and blocks
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sftpgate.errors import IsADirectory, NoSuchFile, OwnedByAnother, Refused, SftpgateError
+from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
+from sftpgate.intake.companions import Companions
 from sftpgate.intake.moves import Change, Moves
-from sftpgate.ledger import audit
+from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import NameRules, join
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
 from sftpgate.policy.tools import Pointer, is_queued
 
-_HASHES = {".sha256": 64, ".md5": 32}
-_DONE_SUFFIXES = (".done", ".ok")
-_CHECKSUM_LINE = re.compile(r"\\?([0-9a-fA-F]+)(?:[ \t]+\*?(.*))?")
+log = get_logger("placing")
+
+# What can still be kept from runners, where a checksum file says so.
+_IN_REACH = frozenset({ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED})
+_LOOKS = 3  # at a companion that appears while we look; the sweeper looks again later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Placer:
         self._moves = moves
         self._disk = moves.disk
         self._layout = moves.layout
+        self.companions = Companions(moves.layout, moves.disk)
         self.rules = rules
 
     # -- new files ---------------------------------------------------------------------------------------------------
@@ -103,6 +105,8 @@ class Placer:
         """
         others = [other for other in change.live_at(item.path) if other.id != item.id]
         found = self._free(item, others) if release else self._placement(change, item, others)
+        if item.id in change.unverified and not release:
+            return item
         if found.state is ArrivalState.WAITING and any(
             other.seq > item.seq and other.state is ArrivalState.WAITING for other in others
         ):
@@ -116,6 +120,32 @@ class Placer:
             return item
         where = self._prepare(change, item, found, others)
         return change.event(item, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
+
+    def prepare(self, items: Iterable[Arrival]) -> None:
+        """Read what has to be read of files that are about to be placed. Called before a change, without the store's lock;
+        a change that goes without places its files as well, and notes those in ``Change.unverified``.
+        """
+        self.companions.hash_first(item for item in items if self.rules.names.eligible(item.path))
+
+    def look_again(self, paths: Iterable[str], *, states: Collection[ArrivalState] = _IN_REACH) -> None:
+        """Place the files of these paths anew, because of what lies beside them. A change of its own, whose failure is the
+        next sweep's: what called for it was done already.
+        """
+        wanted = list(paths)
+        try:
+            for _ in range(_LOOKS):
+                if not wanted:
+                    return
+                with self._moves.ledger.reading() as connection:
+                    rows = arrivals.find(connection, live=True, paths=wanted)
+                self.prepare(rows)
+                with self._moves.change() as change:
+                    for item in [item for path in wanted for item in change.live_at(path)]:
+                        if item.state in states:
+                            self.reconsider(change, item)
+                wanted = list(change.unverified.values())
+        except SftpgateError as error:
+            log.warning("companion.failed", reason=error.message)
 
     def advance(self, change: Change, path: str) -> None:
         """Bring up the next arrival of a queue whose head is gone."""
@@ -132,22 +162,25 @@ class Placer:
         """Whether a file that lies in the drop is to be left there for now: the batch lock is there, or its done-file is not."""
         if self.batch_locked(home, now):
             return True
-        beside = self._companions(path) if self.rules.require_done_file else frozenset()
-        return self.rules.require_done_file and not any(path + suffix in beside for suffix in _DONE_SUFFIXES)
+        if not self.rules.require_done_file:
+            return False
+        return not self.companions.has_done_file(path, self.companions.beside(path))
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
     def _placement(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
         if not self.rules.names.eligible(item.path):
             return Placement(ArrivalState.IGNORED)
-        beside = self._companions(item.path)
+        beside = self.companions.beside(item.path)
+        if self.companions.is_unhashed(item, beside):
+            change.unverified[item.id] = item.path
         return place(
             Situation(
                 eligible=True,
                 grade=item.grade,
                 batch_locked=self.batch_locked(item.home, change.now),
-                checksum_matches=self._checksum_matches(item, beside),
-                has_done_file=any(item.path + suffix in beside for suffix in _DONE_SUFFIXES),
+                checksum_matches=self.companions.checksum_matches(item, beside),
+                has_done_file=self.companions.has_done_file(item.path, beside),
                 require_done_file=self.rules.require_done_file,
                 publish_suspect=self.rules.publish_suspect,
                 queued=self._is_queued(item.path),
@@ -175,50 +208,6 @@ class Placer:
         """
         found = self._disk.lstat(self._layout.spot(location(Area.DROP, join(home, self.rules.names.batch_lock_name))))
         return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
-
-    # -- companions --------------------------------------------------------------------------------------------------
-
-    def _companions(self, path: str) -> frozenset[str]:
-        candidates = [path + suffix for suffix in (*_HASHES, *_DONE_SUFFIXES)]
-        return frozenset(name for name in candidates if self._disk.exists(self._layout.spot(location(Area.DROP, name))))
-
-    def _checksum_matches(self, item: Arrival, beside: frozenset[str]) -> bool | None:
-        """Whether the checksum files beside a file speak for it; None where there is none, False where one is malformed or
-        speaks of another content.
-        """
-        verdicts = []
-        for suffix, digits in _HASHES.items():
-            if item.path + suffix in beside:
-                expected = self._read_checksum(location(Area.DROP, item.path + suffix), item.path, digits)
-                actual = item.sha256 if suffix == ".sha256" else self._md5_of(item)
-                verdicts.append(expected == actual)
-        return all(verdicts) if verdicts else None
-
-    def _read_checksum(self, where: Location, path: str, digits: int) -> str | None:
-        """The checksum of ``path`` in a file as ``sha256sum`` and ``md5sum`` write it, or with the checksum alone; None
-        where it has none.
-        """
-        name = path.rpartition("/")[2]
-        try:
-            text = self._disk.read_small(self._layout.spot(where)).decode("utf-8", "replace")
-        except SftpgateError:
-            return None
-        lines = [match for line in text.splitlines() if (match := _CHECKSUM_LINE.fullmatch(line.strip().lstrip("\ufeff")))]
-        fitting = [match[1].lower() for match in lines if len(match[1]) == digits and match[2] in (None, "", name)]
-        others = [match[1].lower() for match in lines if len(match[1]) == digits]
-        # A single line that names another file (a path of the ERP's machine, usually) speaks of this one all the same.
-        return fitting[0] if fitting else others[0] if len(others) == 1 else None
-
-    def _md5_of(self, item: Arrival) -> str | None:
-        where = item.pending_from or item.location
-        if where is None:
-            return None
-        try:
-            fd = self._disk.open_read(self._layout.spot(where))
-        except NoSuchFile:
-            return None
-        with os.fdopen(fd, "rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
     # -- making room -------------------------------------------------------------------------------------------------
 

@@ -24,11 +24,8 @@ from sftpgate.intake.placing import Placer, companion_of
 from sftpgate.intake.staging import Staging
 from sftpgate.intake.uploads import Upload
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
-from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
-
-log = get_logger("publish")
 
 # Enough to keep a disk's queue busy; the time of one flush is the disk's, not ours.
 FLUSH_THREADS = 8
@@ -132,7 +129,7 @@ class Publisher:
             upload = uploads[index]
             self._hand_over(upload, moved=upload.id not in failures)
             outcomes[index] = failures.get(upload.id, outcomes[index])
-        self._follow_up([outcomes[index] for index in handed_over])
+        self._follow_up([outcomes[index] for index in handed_over], change.unverified.values())
         return outcomes
 
     def _retried(self, failures: Mapping[ArrivalId, SftpgateError]) -> Mapping[ArrivalId, SftpgateError]:
@@ -165,7 +162,7 @@ class Publisher:
         except SftpgateError as error:
             return error
         sender = upload.sender
-        return Arrival(
+        draft = Arrival(
             id=upload.id,
             owner=sender.user,
             home=sender.home,
@@ -186,6 +183,8 @@ class Publisher:
             client=sender.client,
             session=sender.session,
         )
+        self._placer.prepare([draft])
+        return draft
 
     def _hand_over(self, upload: Upload, *, moved: bool) -> None:
         """The file is an arrival's now, whatever happens next; older unfinished ones of its path are of no use any more."""
@@ -196,17 +195,8 @@ class Publisher:
                 self._staging.remove_partials(upload.sender.user, upload.path)
         upload.close()
 
-    def _follow_up(self, published: Iterable[Outcome]) -> None:
+    def _follow_up(self, published: Iterable[Outcome], unverified: Iterable[str]) -> None:
         """Look again at the files whose companions have just arrived."""
         suffixes = self._placer.rules.names.companion_suffixes
         speaks_of = [other for item in published if isinstance(item, Arrival) and (other := companion_of(item.path, suffixes))]
-        if not speaks_of:
-            return
-        try:
-            with self._moves.change() as change:
-                for path in speaks_of:
-                    for item in change.live_at(path):
-                        if item.state in (ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED):
-                            self._placer.reconsider(change, item)
-        except SftpgateError as error:
-            log.warning("companion.failed", reason=error.message)  # the next sweep looks again
+        self._placer.look_again([*speaks_of, *unverified])

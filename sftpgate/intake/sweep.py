@@ -171,11 +171,13 @@ class Sweeper:
     def _reconsider_held(self, result: SweepResult) -> None:
         last = 0
         while True:
+            with self._moves.ledger.reading() as connection:
+                rows = arrivals.find(connection, states=[ArrivalState.HELD], after_seq=last, limit=BATCH)
+            if not rows:
+                return
+            last = rows[-1].seq
+            self._placer.prepare(rows)
             with self._moves.change() as change:
-                rows = arrivals.find(change.connection, states=[ArrivalState.HELD], after_seq=last, limit=BATCH)
-                if not rows:
-                    return
-                last = rows[-1].seq
                 for item in change.adopt(rows):
                     if item.state is ArrivalState.HELD and item.hold_reason is not HoldReason.BATCH_LOCK:
                         result.released += self._edits.try_release(change, item)
@@ -241,6 +243,7 @@ class Sweeper:
         drafts = [draft for draft in self._flushers.map(self._draft, self._unknown(paths, result)) if draft is not None]
         if not drafts:
             return
+        self._placer.prepare(drafts)
         with self._moves.change() as change:
             change.load(draft.path for draft in drafts)
             for draft in drafts:
@@ -255,6 +258,7 @@ class Sweeper:
                     continue
                 result.taken += 1
                 log.info("sweep.took", arrival=arrival.id, path=draft.path, size=arrival.size, state=arrival.state)
+        self._placer.look_again(change.unverified.values())
         result.failed += len(change.failures)
         self._progress("taken", result.taken)
 

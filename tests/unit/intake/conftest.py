@@ -20,6 +20,7 @@ from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.settings import Settings
+from sftpgate.store.disk import Disk
 
 
 @dataclass
@@ -36,11 +37,11 @@ class Clock:
 class Gate:
     """The hand-over of one system."""
 
-    def __init__(self, directory: Path, **settings: Any) -> None:
+    def __init__(self, directory: Path, disk: Disk | None = None, **settings: Any) -> None:
         self.clock = Clock()
         tools = {"queue": {"file": "q.csv", "command": ["true"], "arrivals": "queue"}}
         usual: dict[str, Any] = {"data_dir": directory, "durability": "relaxed", "settle_seconds": 10, "tools": tools}
-        self.system: System = build(Settings(**(usual | settings)), clock=self.clock)
+        self.system: System = build(Settings(**(usual | settings)), disk=disk, clock=self.clock)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
         self.edits: Edits = make_edits(self.system, self.publisher)
         rules = SweepRules(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from sftpgate.intake.deposits import Deposits
+from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
+from sftpgate.store.depot import depot_path
+from sftpgate.store.disk import Disk, Spot
 from tests.unit.intake.conftest import Gate
 
 CONTENT = b"add,student,1\n"
@@ -110,3 +118,111 @@ def test_stale_batch_lock(gate: Gate, directory: bool) -> None:
     gate.sweeper.run()
     assert gate.now(held).state is ArrivalState.WAITING
     assert gate.put("y.csv").state is ArrivalState.WAITING
+
+
+class LockWatch(Disk):
+    """Writes down which files are opened for reading by a thread that has the store's lock."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+        self._has_lock = threading.local()
+
+    @contextlib.contextmanager
+    def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
+        """As the disk does it."""
+        with super().locked(spot, wait=wait) as mine:
+            self._has_lock.value = spot.name == "lock"
+            try:
+                yield mine
+            finally:
+                self._has_lock.value = False
+
+    def open_read(self, spot: Spot) -> int:
+        """As the disk does it."""
+        if getattr(self._has_lock, "value", False):
+            self.opened.append(spot.path)
+        return super().open_read(spot)
+
+
+def test_no_file_is_read_under_the_lock(make_gate: Any) -> None:
+    """An MD5 is never made while others wait for the store's lock: not at CLOSE, by a sweep, at a rename or for a deposit."""
+    disk = LockWatch()
+    gate: Gate = make_gate(disk=disk)
+    for name in ("x.csv", "y.csv", "z.csv", "local.csv"):
+        gate.put(f"{name}.md5", f"{'0' * 32}  {name}\n".encode())
+    held = gate.put("x.csv", CONTENT)
+    assert held.hold_reason is HoldReason.CHECKSUM_MISMATCH
+    gate.put("y.csv.tmp", CONTENT)
+    gate.edits.rename(gate.sender(), "y.csv.tmp", "y.csv", replacing=False, uploads=[])
+    deposits = Deposits(gate.system.moves, gate.system.placer, max_upload_bytes=1000, free_space_floor=0)
+    assert deposits.put(io.BytesIO(CONTENT), depot_path("z.csv")).state is ArrivalState.HELD
+    (gate.drop / "local.csv").write_bytes(CONTENT)
+    gate.clock.ahead = timedelta(minutes=1)
+    gate.sweeper.run()
+    assert gate.read("y.csv") is gate.read("z.csv") is gate.read("local.csv") is None
+    for name in ("x.csv", "y.csv", "z.csv", "local.csv"):
+        gate.put(f"{name}.md5", f"{MD5}  {name}\n".encode())
+        assert gate.read(name) == CONTENT
+    assert disk.opened, "the checksum files are"
+    assert [path for path in disk.opened if not path.endswith(".md5")] == []
+
+
+def test_what_is_held_is_hashed_once(make_gate: Any) -> None:
+    """A file that is held beside its checksum file is read for it once, and not at each sweep."""
+    gate: Gate = make_gate()
+    gate.put("x.csv.md5", f"{MD5}  x.csv\n".encode())
+    held = gate.put("x.csv", b"another\n")
+    assert gate.now(held).hold_reason is HoldReason.CHECKSUM_MISMATCH
+    (gate.store / ".sftpgate/held" / held.id).write_bytes(CONTENT)
+    for _ in range(2):
+        gate.sweeper.run()
+    assert gate.now(held).state is ArrivalState.HELD
+
+
+class LateChecksum(Disk):
+    """Puts a checksum file beside a file at the last moment: when the store's lock is taken to place it."""
+
+    text = b""
+    spot: Spot | None = None
+
+    @contextlib.contextmanager
+    def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
+        """As the disk does it."""
+        with super().locked(spot, wait=wait) as mine:
+            if self.spot is not None:
+                self.spot.local.write_bytes(self.text)
+                self.spot = None
+            yield mine
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_a_checksum_file_that_appears_at_the_last_moment(make_gate: Any, matches: bool) -> None:
+    """P1: a checksum file that comes between the look at a file and its placement is compared with it right after."""
+    disk = LateChecksum()
+    gate: Gate = make_gate(disk=disk)
+    upload = gate.upload("x.csv", CONTENT)
+    disk.text = f"{MD5 if matches else '0' * 32}  x.csv\n".encode()
+    disk.spot = Spot(gate.drop, "x.csv.md5")
+    [arrival] = gate.publisher.commit([upload])
+    assert isinstance(arrival, Arrival)
+    assert gate.now(arrival).hold_reason is (None if matches else HoldReason.CHECKSUM_MISMATCH)
+    assert gate.read("x.csv") == (CONTENT if matches else None)
+
+
+def test_a_checksum_that_gets_its_name_by_a_rename(gate: Gate) -> None:
+    """P1: a checksum file that speaks against a waiting file takes it out of the store, also where a rename brings it."""
+    arrival = gate.put("x.csv", CONTENT)
+    gate.put("x.csv.sha256.tmp", b"0" * 64)
+    gate.edits.rename(gate.sender(), "x.csv.sha256.tmp", "x.csv.sha256", replacing=False, uploads=[])
+    assert gate.now(arrival).hold_reason is HoldReason.CHECKSUM_MISMATCH
+    gate.edits.remove(gate.sender(), "x.csv.sha256", [])
+    assert gate.read("x.csv") == CONTENT
+
+
+def test_a_done_file_that_is_removed_takes_nothing_back(make_gate: Any) -> None:
+    """A client that tidies its done-file away does not take the file back that waits in the store."""
+    gate: Gate = make_gate(require_done_file=True)
+    gate.put("x.csv.done", b"")
+    arrival = gate.put("x.csv", CONTENT)
+    gate.edits.remove(gate.sender(), "x.csv.done", [])
+    assert gate.now(arrival).state is ArrivalState.WAITING

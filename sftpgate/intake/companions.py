@@ -1,0 +1,106 @@
+"""Companions: the checksum files and done-files that lie beside a file in the drop and speak of it.
+
+A SHA-256 is known of every arrival. An MD5 is made only for a file that has a ``.md5`` beside it, by ``hash_first``, which
+callers run *before* they take the store's lock: reading gigabytes under it would keep everybody's CLOSE waiting. What
+was hashed is remembered by arrival, whose content never changes. A companion that appears between the two is not seen
+for that moment, and is looked at right after (``Placer.look_again``).
+
+Everything blocks. Nothing here changes anything, so a crash leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from threading import Lock
+
+from sftpgate.errors import SftpgateError
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import Location, location
+from sftpgate.store.disk import Disk, translated
+from sftpgate.store.layout import Layout
+
+_DIGITS = {".sha256": 64, ".md5": 32}
+_DONE_SUFFIXES = (".done", ".ok")
+_CHECKSUM_LINE = re.compile(r"\\?([0-9a-fA-F]+)(?:[ \t]+\*?(.*))?")
+_REMEMBERED = 10_000  # files that are held beside a .md5 at a time; one more costs reading it again
+
+Beside = frozenset[str]  # paths of the companions that are there
+
+
+class Companions:
+    """Looks at what lies beside a file. One instance per process; any thread."""
+
+    def __init__(self, layout: Layout, disk: Disk) -> None:
+        self._layout = layout
+        self._disk = disk
+        self._md5: OrderedDict[ArrivalId, str] = OrderedDict()
+        self._lock = Lock()
+
+    def beside(self, path: str) -> Beside:
+        """The companions of ``path`` that are in the drop."""
+        candidates = (path + suffix for suffix in (*_DIGITS, *_DONE_SUFFIXES))
+        return frozenset(name for name in candidates if self._disk.exists(self._layout.spot(location(Area.DROP, name))))
+
+    def has_done_file(self, path: str, beside: Beside) -> bool:
+        """Whether a done-file is beside a file."""
+        return any(path + suffix in beside for suffix in _DONE_SUFFIXES)
+
+    def hash_first(self, items: Iterable[Arrival]) -> None:
+        """Make the MD5 of those files that have a ``.md5`` beside them, for the change that comes next. Without the store's
+        lock: it reads whole files.
+        """
+        for item in items:
+            companion = self._layout.spot(location(Area.DROP, f"{item.path}.md5"))
+            if item.id not in self._md5 and self._disk.exists(companion) and (digest := self._md5_of(item)):
+                with self._lock:
+                    self._md5[item.id] = digest
+                    while len(self._md5) > _REMEMBERED:
+                        self._md5.popitem(last=False)
+
+    def is_unhashed(self, item: Arrival, beside: Beside) -> bool:
+        """Whether a companion asks for an MD5 that was not made: it appeared after ``hash_first``."""
+        return f"{item.path}.md5" in beside and item.id not in self._md5
+
+    def checksum_matches(self, item: Arrival, beside: Beside) -> bool | None:
+        """Whether the checksum files beside a file speak for it; None where none says anything, False where one is
+        malformed or speaks of another content.
+        """
+        known = {".sha256": item.sha256, ".md5": self._md5.get(item.id)}
+        verdicts = [
+            self._read_checksum(location(Area.DROP, item.path + suffix), item.path, digits) == known[suffix]
+            for suffix, digits in _DIGITS.items()
+            if item.path + suffix in beside and known[suffix] is not None
+        ]
+        return all(verdicts) if verdicts else None
+
+    def _read_checksum(self, where: Location, path: str, digits: int) -> str | None:
+        """The checksum of ``path`` in a file as ``sha256sum`` and ``md5sum`` write it, or with the checksum alone; None
+        where it has none.
+        """
+        name = path.rpartition("/")[2]
+        try:
+            text = self._disk.read_small(self._layout.spot(where)).decode("utf-8", "replace")
+        except SftpgateError:
+            return None
+        lines = [match for line in text.splitlines() if (match := _CHECKSUM_LINE.fullmatch(line.strip().lstrip("\ufeff")))]
+        fitting = [match[1].lower() for match in lines if len(match[1]) == digits and match[2] in (None, "", name)]
+        others = [match[1].lower() for match in lines if len(match[1]) == digits]
+        # A single line that names another file (a path of the ERP's machine, usually) speaks of this one all the same.
+        return fitting[0] if fitting else others[0] if len(others) == 1 else None
+
+    def _md5_of(self, item: Arrival) -> str | None:
+        """None where the file cannot be read now: it is being moved, and is looked at again."""
+        where = item.pending_from or item.location
+        if where is None:
+            return None
+        try:
+            fd = self._disk.open_read(self._layout.spot(where))
+            with os.fdopen(fd, "rb") as file, translated("read for its checksum"):
+                return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        except SftpgateError:
+            return None
