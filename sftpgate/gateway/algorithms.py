@@ -1,4 +1,4 @@
-"""Which SSH algorithms each profile offers. ``docs/clients.md`` names the client that needs each of the old ones.
+"""Which SSH algorithms each profile offers. ``docs/algorithms.md`` names the client that needs each of the old ones.
 
 ``default`` is what a current OpenSSH server offers, as far as asyncssh has it; clients choose by their own order.
 ``hardened`` leaves out what auditors find fault with. ``legacy`` adds, at the end of the lists, what clients of ten and
@@ -87,7 +87,7 @@ _LEGACY = Offer(
         "diffie-hellman-group1-sha1",
     ),
     encryption_algs=(*_DEFAULT.encryption_algs, "aes256-cbc", "aes192-cbc", "aes128-cbc", "3des-cbc"),
-    mac_algs=(*_DEFAULT.mac_algs, "hmac-md5", "hmac-sha1-96"),
+    mac_algs=(*_DEFAULT.mac_algs, "hmac-md5"),
     signature_algs=(*_DEFAULT.signature_algs, "ssh-rsa"),
     host_key_algs=(*_DEFAULT.host_key_algs, "ssh-rsa"),
 )

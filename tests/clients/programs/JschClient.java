@@ -31,6 +31,11 @@ public class JschClient {
         session.setUserInfo(new Answers(env.get("CLIENT_PASSWORD")));
         session.setConfig("StrictHostKeyChecking", "yes");
         session.setConfig("PreferredAuthentications", env.get("CLIENT_METHOD"));
+        env.forEach((name, value) -> {
+            if (name.startsWith("JSCH_")) {
+                session.setConfig(name.substring(5), value);
+            }
+        });
         int status = 0;
         try {
             session.connect(30_000);
