@@ -20,7 +20,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sftpgate.errors import SettingsError
@@ -46,6 +56,27 @@ def parse_duration(value: object) -> object:
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Mode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value), Field(ge=0, le=0o777)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)]
+
+
+class AuthMethod(StrEnum):
+    """A way to prove who one is. A password may come by keyboard-interactive too."""
+
+    PUBLICKEY = "publickey"
+    PASSWORD = "password"  # noqa: S105 - a method's name
+
+
+def _each_once(methods: tuple[AuthMethod, ...]) -> tuple[AuthMethod, ...]:
+    if len(set(methods)) < len(methods):
+        raise ValueError("a method is named twice")
+    return methods
+
+
+Methods = Annotated[
+    tuple[AuthMethod, ...],
+    NoDecode,
+    BeforeValidator(lambda value: value.split() if isinstance(value, str) else value),
+    AfterValidator(_each_once),
+]
 
 
 class Durability(StrEnum):
@@ -195,6 +226,9 @@ class Settings(BaseSettings):
     # SSH
     algorithms: Algorithms = Field(Algorithms.DEFAULT, description='"default", "hardened" or "legacy"')
     min_rsa_bits: int = Field(2048, ge=1024, le=16384, description="smallest RSA key of a user")
+    required_auth: Methods = Field(
+        (), description="what a login takes, in order: publickey password for both; empty: one of them"
+    )
     sftp_version: int = Field(3, ge=3, le=6, description="highest SFTP protocol version offered")
 
     # logs and tools

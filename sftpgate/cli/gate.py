@@ -13,6 +13,7 @@ from datetime import timedelta
 from sftpgate.cli.compose import System, build, utc_now
 from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
+from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
@@ -127,6 +128,9 @@ class Running:
                     clock=system.clock,
                     min_rsa_bits=settings.min_rsa_bits,
                     max_attempts=settings.max_auth_attempts,
+                    required_auth=settings.required_auth,
+                    signature_algs=frozenset(offer(settings.algorithms).signature_algs),
+                    note_login=lambda *_: None,
                 ),
                 host_keys=host_keys,
             )

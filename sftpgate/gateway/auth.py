@@ -1,8 +1,11 @@
 """Who is let in: one instance per connection, asked by asyncssh.
 
-The decisions are ``policy.login``'s; here they get the key, the address and the time. A client learns nothing from a
-refusal; the log line says which rule refused. Passwords are verified in a bounded pool, and an unknown user costs as
-long as a known one.
+The decisions are ``policy``'s, on what ``users.logins`` finds; here they get the address and the time. A client learns nothing
+from a refusal; the log line says which rule refused. Passwords are verified in a bounded pool, and an unknown user costs as
+long as a known one. Where ``required_auth`` asks for several proofs, each success but the last is a partial one (RFC 4252
+§5.1), and a client that names another user begins anew.
+
+A login is judged again while its connection lasts (``check_again``): who would not be let in any more has to go.
 """
 
 from __future__ import annotations
@@ -14,12 +17,18 @@ from dataclasses import dataclass
 import asyncssh
 
 from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.seams import guard_login
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Clock
 from sftpgate.logs import Logger
-from sftpgate.policy.login import LoginRefusal, account_refusal, login_refusal
+from sftpgate.policy.login import LoginRefusal, account_refusal
+from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining, required_of
+from sftpgate.settings import AuthMethod as Method
 from sftpgate.users import passwords
+from sftpgate.users.logins import Judgement, Proof, end_reason, judge_key
 from sftpgate.users.registry import User, UserRegistry
+
+_ROUNDS_TO_END = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +40,9 @@ class LoginServices:
     clock: Clock
     min_rsa_bits: int
     max_attempts: int
+    required_auth: Sequence[Method]
+    signature_algs: frozenset[str]
+    note_login: Callable[[User, Sequence[Proof], str, str], None]  # with address and client: remembers the last use
 
 
 class Gatekeeper(asyncssh.SSHServer):
@@ -48,11 +60,14 @@ class Gatekeeper(asyncssh.SSHServer):
         self._open_session = open_session
         self._failures = 0
         self._refused = False
+        self._claimed: User | None = None  # whom the client says it is
+        self._candidate: Proof | None = None  # what was proven a moment ago
+        self._proofs: list[Proof] = []
+        self._lost_for_rounds = 0
         self.log = log
         self.connection: asyncssh.SSHServerConnection
         self.address = ""
         self.user: User | None = None
-        self.login = ""
         self.sessions = 0
 
     # -- the connection ----------------------------------------------------------------------------------------------
@@ -63,6 +78,7 @@ class Gatekeeper(asyncssh.SSHServer):
         peer = conn.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "?"
         self.log = self.log.bind(address=self.address)
+        guard_login(conn, self, self._services.signature_algs)
         if not self._admission.enter(self):
             self._refused = True
             self.log.warning("connection.refused", reason="too many connections (rule: max_connections, max_unauthenticated)")
@@ -79,60 +95,137 @@ class Gatekeeper(asyncssh.SSHServer):
         """The client's version, as it names itself."""
         return str(self.connection.get_extra_info("client_version") or "")
 
+    @property
+    def login(self) -> str:
+        """How the client logged in: a key's fingerprint, "password", or both."""
+        return " and ".join(proof.login for proof in self._proofs)
+
     def begin_auth(self, username: str) -> bool:
-        """Everybody must log in."""
+        """Everybody must log in. Called for each user that a client names: what it proved as another one does not count."""
+        self._claimed = self._services.registry.get(username)
+        self._candidate = None
+        self._proofs = []
         return True
+
+    def login_complete(self) -> bool:
+        """One more proof is there; True where nothing more is asked for."""
+        if self._candidate is not None:
+            self._proofs.append(self._candidate)
+            self._candidate = None
+        return self._is_complete()
 
     def auth_completed(self) -> None:
         """Somebody is logged in."""
+        user = self._services.registry.get(str(self.connection.get_extra_info("username")))
+        if user is None or not self._is_complete():  # removed at this very moment
+            self.log.warning("login.dropped", reason=LoginRefusal.UNKNOWN_USER if user is None else "a proof is missing")
+            self.connection.abort()
+            return
         self._admission.authenticated(self)
-        self.user = self._services.registry.get(str(self.connection.get_extra_info("username")))
-        if self.user is not None:
-            self.log = self.log.bind(user=self.user.name)
-            self.log.info("login.accepted", login=self.login, client=self.client)
+        self.user = user
+        self.log = self.log.bind(user=user.name)
+        self.log.info("login.accepted", login=self.login, client=self.client)
+        self._services.note_login(user, self._proofs, self.address, self.client)
+
+    def check_again(self, user: User | None) -> None:
+        """End the connection where it would not be let in any more. ``user``: the connection's user as it is now.
+
+        It ends when that was seen twice in a row: a file that somebody writes in place is empty for an instant. A client
+        that does not react is cut off the next time.
+        """
+        if self.user is None:
+            return
+        reason = end_reason(
+            user,
+            self.user,
+            self._proofs,
+            gate_methods=self._services.required_auth,
+            address=self.address,
+            now=self._services.clock(),
+            min_rsa_bits=self._services.min_rsa_bits,
+        )
+        if reason is None:
+            self._lost_for_rounds = 0
+            self.user = user
+            return
+        self._lost_for_rounds += 1
+        if self._lost_for_rounds == _ROUNDS_TO_END:
+            self.log.warning("connection.ended", reason=reason)
+            self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "This login has ended")
+        elif self._lost_for_rounds > _ROUNDS_TO_END:
+            self.connection.abort()
 
     def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
         """A channel for a session."""
         return self._open_session(self)
 
-    # -- keys --------------------------------------------------------------------------------------------------------
+    # -- methods -----------------------------------------------------------------------------------------------------
 
     def public_key_auth_supported(self) -> bool:
-        """Keys are accepted."""
-        return True
-
-    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        """Whether the user may log in with this key; asked before the signature is checked.
-
-        Certificates are not accepted: asyncssh asks about their authority's key only (``validate_ca_key``, which
-        says no), and accepts one without principals for everybody.
-        """
-        services = self._services
-        user = services.registry.get(username)
-        refusal = login_refusal(
-            user,
-            user.find_key(key.public_data) if user is not None else None,
-            address=self.address,
-            now=services.clock(),
-            min_rsa_bits=services.min_rsa_bits,
-        )
-        if refusal is not None:
-            self._refuse(username, refusal, key.get_fingerprint())
-            return False
-        self.login = key.get_fingerprint()
-        return True
-
-    # -- passwords ---------------------------------------------------------------------------------------------------
+        """Whether a key is what comes next."""
+        return Method.PUBLICKEY in self._offered()
 
     def password_auth_supported(self) -> bool:
-        """Passwords are accepted."""
-        return True
+        """Whether a password is what comes next."""
+        return Method.PASSWORD in self._offered()
+
+    def kbdint_auth_supported(self) -> bool:
+        """Keyboard-interactive asks for the password."""
+        return Method.PASSWORD in self._offered()
+
+    def _offered(self) -> frozenset[Method]:
+        # before the first proof this does not depend on the user: it would tell who exists
+        if not self._proofs:
+            return first_methods(self._services.required_auth)
+        return remaining(required=self._required(), proven=self._proven())
+
+    def _required(self) -> Sequence[Method]:
+        return required_of(self._claimed.required_auth if self._claimed else None, self._services.required_auth)
+
+    def _proven(self) -> list[Method]:
+        return [proof.method for proof in self._proofs]
+
+    def _may_try(self, method: Method) -> bool:
+        return may_try(method, required=self._required(), proven=self._proven())
+
+    def _is_complete(self) -> bool:
+        return is_complete(required=self._required(), proven=self._proven())
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def judge(self, username: str, blob: bytes) -> Judgement:
+        """Whether the user may log in with this key or certificate; asked before the signature is checked, and with it."""
+        services = self._services
+        now = services.clock()
+        self._claimed = services.registry.get(username)
+        self._candidate = None
+        judgement = judge_key(
+            username, self._claimed, blob, address=self.address, now=now, issued=now, min_rsa_bits=services.min_rsa_bits
+        )
+        if judgement.refusal is None and not self._may_try(Method.PUBLICKEY):
+            return Judgement(refusal=LoginRefusal.METHOD_NOT_ACCEPTED, login=judgement.login)
+        return judgement
+
+    def key_proven(self, username: str, blob: bytes, judgement: Judgement) -> None:
+        """The client has signed with the key."""
+        line = judgement.line.fingerprint if judgement.line else ""
+        self._candidate = Proof(method=Method.PUBLICKEY, login=judgement.login, at=self._services.clock(), blob=blob, line=line)
+
+    def refuse_key(self, username: str, refusal: LoginRefusal, login: str) -> None:
+        """A key was refused."""
+        self._refuse(username, refusal, login)
+
+    # -- passwords ---------------------------------------------------------------------------------------------------
 
     async def validate_password(self, username: str, password: str) -> bool:
         """Whether the password is the user's."""
         services = self._services
         user = services.registry.get(username)
+        self._claimed = user
+        self._candidate = None
         refusal = account_refusal(user, address=self.address, now=services.clock())
+        if refusal is None and not self._may_try(Method.PASSWORD):
+            refusal = LoginRefusal.METHOD_NOT_ACCEPTED
         stored = user.password_hash if user is not None else None
         right = await services.hops.run(passwords.verify, stored, password)
         if refusal is None and not right:
@@ -140,11 +233,9 @@ class Gatekeeper(asyncssh.SSHServer):
         if refusal is not None:
             self._refuse(username, refusal, "password")
             return False
-        self.login = "password"
-        return True
-
-    def kbdint_auth_supported(self) -> bool:
-        """Keyboard-interactive asks for the password."""
+        self._candidate = Proof(
+            method=Method.PASSWORD, login="password", at=services.clock(), password_hash=stored, line="password"
+        )
         return True
 
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> tuple[str, str, str, list[tuple[str, bool]]]:

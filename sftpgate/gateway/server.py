@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,17 +20,20 @@ import asyncssh
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.seams import check_asyncssh
 from sftpgate.gateway.session import Services, SftpSession, Spawn
 from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.moves import new_id
 from sftpgate.intake.uploads import Sender
 from sftpgate.logs import get_logger
 from sftpgate.settings import Algorithms, Settings
+from sftpgate.users.registry import User, UserRegistry
 
 log = get_logger("gateway")
 
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
+ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is gone, twice: see Gatekeeper.check_again
 HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
@@ -92,11 +95,12 @@ class Gate:
         publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                rounds = self._tasks.create_task(self._rounds())
+                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds())]
                 self.ready.set()
                 await self.stopping.wait()
                 await self._let_uploads_finish()
-                rounds.cancel()
+                for round_ in rounds:
+                    round_.cancel()
                 for keeper in self._admission.connections():
                     keeper.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is shutting down")
                 await self._let_sessions_end()
@@ -106,6 +110,7 @@ class Gate:
                 await publishing
 
     def _ssh_options(self) -> dict[str, object]:
+        check_asyncssh()
         settings = self._settings
         offer = algorithms.offer(settings.algorithms)
         if settings.algorithms is Algorithms.LEGACY:
@@ -114,6 +119,7 @@ class Gate:
             "server_factory": self._keeper,
             # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
             "server_host_keys": _host_keys(self._made_of.host_keys, offer.host_key_algs),
+            "send_server_host_keys": True,  # so that clients learn the others, and during a rotation the next ones
             "server_version": _PUBLIC_VERSION,
             "kex_algs": list(offer.kex_algs),
             "encryption_algs": list(offer.encryption_algs),
@@ -179,6 +185,18 @@ class Gate:
             if now - session.last_request_at > limit:
                 session.end("idle")
 
+    async def _access_rounds(self) -> None:
+        """End the connections of those who would not be let in any more."""
+        while True:
+            await asyncio.sleep(ACCESS_ROUND_SECONDS)
+            keepers = [keeper for keeper in self._admission.connections() if keeper.user is not None]
+            names = {keeper.user.name for keeper in keepers if keeper.user is not None}
+            # off the event loop: the keys directory may be on a slow disk
+            users = await self._services.hops.run(_users, self._made_of.login.registry, names)
+            for keeper in keepers:
+                if keeper.user is not None:
+                    keeper.check_again(users[keeper.user.name])
+
     # -- connections and sessions ------------------------------------------------------------------------------------
 
     def _keeper(self) -> Gatekeeper:
@@ -221,6 +239,10 @@ class Gate:
         self._sessions.add(session)
         self._quiet.clear()
         return channel, session
+
+
+def _users(registry: UserRegistry, names: Collection[str]) -> dict[str, User | None]:
+    return {name: registry.get(name) for name in names}
 
 
 def _host_keys(paths: Sequence[Path], allowed: Sequence[str]) -> list[asyncssh.SSHKeyPair]:

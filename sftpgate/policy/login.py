@@ -49,8 +49,20 @@ class LoginRefusal(StrEnum):
     WEAK_KEY = "weak key"
     EXPIRED_KEY = "expired key"
     WRONG_KEY_NETWORK = "wrong network for this key"
+    LIMITED_TO_COMMAND = "key that is limited to another command"
+    UNREADABLE_KEY = "key or certificate that cannot be read"
+    WEAK_SIGNATURE = "signature of a kind that the algorithms profile leaves out"
+    WRONG_SIGNATURE = "wrong signature"
+    NO_VERIFICATION = "hardware key used without PIN or biometrics"
+    UNKNOWN_AUTHORITY = "certificate of an unknown authority"
+    NO_USER_CERTIFICATE = "certificate that is not for users"
     NO_PRINCIPAL = "certificate without a fitting principal"
+    EARLY_CERTIFICATE = "certificate that is not valid yet"
+    EXPIRED_CERTIFICATE = "expired certificate"
+    WRONG_CERTIFICATE_NETWORK = "wrong network for this certificate"
+    CRITICAL_OPTION = "certificate with a critical option that is not supported"
     WRONG_PASSWORD = "wrong password"  # noqa: S105 - a reason, not a password
+    METHOD_NOT_ACCEPTED = "method not accepted at this point (rule: required_auth)"
 
 
 class AccountRules(Protocol):
@@ -88,6 +100,10 @@ class KeyRules(Protocol):
     def from_patterns(self) -> Sequence[str]:
         """Address patterns that the key may be used from; empty for everywhere."""
 
+    @property
+    def forced_command(self) -> str | None:
+        """The one command that the key is for; None where there is no such limit."""
+
 
 def account_refusal(account: AccountRules | None, *, address: str, now: datetime) -> LoginRefusal | None:
     """Why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None where it may.
@@ -118,7 +134,17 @@ def key_refusal(key: KeyRules | None, *, address: str, now: datetime, min_rsa_bi
         return LoginRefusal.EXPIRED_KEY
     if key.from_patterns and not address_matches(address, key.from_patterns):
         return LoginRefusal.WRONG_KEY_NETWORK
+    if key.forced_command is not None and not is_sftp_command(key.forced_command):
+        return LoginRefusal.LIMITED_TO_COMMAND
     return None
+
+
+def is_sftp_command(command: str) -> bool:
+    """Whether ``command`` is OpenSSH's SFTP server without arguments: what is served here anyway.
+
+    Arguments limit it (``-R``: read only), and a limit that is not kept must not be passed over.
+    """
+    return re.fullmatch(r"internal-sftp|(/[^\s]+/)?sftp-server", command) is not None
 
 
 def login_refusal(
@@ -141,15 +167,6 @@ def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
     if key_type == "ssh-rsa" and bits > MAX_RSA_BITS:
         return f"this RSA key has {bits} bits, more than the {MAX_RSA_BITS} that are supported"
     return None
-
-
-def principal_fits(name: str, *, allowed: Sequence[str], certificate: Sequence[str]) -> bool:
-    """Whether a certificate's principals let it log in as ``name``.
-
-    ``allowed`` is the ``principals=`` option of the cert-authority line; where it is empty, the certificate must name the
-    user itself. A certificate without principals would be good for everybody and fits nobody here.
-    """
-    return not set(allowed or (name,)).isdisjoint(certificate)
 
 
 def address_matches(address: str, patterns: Sequence[str]) -> bool:

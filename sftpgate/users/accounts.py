@@ -17,11 +17,13 @@ from sftpgate.errors import SftpgateError, UserFileError
 from sftpgate.logs import printable
 from sftpgate.policy.accounts import check_home
 from sftpgate.policy.login import pattern_problem
+from sftpgate.policy.methods import methods_problem
+from sftpgate.settings import AuthMethod as Method
 from sftpgate.users.passwords import valid_hash
 
 Value = str | bool | datetime | date | tuple[str, ...]
 
-KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "notes", "added_at")
+KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "required_auth", "notes", "added_at")
 
 _HEADER = "# One user of sftpgate. A change here holds from the next login on, without a restart.\n"
 
@@ -35,6 +37,7 @@ class Account:
     disabled: bool = False
     expires_at: datetime | None = None  # UTC: from then on nobody can log in
     networks: tuple[str, ...] = ()  # address patterns that the user may come from; empty: everywhere
+    required_auth: tuple[Method, ...] | None = None  # what a login takes, in order; None: as the gate has it
     notes: str = ""
     added_at: datetime | None = None  # UTC; None where somebody else made the file
 
@@ -53,6 +56,7 @@ def parse_account(text: str) -> Account:
             disabled=_flag(values, "disabled"),
             expires_at=_moment(values, "expires"),
             networks=_networks(values),
+            required_auth=_methods(values),
             notes=_text(values, "notes"),
             added_at=_moment(values, "added_at"),
         )
@@ -153,6 +157,17 @@ def _networks(values: Mapping[str, object]) -> tuple[str, ...]:
         if problem := pattern_problem(pattern):
             raise ValueError(f"networks: {printable(pattern)} {problem}")
     return tuple(patterns)
+
+
+def _methods(values: Mapping[str, object]) -> tuple[Method, ...] | None:
+    methods = values.get("required_auth")
+    if methods is None:
+        return None
+    if not isinstance(methods, list) or not all(isinstance(method, str) for method in methods):
+        raise ValueError('required_auth is a list of texts: ["publickey", "password"]')
+    if problem := methods_problem(methods):
+        raise ValueError(f"required_auth {printable(problem)}")
+    return tuple(Method(method) for method in methods)
 
 
 def _value(parsed: object) -> Value:

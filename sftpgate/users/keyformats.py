@@ -16,6 +16,13 @@ from sftpgate.errors import KeyRefused
 _RFC4716 = re.compile(r"---- BEGIN SSH2 PUBLIC KEY ----[ \t]*\r?\n(.*?)---- END SSH2 PUBLIC KEY ----", re.DOTALL)
 _PRIVATE = re.compile(r"---- ?BEGIN [A-Z0-9 ]*PRIVATE KEY|^SSH PRIVATE KEY FILE FORMAT", re.MULTILINE)
 _PEM_PUBLIC = re.compile(r"-----BEGIN (RSA |EC |DSA )?PUBLIC KEY-----")
+_FIELDS_OF_TYPE = {
+    "ssh-rsa": 3,
+    "ssh-dss": 5,
+    "ssh-ed25519": 2,
+    "sk-ssh-ed25519@openssh.com": 3,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 4,
+}
 
 
 def decode_key_file(data: bytes) -> str:
@@ -61,6 +68,24 @@ def wire_type(blob: bytes) -> str:
     if len(name) < length or not re.fullmatch(rb"[a-zA-Z0-9@.-]{1,64}", name):
         raise KeyRefused("the key is damaged: its data does not begin with a key type")
     return name.decode("ascii")
+
+
+def key_bits(key_type: str, blob: bytes) -> int:
+    """The length that ``ssh-keygen -l`` shows; 0 for a type that we do not know."""
+    if key_type.startswith("ecdsa-sha2-nistp"):
+        expected = 3
+    elif key_type in _FIELDS_OF_TYPE:
+        expected = _FIELDS_OF_TYPE[key_type]
+    else:
+        return 0
+    fields = wire_fields(blob)
+    if len(fields) != expected:
+        raise KeyRefused("the key is damaged: it has too few or too many parts")
+    if key_type == "ssh-rsa":
+        return int.from_bytes(fields[2], "big").bit_length()
+    if key_type == "ssh-dss":
+        return int.from_bytes(fields[1], "big").bit_length()
+    return int(key_type[-3:]) if key_type.startswith("ecdsa") and key_type[-3:].isdecimal() else 256
 
 
 def _refuse_private(text: str) -> None:

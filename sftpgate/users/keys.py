@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from sftpgate.errors import KeyRefused, UserFileError
 from sftpgate.logs import printable
 from sftpgate.policy.login import ACCEPTED_KEY_TYPES, key_weakness, pattern_problem
-from sftpgate.users.keyformats import to_openssh, wire_fields, wire_type
+from sftpgate.users.keyformats import key_bits, to_openssh, wire_type
 
 Option = tuple[str, str | None]  # name in lower case, value without its quotes
 
@@ -32,13 +32,6 @@ _ONCE = frozenset({"from", "principals", "command"})  # as in OpenSSH; of severa
 
 _EXPIRY = re.compile(r"([0-9]{8})(?:([0-9]{4})([0-9]{2})?)?(Z?)")
 _TYPE_WORD = re.compile(r"[A-Za-z0-9@.-]{1,64}")
-_FIELDS_OF_TYPE = {
-    "ssh-rsa": 3,
-    "ssh-dss": 5,
-    "ssh-ed25519": 2,
-    "sk-ssh-ed25519@openssh.com": 3,
-    "sk-ecdsa-sha2-nistp256@openssh.com": 4,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +53,11 @@ class AuthorizedKey:
     def fingerprint(self) -> str:
         """``SHA256:…`` as ``ssh-keygen -l`` shows it."""
         return fingerprint(self.blob)
+
+    @property
+    def forced_command(self) -> str | None:
+        """The value of ``command=``, None where the line has none."""
+        return next((value for name, value in self.options if name == "command"), None)
 
     def has_option(self, name: str) -> bool:
         """True where the line carries the option ``name`` (lower case)."""
@@ -151,7 +149,7 @@ def parse_line(line: str) -> AuthorizedKey | None:
         line=kept,
         blob=blob,
         type=first,
-        bits=_bits(first, blob),
+        bits=key_bits(first, blob),
         options=options,
         comment=comment,
         cert_authority=("cert-authority", None) in options,
@@ -261,24 +259,6 @@ def _blob(key_type: str, encoded: str) -> bytes:
     if wire_type(blob) != key_type:
         raise KeyRefused("the key's data is of another type than the line says")
     return blob
-
-
-def _bits(key_type: str, blob: bytes) -> int:
-    """The length that ``ssh-keygen -l`` shows; 0 for a type that we do not know."""
-    if key_type.startswith("ecdsa-sha2-nistp"):
-        expected = 3
-    elif key_type in _FIELDS_OF_TYPE:
-        expected = _FIELDS_OF_TYPE[key_type]
-    else:
-        return 0
-    fields = wire_fields(blob)
-    if len(fields) != expected:
-        raise KeyRefused("the key is damaged: it has too few or too many parts")
-    if key_type == "ssh-rsa":
-        return int.from_bytes(fields[2], "big").bit_length()
-    if key_type == "ssh-dss":
-        return int.from_bytes(fields[1], "big").bit_length()
-    return int(key_type[-3:]) if key_type.startswith("ecdsa") and key_type[-3:].isdecimal() else 256
 
 
 def _check_mathematics(key: AuthorizedKey) -> None:

@@ -113,7 +113,10 @@ class UserRegistry:
     def load(self, name: str) -> User:
         """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
         directory = self._existing(name)
-        account = parse_account(read_text(directory / _ACCOUNT_FILE) or "")
+        text = read_text(directory / _ACCOUNT_FILE)
+        if text == "":  # it would lift every limit, and is more likely just being written in place
+            raise UserFileError(f"{_ACCOUNT_FILE} is empty: write it, or remove it for a user without limits and password")
+        account = parse_account(text or "")
         keys = parse_authorized_keys(read_text(directory / _KEYS_FILE) or "")
         return User(name=name, keys=tuple(keys), **{item.name: getattr(account, item.name) for item in fields(Account)})
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sftpgate.errors import NameRefused
 from sftpgate.policy.accounts import check_home, check_user_name
-from sftpgate.policy.login import LoginRefusal, account_refusal, address_matches, key_refusal, login_refusal, principal_fits
+from sftpgate.policy.certificates import principal_fits
+from sftpgate.policy.login import LoginRefusal, account_refusal, address_matches, key_refusal, login_refusal
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -29,6 +30,7 @@ class Key:
     bits: int = 256
     expires_at: datetime | None = None
     from_patterns: Sequence[str] = ()
+    forced_command: str | None = None
 
 
 @pytest.mark.parametrize(
