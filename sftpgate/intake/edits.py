@@ -333,7 +333,7 @@ class Edits:
         there = self._require(sender.user, path, uploads)
         if not there.is_dir:
             raise NotADirectory()
-        if self._union.listing(sender.user, path, uploads) or self._has_files_of_others(path):
+        if any(self._union.listing(sender.user, path, uploads)) or self._has_files_of_others(path):
             raise DirectoryNotEmpty()
         self._remove_directory(path)
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.staging import Partial, Staging
@@ -23,9 +24,11 @@ from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, UploadState
 from sftpgate.policy.locations import area_of, location, path_in
-from sftpgate.policy.names import is_managed, join
+from sftpgate.policy.names import is_managed, join, parent
 from sftpgate.store.disk import Disk, Spot
 from sftpgate.store.layout import Layout
+
+PAGE = 100  # items of a listing that are made with one look into the ledger: what a reply has room for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,45 +72,45 @@ class Union:
 
     def look(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Sight:
         """The same, with what others have there."""
-        for upload in reversed(uploads):
-            if upload.path == path and (item := _of_upload(upload)):
-                return Sight(item)
+        if item := _open_upload(path, uploads):
+            return Sight(item)
         with self._ledger.reading() as connection:
             rows = arrivals.find(connection, live=True, paths=[path])
-        partial = self._staging.partial_at(user, path)
+        return self._sight(user, path, rows, self._staging.partial_at(user, path))
+
+    def listing(self, user: str, directory: str, uploads: Sequence[Upload] = ()) -> Iterator[Item]:
+        """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist.
+
+        Only the names are collected; each item is made when it is asked for, so that a large directory costs little memory
+        for as long as a client takes to list it. What went in between is left out.
+        """
+        partials = {partial.path: partial for partial in self._staging.partials(user) if parent(partial.path) == directory}
+        paths = sorted(
+            self._paths(user, directory) | partials.keys() | {item.path for item in uploads if parent(item.path) == directory}
+        )
+        for start in range(0, len(paths), PAGE):
+            page = paths[start : start + PAGE]
+            with self._ledger.reading() as connection:
+                found = arrivals.find(connection, live=True, paths=page)
+            rows = {path: list(same) for path, same in groupby(sorted(found, key=_path), _path)}
+            for path in page:
+                item = _open_upload(path, uploads) or self._sight(user, path, rows.get(path, ()), partials.get(path)).item
+                if item is not None:
+                    yield item
+
+    def _paths(self, user: str, directory: str) -> set[str]:
+        """The paths in a directory that a user may see: all that lie in the drop, and those of its arrivals elsewhere."""
+        entries = self._disk.entries(self._layout.spot(location(Area.DROP, directory)))
+        found = {join(directory, entry.name) for entry in entries if (entry.is_dir or entry.is_file) and is_showable(entry.name)}
+        with self._ledger.reading() as connection:
+            found.update(arrivals.paths_in(connection, directory, owner=user))
+        return found
+
+    def _sight(self, user: str, path: str, rows: Sequence[Arrival], partial: Partial | None) -> Sight:
         if partial is not None and not _is_outdated(partial, user, rows):
             return Sight(self._of_partial(partial))
         in_drop = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
         return Sight(self._choose(user, path, rows, in_drop), rows)
-
-    def listing(self, user: str, directory: str, uploads: Iterable[Upload] = ()) -> list[Item]:
-        """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist."""
-        with self._ledger.reading() as connection:
-            rows = arrivals.find(connection, live=True, children_of=directory)
-        by_name: dict[str, list[Arrival]] = {}
-        for row in rows:
-            by_name.setdefault(row.path.rpartition("/")[2], []).append(row)
-        found: dict[str, Item] = {}
-        seen: set[str] = set()
-        for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
-            if (entry.is_dir or entry.is_file) and is_showable(entry.name):
-                seen.add(entry.name)
-                item = self._choose(user, join(directory, entry.name), by_name.get(entry.name, ()), entry.status)
-                if item is not None:
-                    found[entry.name] = item
-        for name in by_name.keys() - seen:
-            if item := self._choose(user, join(directory, name), by_name[name], None):
-                found[name] = item
-        for partial in self._staging.partials(user):
-            name = partial.path.rpartition("/")[2]
-            if partial.path != join(directory, name) or _is_outdated(partial, user, by_name.get(name, ())):
-                continue
-            if item := self._of_partial(partial):
-                found[name] = item
-        for upload in uploads:
-            if upload.path == join(directory, upload.path.rpartition("/")[2]) and (item := _of_upload(upload)):
-                found[item.name] = item
-        return [found[name] for name in sorted(found)]
 
     def is_directory(self, path: str) -> bool:
         """Whether the drop has a directory at ``path``."""
@@ -156,6 +159,15 @@ def is_showable(name: str) -> bool:
 def _is_outdated(partial: Partial, user: str, rows: Sequence[Arrival]) -> bool:
     """Whether a finished upload of the path is newer than this unfinished one; both ids begin with their time."""
     return any(row.owner == user and row.state in UNCLAIMED_STATES and partial.upload < row.id for row in rows)
+
+
+def _path(row: Arrival) -> str:
+    return row.path
+
+
+def _open_upload(path: str, uploads: Sequence[Upload]) -> Item | None:
+    """The newest of the open uploads of a path."""
+    return next((item for upload in reversed(uploads) if upload.path == path and (item := _of_upload(upload))), None)
 
 
 def _of_upload(upload: Upload) -> Item | None:

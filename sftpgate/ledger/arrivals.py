@@ -115,7 +115,6 @@ def find(
     live: bool = False,
     paths: Collection[str] | None = None,
     below: str | None = None,
-    children_of: str | None = None,
     states: Collection[ArrivalState] | None = None,
     owner: str | None = None,
     home: str | None = None,
@@ -132,8 +131,8 @@ def find(
 ) -> list[Arrival]:
     """Arrivals that fit all that is given, in order of arrival.
 
-    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` and ``children_of`` are
-    directories, relative to the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
+    ``live``: whose state is not final, or whose last move is not known to be durable. ``below`` is a directory, relative to
+    the drop (empty: all of it); ``glob`` a pattern for the whole path, with ``*`` and ``?``.
     """
     query = _ALL
     if live:
@@ -142,11 +141,6 @@ def find(
         query = query.where(arrivals.c.path.in_(paths))
     if below:
         query = query.where(arrivals.c.path > below + "/", arrivals.c.path < below + "0")  # "0" follows "/"
-    if children_of is not None:
-        top = children_of + "/" if children_of else ""
-        query = query.where(arrivals.c.path > top, arrivals.c.path.not_like(_escaped(top) + "%/%", escape="\\"))
-        if top:
-            query = query.where(arrivals.c.path < children_of + "0")
     if states is not None:
         query = query.where(arrivals.c.state.in_([state.value for state in states]))
     if owner is not None:
@@ -173,6 +167,16 @@ def find(
     if limit is not None:
         query = query.limit(limit)
     return [_arrival(row) for row in connection.execute(query)]
+
+
+def paths_in(connection: Connection, directory: str, *, owner: str) -> set[str]:
+    """The paths of an owner's live arrivals that are in ``directory`` itself (relative to the drop; empty: its top)."""
+    top = directory + "/" if directory else ""
+    path = arrivals.c.path
+    query = select(path).where(_LIVE, arrivals.c.owner == owner, path > top, path.not_like(_escaped(top) + "%/%", escape="\\"))
+    if top:
+        query = query.where(path < directory + "0")  # "0" follows "/"
+    return set(connection.scalars(query))
 
 
 def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
