@@ -12,7 +12,7 @@ from sftpgate.policy.lifecycle import ArrivalState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sftpgate.intake.moves import Change
+    from sftpgate.intake.changes import Change
     from sftpgate.intake.placing import Placer
     from sftpgate.ledger.arrivals import Arrival
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sftpgate.errors import SettingsError, StorageError
-from sftpgate.intake.moves import Clock, Moves
+from sftpgate.intake.ids import Clock
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.staging import Staging
@@ -18,8 +19,9 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.tools import Pointer
 from sftpgate.settings import Durability, Order, Settings
-from sftpgate.store.disk import Disk, FileModes
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import FileModes
 
 
 def utc_now() -> datetime:

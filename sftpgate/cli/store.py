@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sftpgate.ledger.arrivals import Arrival
     from sftpgate.settings import Settings
     from sftpgate.store.depot import Depot, DepotPath
-    from sftpgate.store.disk import Entry
+    from sftpgate.store.spots import Entry
 
 store_app = typer.Typer(help="The local file manager: look at what runners read, put files there, move and remove them.")
 
@@ -92,7 +92,7 @@ def get(
     Example: sftpgate store get enrols.csv - | head
     """
     from sftpgate.errors import AlreadyExists
-    from sftpgate.store.disk import translated
+    from sftpgate.store.spots import translated
 
     with _looking() as look:
         where = look.path(path)
@@ -291,7 +291,7 @@ def _changing() -> Iterator[Deposits]:
 def _opened(local: str) -> BinaryIO:
     """A local file for reading, opened while we are still who called us. Raises NoSuchFile, Refused or StorageError."""
     from sftpgate.errors import NoSuchFile, Refused
-    from sftpgate.store.disk import translated
+    from sftpgate.store.spots import translated
 
     path = Path(local)
     if not path.exists():

@@ -19,7 +19,7 @@ import asyncssh
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.seams import guard_login
 from sftpgate.intake.hops import Hops
-from sftpgate.intake.moves import Clock
+from sftpgate.intake.ids import Clock
 from sftpgate.logs import Logger
 from sftpgate.policy.login import LoginRefusal, account_refusal
 from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining, required_of

@@ -23,7 +23,7 @@ from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.seams import check_asyncssh
 from sftpgate.gateway.session import Services, SftpSession, Spawn
 from sftpgate.gateway.view import Parts, View
-from sftpgate.intake.moves import new_id
+from sftpgate.intake.ids import new_id
 from sftpgate.intake.uploads import Sender
 from sftpgate.logs import get_logger
 from sftpgate.settings import Algorithms, Settings

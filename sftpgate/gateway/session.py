@@ -52,7 +52,8 @@ from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.staging import Staging
 from sftpgate.intake.uploads import Upload
 from sftpgate.logs import Logger, printable
-from sftpgate.store.disk import Disk, translated
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import translated
 
 QUEUE_BYTES = 4 * 1024 * 1024  # requests that may wait while one is being done; one receive window of the default size
 NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes

@@ -27,8 +27,9 @@ from sftpgate.policy.access import Place, Zone, locate, require_writable
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import VirtualPath, join, normalise, split
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import Spot
 
 # Ids that mean nothing on this machine: clients of version 3 want numbers, and must not learn of local accounts.
 _ID = 1000

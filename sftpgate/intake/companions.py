@@ -21,8 +21,9 @@ from sftpgate.errors import SftpgateError
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, location
-from sftpgate.store.disk import Disk, translated
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import translated
 
 _DIGITS = {".sha256": 64, ".md5": 32}
 _DONE_SUFFIXES = (".done", ".ok")

@@ -27,8 +27,10 @@ from sftpgate.errors import (
     SftpgateError,
     TooLarge,
 )
+from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import Digest
-from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
@@ -37,7 +39,8 @@ from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, Arri
 from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
 from sftpgate.store.depot import Depot, DepotPath, is_utf8, require_storable, require_writable
-from sftpgate.store.disk import Spot, try_lock
+from sftpgate.store.descriptors import try_lock
+from sftpgate.store.spots import Spot
 
 CHUNK_BYTES = 1024 * 1024
 

@@ -11,7 +11,7 @@ import hashlib
 import os
 from threading import Lock
 
-from sftpgate.store.disk import translated
+from sftpgate.store.spots import translated
 
 # Hash in steps of this size: large enough that a thread hop costs little, small enough to stay in the page cache and to
 # leave little for CLOSE.

@@ -24,8 +24,10 @@ from sftpgate.errors import (
     Refused,
     SftpgateError,
 )
+from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
-from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room

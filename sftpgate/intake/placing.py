@@ -2,7 +2,7 @@
 into a change.
 
 Used for uploads, for files that the sweeper finds, for what local programs deposit, and for held files when their
-reason may have gone. Everything here runs inside a ``moves.Change``, and blocks.
+reason may have gone. Everything here runs inside a ``changes.Change``, and blocks.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
+from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions
-from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.logs import get_logger

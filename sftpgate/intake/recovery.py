@@ -18,8 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 from sftpgate.errors import SftpgateError
+from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
-from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
@@ -28,7 +30,8 @@ from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import is_managed, join
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 
 log = get_logger("recovery")
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.errors import NoSpace, QuotaExceeded
-from sftpgate.intake.moves import Clock
+from sftpgate.intake.ids import Clock
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.database import Ledger

@@ -29,12 +29,14 @@ from pathlib import Path
 from threading import Lock
 
 from sftpgate.errors import NoSuchFile, SftpgateError
-from sftpgate.intake.moves import Clock, new_id
+from sftpgate.intake.ids import Clock, new_id
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.lifecycle import UploadState
-from sftpgate.store.disk import Disk, Spot, copy_bytes, translated, try_lock
+from sftpgate.store.descriptors import copy_bytes, try_lock
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import Spot, translated
 
 _NOTE_SUFFIX = ".json"
 _HASH_DIGITS = 16  # 64 bits: two paths of one user that share them cost a look more, and nothing else

@@ -35,7 +35,8 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import is_managed, is_storable, join
-from sftpgate.store.disk import Entry, has_writer
+from sftpgate.store.descriptors import has_writer
+from sftpgate.store.spots import Entry
 
 log = get_logger("sweep")
 

@@ -25,8 +25,9 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, UploadState
 from sftpgate.policy.locations import area_of, location, path_in
 from sftpgate.policy.names import is_managed, join, parent
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import Spot
 
 PAGE = 100  # items of a listing that are made with one look into the ledger: what a reply has room for
 

@@ -17,7 +17,8 @@ from sftpgate.intake.digest import Digest
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
-from sftpgate.store.disk import Disk, Spot, translated
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot, translated
 
 SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
 

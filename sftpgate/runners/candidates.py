@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
 from sftpgate.errors import SftpgateError
+from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
-from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.database import Connection
@@ -23,7 +25,7 @@ from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import NameRules, is_storable, join
 from sftpgate.policy.tools import Pointer, is_pattern, matches, tool_for
-from sftpgate.store.disk import has_writer
+from sftpgate.store.descriptors import has_writer
 
 log = get_logger("runner")
 

@@ -17,7 +17,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.errors import ClaimLost, SftpgateError, UnknownTool
-from sftpgate.intake.moves import Change, Moves, new_id
+from sftpgate.intake.changes import Change
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger import audit, runs
 from sftpgate.ledger import claims as records

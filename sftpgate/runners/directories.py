@@ -20,7 +20,7 @@ from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
 from sftpgate.policy.stamps import split_suffix
 from sftpgate.runners.reports import opened
-from sftpgate.store.disk import Spot
+from sftpgate.store.spots import Spot
 
 log = get_logger("runner")
 

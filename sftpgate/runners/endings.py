@@ -4,7 +4,7 @@ The report and the rejected lines are durable before the change commits, so the 
 report that cannot be written (a full disk) does not keep a run from being recorded: to run a tool twice on one file is worse.
 
 ``prepare`` writes them before the change, so that a long report keeps nobody from the store; all else runs inside a
-``moves.Change``. Everything blocks.
+``changes.Change``. Everything blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from sftpgate.errors import SftpgateError
-from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.changes import Change
+from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger import audit, claims, runs
 from sftpgate.ledger.arrivals import Arrival

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from sftpgate.errors import AlreadyExists, NoSuchFile
 from sftpgate.policy.runs import Host
-from sftpgate.store.disk import Disk, Spot, try_lock
+from sftpgate.store.descriptors import try_lock
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 
 
 def acquire(disk: Disk, spot: Spot) -> int | None:

@@ -19,14 +19,15 @@ from itertools import chain, count
 from typing import BinaryIO
 
 from sftpgate.errors import AlreadyExists, NotFound, SftpgateError
-from sftpgate.intake.moves import Moves, new_id
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.moves import Moves
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger, printable
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
 from sftpgate.policy.runs import RunOutcome, is_last
 from sftpgate.policy.stamps import StampedNames, report_names, tryback_names
-from sftpgate.store.disk import Spot
+from sftpgate.store.spots import Spot
 
 log = get_logger("runner")
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from sftpgate.intake.moves import Change, Moves
+from sftpgate.intake.changes import Change
+from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, claims
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.claims import ClaimRecord

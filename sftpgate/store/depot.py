@@ -16,8 +16,9 @@ from typing import NewType
 from sftpgate.errors import NameRefused, NoSuchFile, NotADirectory, PlaceRefused
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, check_storable, folded, is_managed, join, split
-from sftpgate.store.disk import Disk, Entry, Spot
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import Entry, Spot
 
 DepotPath = NewType("DepotPath", str)  # relative to the store, in normal form, empty for the store itself
 

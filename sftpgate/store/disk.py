@@ -8,127 +8,29 @@ the admin chose it.
 All functions block for the time of their system calls, so callers are in a thread, but for ``lstat``, ``create`` and
 the writes of an upload, which cost no more than a write to the page cache.
 
-``OSError`` is translated here, once: NoSuchFile, AlreadyExists, NoSpace … and StorageError for the rest. Each operation
-that changes something calls ``step`` first; the crash suite and the fault tests override it, and nothing else does.
+``OSError`` is translated (see ``spots``). Each operation that changes something calls ``step`` first; the crash suite and
+the fault tests override it, and nothing else does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from sftpgate.errors import (
     AlreadyExists,
-    CrossDevice,
-    DirectoryNotEmpty,
     IsADirectory,
-    NameRefused,
-    NoSpace,
     NoSuchFile,
-    NotADirectory,
-    ReadOnlyStorage,
     SettingsError,
-    SftpgateError,
-    StorageError,
 )
+from sftpgate.store.descriptors import copy_bytes, try_lock
+from sftpgate.store.spots import Entry, Spot, translate, translated
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_COPY_CHUNK_BYTES = 8 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A place on disk: ``path`` is relative to ``root``, without dots; empty for the root itself."""
-
-    root: Path
-    path: str
-
-    def __truediv__(self, name: str) -> Spot:
-        return Spot(self.root, f"{self.path}/{name}" if self.path else name)
-
-    @property
-    def parent(self) -> Spot:
-        """The directory of this spot."""
-        return Spot(self.root, self.path.rpartition("/")[0])
-
-    @property
-    def name(self) -> str:
-        """The last component."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def local(self) -> Path:
-        """The path for people and for commands; our own code opens spots, never this."""
-        return self.root / self.path
-
-
-def translate(error: OSError, what: str) -> SftpgateError:
-    """The error of ours that stands for ``error``. ``what`` says which act failed, for the local admin."""
-    match error.errno:
-        case errno.ENOENT:
-            return NoSuchFile()
-        case errno.ELOOP:
-            return NoSuchFile("symbolic links are not followed (rule: no links)")
-        case errno.EEXIST:
-            return AlreadyExists()
-        case errno.EISDIR:
-            return IsADirectory()
-        case errno.ENOTDIR:
-            return NotADirectory()
-        case errno.ENOTEMPTY:
-            return DirectoryNotEmpty()
-        case errno.ENOSPC | errno.EDQUOT:
-            return NoSpace()
-        case errno.EROFS:
-            return ReadOnlyStorage()
-        case errno.EXDEV:
-            return CrossDevice()
-        case errno.ENAMETOOLONG | errno.EILSEQ:
-            return NameRefused("the name cannot be stored: it is too long or has characters that the disk refuses")
-        case _:
-            return StorageError(f"{what}: {error.strerror or error}")
-
-
-@contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn an OSError of the block into one of our errors."""
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, what) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileModes:
-    """Mode and group of what runners read. ``gid`` None: the process's own group."""
-
-    file_mode: int = 0o640
-    dir_mode: int = 0o750
-    gid: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a directory, with what ``lstat`` says of it."""
-
-    name: str
-    status: os.stat_result
-
-    @property
-    def is_dir(self) -> bool:
-        """True for a directory, not for a link to one."""
-        return stat.S_ISDIR(self.status.st_mode)
-
-    @property
-    def is_file(self) -> bool:
-        """True for a regular file, not for a link to one."""
-        return stat.S_ISREG(self.status.st_mode)
 
 
 class Disk:
@@ -388,43 +290,3 @@ class Disk:
             yield try_lock(fd, wait=wait)
         finally:
             os.close(fd)
-
-
-def try_lock(fd: int, *, wait: bool = False) -> bool:
-    """Lock the open file for as long as the descriptor lives. False where somebody else has the lock and ``wait`` is false."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise translate(error, "lock") from error
-    return True
-
-
-def has_writer(fd: int) -> bool:
-    """Whether somebody has the file open for writing, as far as the kernel tells: it grants a read lease only where nobody
-    has (fcntl(2)).
-    """
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # not our file, or a filesystem without leases
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return False
-
-
-def copy_bytes(source: int, target: int) -> None:
-    """Append all of ``source`` to ``target``, in the kernel where the filesystems can."""
-    offset = 0
-    with contextlib.suppress(OSError):
-        while done := os.copy_file_range(source, target, _COPY_CHUNK_BYTES, offset):
-            offset += done
-        return
-    os.lseek(target, 0, os.SEEK_END)
-    while chunk := os.pread(source, _COPY_CHUNK_BYTES, offset):
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(target, view) :]
-        offset += len(chunk)

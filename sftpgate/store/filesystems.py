@@ -17,7 +17,9 @@ from pathlib import Path
 
 from sftpgate.errors import CrossDevice, SftpgateError
 from sftpgate.policy.names import MANAGED_NAME
-from sftpgate.store.disk import Disk, Spot, try_lock
+from sftpgate.store.descriptors import try_lock
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 
 _NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "gfs2", "ocfs2", "afs"})
 _MOUNTS = Path("/proc/self/mountinfo")

@@ -23,7 +23,8 @@ from pathlib import Path
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, area_of, path_in
 from sftpgate.policy.names import MANAGED_NAME
-from sftpgate.store.disk import Disk, FileModes, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import FileModes, Spot
 
 _MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)

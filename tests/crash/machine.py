@@ -28,7 +28,8 @@ from threading import Lock
 
 from sftpgate.intake.staging import boot_id
 from sftpgate.ledger.database import Ledger
-from sftpgate.store.disk import Disk, Spot, translated
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot, translated
 
 ROOTS = ("store", "sync")
 _OTHER_BOOT = b"00000000-0000-0000-0000-000000000000"

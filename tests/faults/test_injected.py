@@ -15,7 +15,8 @@ from sqlalchemy.exc import OperationalError
 
 from sftpgate.errors import SftpgateError
 from sftpgate.ledger.database import Ledger
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 from tests.crash import oracle
 from tests.crash.machine import Clock, release_descriptors
 from tests.crash.scenarios import SCENARIOS, Scenario

@@ -16,7 +16,8 @@ from sftpgate.intake.deposits import Deposits
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.store.depot import depot_path
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 from tests.unit.intake.conftest import Gate
 
 CONTENT = b"add,student,1\n"

@@ -22,7 +22,8 @@ from sftpgate.runners.claims import LEASE, Claim
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import claimed, make_claims
 from sftpgate.runners.locks import this_host
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 from tests.unit.runners.world import World, shell
 
 MakeWorld = Callable[..., World]
@@ -293,7 +294,7 @@ class FullDisk(Disk):
 def test_claim_that_cannot_be_prepared_is_given_back(world: World) -> None:
     """A claim whose directory cannot be made is released: a full disk says nothing against the file."""
     arrival = world.send("a.csv")
-    world.system.moves.disk = FullDisk()
+    world.system.moves.disk = world.system.moves.files.disk = FullDisk()
     with pytest.raises(StorageError):
         world.claims.take("a")
     assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 0)

@@ -14,7 +14,8 @@ from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.claims import Claims
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import make_claims
-from sftpgate.store.disk import Disk, Spot
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 from tests.unit.runners.world import World, shell
 
 MakeWorld = Callable[..., World]
@@ -51,7 +52,7 @@ def mortal(world: World, left: int) -> tuple[Claims, Mortal]:
     ledger = MortalLedger(world.system.settings.ledger, durable=False)
     ledger.disk = disk
     system = replace(world.open(**TOOLS), disk=disk, ledger=ledger)
-    system.moves.disk, system.moves.ledger = disk, ledger
+    system.moves.disk, system.moves.files.disk, system.moves.ledger = disk, disk, ledger
     system.placer._disk = disk
     return make_claims(system), disk
 

@@ -23,8 +23,10 @@ from sftpgate.errors import (
     SftpgateError,
     StorageError,
 )
-from sftpgate.store.disk import Disk, FileModes, Spot, copy_bytes, has_writer, translate, try_lock
+from sftpgate.store.descriptors import copy_bytes, has_writer, try_lock
+from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.spots import FileModes, Spot, translate
 
 DISK = Disk()
 

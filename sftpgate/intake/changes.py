@@ -1,0 +1,276 @@
+"""A change: one unit of work on arrivals, from its first look to its transaction.
+
+It gives out rows that are settled and agree with the disk, collects what shall become of them and what is to be said of
+it on the record, and writes all that into one transaction. Made by ``Moves.change``, which holds the store's lock, and
+carries the moves out afterwards. Decides nothing; nothing here awaits; everything blocks. A crash before the
+transaction is committed leaves nothing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from sftpgate.errors import SftpgateError, StorageError
+from sftpgate.intake.ids import new_id
+from sftpgate.intake.settling import Files
+from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.audit import Event
+from sftpgate.ledger.database import Connection
+from sftpgate.logs import get_logger
+from sftpgate.policy.evidence import Grade
+from sftpgate.policy.lifecycle import LIVE_STATES, TRANSITIONS, Area, ArrivalEvent, ArrivalState, after
+from sftpgate.policy.locations import Location, area_of, location, path_in
+from sftpgate.policy.stamps import archive_names
+from sftpgate.store.spots import Spot
+
+log = get_logger("moves")
+
+
+class Change:
+    """One unit of work on arrivals; made by ``Moves.change``. Rows that it hands out are settled, and agree with the disk."""
+
+    def __init__(self, files: Files, connection: Connection, now: datetime) -> None:
+        self._files = files
+        self.connection = connection
+        self.now = now
+        self.failures: dict[ArrivalId, SftpgateError] = {}
+        self.touched: dict[Spot, None] = {}
+        self.already_settled: list[Arrival] = []
+        self.completed: list[Arrival] = []  # those whose moves a crash had cut off
+        self.written: list[Arrival] = []
+        self._rows: dict[ArrivalId, Arrival] = {}
+        self._by_path: dict[str, list[ArrivalId]] = {}
+        self._loaded: set[str] = set()
+        self._fresh: dict[ArrivalId, None] = {}
+        self._changed: dict[ArrivalId, None] = {}
+        self._events: list[Event] = []
+        self._archive_names: set[str] = set()
+        self.occupied: set[Location | None] = set()  # by files that could not be moved away
+        self.unverified: dict[ArrivalId, str] = {}  # paths of files whose checksum file appeared too late to be compared
+        self._known_places: set[Location | None] = set()
+        self._vacated: set[Location] = set()
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def load(self, paths: Iterable[str]) -> None:
+        """Fetch the live arrivals of several paths at once."""
+        missing = [path for path in dict.fromkeys(paths) if path not in self._loaded]
+        if not missing:
+            return
+        self._loaded.update(missing)
+        for row in arrivals.find(self.connection, live=True, paths=missing):
+            self._adopt(row)
+
+    def live_at(self, path: str) -> list[Arrival]:
+        """The arrivals of ``path`` that are not at their end, in order of arrival."""
+        self.load([path])
+        found = [self._rows[key] for key in self._by_path.get(path, ())]
+        return sorted((item for item in found if item.path == path and item.state in LIVE_STATES), key=_by_arrival)
+
+    def get(self, arrival: str) -> Arrival:
+        """The arrival with this id, settled. Raises UnknownArrival."""
+        if arrival not in self._rows:
+            row = arrivals.get(self.connection, ArrivalId(arrival))
+            self.load([row.path])
+            if row.id not in self._rows:
+                self._adopt(row)
+        return self._rows[ArrivalId(arrival)]
+
+    def adopt(self, rows: Iterable[Arrival]) -> list[Arrival]:
+        """Rows found by another query, settled and checked."""
+        found = list(rows)
+        self.load(row.path for row in found)
+        return [self.get(row.id) for row in found]
+
+    def settle_all(self) -> None:
+        """Complete what an earlier change recorded and did not carry out, in the order in which it would have.
+
+        Nobody else is in a change, so every row that is not settled is one that a crash left (or one whose holder did not
+        come to clear it yet: its file is found in place).
+        """
+        for row in in_order_of_moves(arrivals.find(self.connection, pending=True)):
+            try:
+                refuse_occupied(row, self.occupied)
+                found = self._files.settle(row, self.touched)
+            except SftpgateError as error:
+                # Something is in its way. It stays recorded, and must not keep the others from their moves.
+                log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
+                self.occupied.add(row.pending_from)
+                self._keep(row)
+                self._known_places |= {row.location, row.pending_from}
+                continue
+            if found is not None:
+                settled, moved_now = found
+                self.already_settled.append(settled)
+                self._keep(settled)
+                self._known_places.add(settled.location)
+                if moved_now:
+                    self.completed.append(settled)
+            elif row.state in LIVE_STATES:
+                self.event(replace(row, pending_from=None, location=None), _how_it_went(row))
+            else:
+                lost = replace(row, pending_from=None, location=None, archived_as=None)
+                self.put(lost)
+                self.note("arrival.file_lost", lost, actor=audit.SYSTEM)
+
+    def _adopt(self, row: Arrival) -> None:
+        """Take a row in, and compare it with the disk."""
+        if row.id in self._rows:
+            return
+        self._keep(row)
+        if row.location is None or row.state not in LIVE_STATES:
+            self._known_places.add(row.location)
+        elif self._files.is_at(row, row.location):
+            self._known_places.add(row.location)
+            # Its sender may have set its time since: what becomes of it is recorded with the time that it has.
+            found = self._files.disk.lstat(self._files.layout.spot(row.location))
+            self._keep(replace(row, mtime_ns=found.st_mtime_ns) if found is not None else row)
+        else:
+            self.event(replace(row, location=None), _GONE[row.state])
+
+    def _keep(self, row: Arrival) -> None:
+        self._rows[row.id] = row
+        paths = self._by_path.setdefault(row.path, [])
+        if row.id not in paths:
+            paths.append(row.id)
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def add(self, item: Arrival) -> None:
+        """Record a new arrival, whose file is at its ``pending_from``."""
+        self.load([item.path])
+        self._keep(item)
+        self._fresh[item.id] = None
+        self._known_places |= {item.location, item.pending_from}
+
+    def event(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM, **changes: object) -> Arrival:
+        """Let something happen to an arrival: a transition of the table, with further changes. Raises IllegalTransition.
+
+        The file moves where ``changes`` has a ``location``.
+        """
+        state = after(item.state, event)
+        if "location" in changes:
+            if item.location is not None:
+                self._vacated.add(item.location)
+            item = arrivals.moved(item, changes.pop("location"))  # type: ignore[arg-type]  # a Location or None, by the callers
+        changed = replace(item, state=state, changed_at=self.now, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
+        self.put(changed)
+        self.note(f"arrival.{event.replace(' ', '_')}", changed, actor=actor)
+        return changed
+
+    def put(self, item: Arrival) -> None:
+        """Record a changed row."""
+        self._known_places |= {item.location, item.pending_from}
+        self._keep(item)
+        if item.id not in self._fresh:
+            self._changed.pop(item.id, None)
+            self._changed[item.id] = None
+
+    def note(self, event: str, item: Arrival, *, actor: str, **details: audit.Detail) -> None:
+        """Add an event to the record of an arrival."""
+        facts: dict[str, audit.Detail] = {"path": item.path, "state": item.state.value, "reason": item.hold_reason}
+        known: dict[str, audit.Detail] = {name: value for name, value in (facts | details).items() if value is not None}
+        self._events.append(Event(at=self.now, event=event, actor=actor, address=item.address, arrival=item.id, details=known))
+
+    def archive_location(self, name: str) -> Location:
+        """A place in the archives that nothing has, for a file called ``name``."""
+        names = archive_names(name, self.now.astimezone())
+        chosen = names.numbered(names.first_free(self._is_free_in_archives))
+        self._archive_names.add(chosen)
+        return location(Area.ARCHIVES, chosen)
+
+    def _is_free_in_archives(self, name: str) -> bool:
+        where = location(Area.ARCHIVES, name)
+        return name not in self._archive_names and not self._files.disk.exists(self._files.layout.spot(where))
+
+    def archive(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM) -> Arrival:
+        """End an arrival and keep its file in the archives."""
+        where = self.archive_location(item.path.rpartition("/")[2])
+        return self.event(item, event, actor=actor, location=where, archived_as=path_in(where))
+
+    def accounts_for(self, where: Location) -> bool:
+        """Whether what lies at ``where`` is known to this change: a live arrival's, or one's that it moves."""
+        return where in self._known_places
+
+    def vacates(self, where: Location) -> bool:
+        """Whether this change moves away what lies at ``where``."""
+        return where in self._vacated
+
+    def keep_unknown(self, where: Location, path: str) -> None:
+        """Archive a file that lies at ``where`` and that the ledger does not know: no content is ever overwritten unseen."""
+        found = self._files.disk.lstat(self._files.layout.spot(where))
+        if found is None:
+            return
+        archived = self.archive_location(path.rpartition("/")[2])
+        item = Arrival(
+            id=ArrivalId(new_id(self.now)),
+            owner=LOCAL_OWNER,
+            path=path,
+            state=ArrivalState.REPLACED,
+            size=found.st_size,
+            sha256="",
+            grade=Grade.PLAUSIBLE,
+            location=archived,
+            pending_from=where,
+            inode=found.st_ino,
+            mtime_ns=found.st_mtime_ns,
+            received_at=self.now,
+            changed_at=self.now,
+            source="store",
+            archived_as=path_in(archived),
+        )
+        self.add(item)
+        self.note("arrival.replaced", item, actor=audit.SYSTEM)
+
+    def write(self) -> None:
+        """Put everything into the transaction. Called once, by ``Moves.change``."""
+        fresh = [self._rows[key] for key in self._fresh]
+        changed = [self._rows[key] for key in self._changed]
+        arrivals.add(self.connection, fresh)
+        arrivals.save(self.connection, changed)
+        audit.record(self.connection, self._events)
+        self.written = in_order_of_moves(changed + fresh)
+
+
+# What it means that the file of a live arrival is not at its place: somebody on this machine removed or took it.
+_GONE = {
+    ArrivalState.IGNORED: ArrivalEvent.DISCARDED,
+    ArrivalState.HELD: ArrivalEvent.DISCARDED,
+    ArrivalState.WAITING: ArrivalEvent.TAKEN,
+    ArrivalState.QUEUED: ArrivalEvent.LOST,
+    ArrivalState.CLAIMED: ArrivalEvent.LOST,
+    ArrivalState.QUARANTINED: ArrivalEvent.LOST,
+}
+
+
+def refuse_occupied(item: Arrival, occupied: Collection[Location | None]) -> None:
+    """P3: a name is not taken while the file that has it could not be moved away."""
+    if item.location is not None and item.location in occupied:
+        raise StorageError("the earlier file of this name could not be moved away")
+
+
+def _how_it_went(row: Arrival) -> ArrivalEvent:
+    """What it means that a file is neither where it was nor where it shall be: from the store a plain program takes files."""
+    in_store = row.pending_from is not None and area_of(row.pending_from) is Area.STORE
+    return ArrivalEvent.TAKEN if in_store and (row.state, ArrivalEvent.TAKEN) in TRANSITIONS else ArrivalEvent.LOST
+
+
+def in_order_of_moves(rows: Iterable[Arrival]) -> list[Arrival]:
+    """A file that leaves a place goes before the file that takes it."""
+    waiting = list(rows)
+    by_origin = {row.pending_from: row for row in waiting if row.pending_from is not None}
+    ordered: dict[ArrivalId, Arrival] = {}
+    for row in waiting:
+        chain = [row]
+        while (place := chain[-1].location) is not None and (before := by_origin.get(place)) is not None and before not in chain:
+            chain.append(before)
+        ordered.update((item.id, item) for item in reversed(chain) if item.id not in ordered)
+    return list(ordered.values())
+
+
+def _by_arrival(item: Arrival) -> tuple[bool, int]:
+    """Sorts in order of arrival; what the ledger has not numbered yet is the newest."""
+    return item.seq == 0, item.seq

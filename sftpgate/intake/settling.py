@@ -1,0 +1,163 @@
+"""Where the file of an arrival is, and the move of one file to where its record says (promise P3).
+
+A row of the ledger that has ``pending_from`` is a move that may or may not have been made. *Settling* it makes it, if the
+file still is where it was. A file is known by its place where the place is named by the arrival's id, otherwise by its
+inode (after a restore from a backup: by its size and time).
+
+Nothing here decides what should happen, and nothing is flushed but copies between filesystems: the caller flushes the
+directories. A crash in a move leaves the file at its old place, at its new one, or (in the archives) under both names,
+and settling the row again knows which. Everything blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location
+from sftpgate.store.disk import Disk
+from sftpgate.store.layout import Layout
+from sftpgate.store.spots import FileModes, Spot
+
+
+class Files:
+    """The files of arrivals. One instance per process; used under the store's lock where it moves."""
+
+    def __init__(self, layout: Layout, disk: Disk, modes: FileModes) -> None:
+        self.layout = layout
+        self.disk = disk
+        self.modes = modes
+
+    def move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
+        """Move the file of ``item`` from where it is to where the record says; returns its inode.
+
+        ``replaced_next``: another file takes the old name right after, so that it must not vanish in between.
+        """
+        assert item.pending_from is not None
+        source = self.layout.spot(item.pending_from)
+        inode = item.inode
+        if item.location is None:
+            if not replaced_next:
+                self.disk.unlink(source, missing_ok=True)
+        else:
+            target = self.layout.spot(item.location)
+            self._write_note(item)
+            if area_of(item.location) in NEVER_REPLACED:
+                self._move_beside(source, target, keep_source=replaced_next)
+            else:
+                inode = self._move_over(item, source, target)
+            touched[target.parent] = None
+        area = area_of(item.pending_from)
+        if area in NAMED_BY_ID:
+            self.disk.unlink(_note(source), missing_ok=True)
+        if area is not Area.STAGING:  # a staging file that comes back is nobody's, and expires
+            touched[source.parent] = None
+        return inode
+
+    def _move_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+        try:
+            self.disk.rename(source, target)
+        except NoSuchFile:
+            self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
+            self.disk.rename(source, target)
+        except CrossDevice:
+            return self._copy_over(item, source, target)
+        return item.inode
+
+    def _copy_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+        """The same from another filesystem: a durable copy takes the name, then the source goes."""
+        self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
+        fresh = target.parent / f".sftpgate-{item.id}"
+        self.disk.unlink(fresh, missing_ok=True)
+        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
+        self.disk.rename(fresh, target)
+        self.disk.sync_dirs([target.parent])
+        self.disk.unlink(source)
+        found = self.disk.lstat(target)
+        return found.st_ino if found else 0
+
+    def _move_beside(self, source: Spot, target: Spot, *, keep_source: bool) -> None:
+        """Move without ever replacing. A crash between link and unlink leaves two names of one file, which settling
+        recognises.
+        """
+        try:
+            self.disk.link(source, target)
+        except AlreadyExists:
+            if not self._same_file(source, target):
+                raise
+        except CrossDevice:
+            self.disk.copy(source, target, self.modes.file_mode, self.modes.gid)
+        if not keep_source:
+            self.disk.unlink(source)
+
+    def _same_file(self, one: Spot, other: Spot) -> bool:
+        first, second = self.disk.lstat(one), self.disk.lstat(other)
+        return first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+
+    def _write_note(self, item: Arrival) -> None:
+        """Beside a file named by its id lies what is needed to know it again without the ledger."""
+        if item.location is not None and area_of(item.location) in NAMED_BY_ID:
+            note = {
+                "path": item.path,
+                "owner": item.owner,
+                "state": item.state,
+                "hold_reason": item.hold_reason,
+                "received_at": item.received_at.isoformat(),
+            }
+            self.disk.write_small(_note(self.layout.spot(item.location)), json.dumps(note, ensure_ascii=False).encode())
+
+    # -- settling ----------------------------------------------------------------------------------------------------
+
+    def settle(self, item: Arrival, touched: dict[Spot, None]) -> tuple[Arrival, bool] | None:
+        """``item`` with its last move made, and whether it had to be made now; None where its file is nowhere."""
+        assert item.pending_from is not None
+        origin = self._where_it_is(item)
+        if origin == item.location:  # both None: it was to be removed, and is
+            if area_of(item.pending_from) in NAMED_BY_ID:
+                self.disk.unlink(_note(self.layout.spot(item.pending_from)), missing_ok=True)
+            return replace(item, pending_from=None), False
+        if origin is None:
+            return None
+        return replace(item, inode=self.move(replace(item, pending_from=origin), touched), pending_from=None), True
+
+    def _where_it_is(self, item: Arrival) -> Location | None:
+        """The place of a file whose last move may or may not have been made; None where it is nowhere.
+
+        Its inode decides before its size and time do: two exports of one second can be alike in those.
+        """
+        places = [where for where in (item.pending_from, item.location) if where is not None]
+        for is_there in (self._is_surely_at, self.is_at):
+            for where in places:
+                if is_there(item, where):
+                    return where
+        return self._search(item)
+
+    def is_at(self, item: Arrival, where: Location) -> bool:
+        """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
+        if self._is_surely_at(item, where):
+            return True
+        found = self.disk.lstat(self.layout.spot(where))
+        return found is not None and (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
+            item.size,
+            arrivals.storable_time(item.mtime_ns),
+        )
+
+    def _is_surely_at(self, item: Arrival, where: Location) -> bool:
+        found = self.disk.lstat(self.layout.spot(where))
+        return found is not None and (area_of(where) in NAMED_BY_ID or found.st_ino == item.inode)
+
+    def _search(self, item: Arrival) -> Location | None:
+        """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
+        for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE):
+            where = location(area, f"{item.owner or LOCAL_STAGING}/{item.id}" if area is Area.STAGING else item.id)
+            if self.disk.exists(self.layout.spot(where)):
+                return where
+        return None
+
+
+def _note(spot: Spot) -> Spot:
+    return spot.parent / f"{spot.name}.json"

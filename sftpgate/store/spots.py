@@ -1,0 +1,117 @@
+"""Places on disk, and what is said of them: the words of ``disk``, and the one translation of ``OSError``.
+
+NoSuchFile, AlreadyExists, NoSpace … stand for the errors that callers tell apart, and StorageError for the rest. Pure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sftpgate.errors import (
+    AlreadyExists,
+    CrossDevice,
+    DirectoryNotEmpty,
+    IsADirectory,
+    NameRefused,
+    NoSpace,
+    NoSuchFile,
+    NotADirectory,
+    ReadOnlyStorage,
+    SftpgateError,
+    StorageError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place on disk: ``path`` is relative to ``root``, without dots; empty for the root itself."""
+
+    root: Path
+    path: str
+
+    def __truediv__(self, name: str) -> Spot:
+        return Spot(self.root, f"{self.path}/{name}" if self.path else name)
+
+    @property
+    def parent(self) -> Spot:
+        """The directory of this spot."""
+        return Spot(self.root, self.path.rpartition("/")[0])
+
+    @property
+    def name(self) -> str:
+        """The last component."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def local(self) -> Path:
+        """The path for people and for commands; our own code opens spots, never this."""
+        return self.root / self.path
+
+
+def translate(error: OSError, what: str) -> SftpgateError:
+    """The error of ours that stands for ``error``. ``what`` says which act failed, for the local admin."""
+    match error.errno:
+        case errno.ENOENT:
+            return NoSuchFile()
+        case errno.ELOOP:
+            return NoSuchFile("symbolic links are not followed (rule: no links)")
+        case errno.EEXIST:
+            return AlreadyExists()
+        case errno.EISDIR:
+            return IsADirectory()
+        case errno.ENOTDIR:
+            return NotADirectory()
+        case errno.ENOTEMPTY:
+            return DirectoryNotEmpty()
+        case errno.ENOSPC | errno.EDQUOT:
+            return NoSpace()
+        case errno.EROFS:
+            return ReadOnlyStorage()
+        case errno.EXDEV:
+            return CrossDevice()
+        case errno.ENAMETOOLONG | errno.EILSEQ:
+            return NameRefused("the name cannot be stored: it is too long or has characters that the disk refuses")
+        case _:
+            return StorageError(f"{what}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into one of our errors."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, what) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileModes:
+    """Mode and group of what runners read. ``gid`` None: the process's own group."""
+
+    file_mode: int = 0o640
+    dir_mode: int = 0o750
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory, with what ``lstat`` says of it."""
+
+    name: str
+    status: os.stat_result
+
+    @property
+    def is_dir(self) -> bool:
+        """True for a directory, not for a link to one."""
+        return stat.S_ISDIR(self.status.st_mode)
+
+    @property
+    def is_file(self) -> bool:
+        """True for a regular file, not for a link to one."""
+        return stat.S_ISREG(self.status.st_mode)
