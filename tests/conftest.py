@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
+
+from tests.postgresql import PostgreSQL, programs
 
 # A loaded machine is slow at times, and that is no bug; pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("sftpgate", deadline=None, print_blob=True)
@@ -36,3 +38,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server; one for all tests of a process."""
+    bin_dir = programs()
+    if bin_dir is None:
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
+    server = PostgreSQL(bin_dir)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()

@@ -340,27 +340,22 @@ class Sweeper:
 
     def _expire(self, result: SweepResult) -> None:
         """Remove interrupted uploads after their time, and staging files that nobody can resume."""
-        limit = self._moves.clock() - self._rules.partial_ttl
+        limit = (self._moves.clock() - self._rules.partial_ttl).timestamp()
         for user in self._staging.users():
-            noted = {partial.upload for partial in self._staging.partials(user)}
             notes = self._staging.notes(user)
-            with self._moves.ledger.reading() as connection:
-                files = [(name, status) for name, status in self._staging.idle_files(user)]
-                pending = (
-                    {row.id for row in arrivals.find(connection, ids=[name for name, _ in files], pending=True)}
-                    if files
-                    else set()
-                )
-            for lone in notes.keys() - {name for name, _ in files}:  # what a crash leaves while an upload is resumed
+            files = {name: status.st_ctime for name, status in self._staging.idle_files(user)}
+            for lone in notes.keys() - files.keys():  # what a crash leaves while an upload is resumed
                 self._staging.remove_idle(user, lone, notes[lone])
-            for name, status in files:
-                if name in pending:
-                    continue
-                old = status.st_mtime < limit.timestamp()
-                useless = name not in noted and status.st_ctime < limit.timestamp()
-                if (old or useless) and self._staging.remove_idle(user, name, notes.get(name, ())):
-                    result.expired_uploads += 1
-                    log.info("upload.expired", user=user, upload=name)
+            # The change time: a modification time may be one that the client gave it.
+            old = [name for name, changed in files.items() if changed < limit]
+            if not old:
+                continue
+            with self._moves.change() as change:  # what is an arrival's has been moved now, or is known to be stuck
+                stuck = {row.id for row in arrivals.find(change.connection, pending=True)}
+                for name in old:
+                    if name not in stuck and self._staging.remove_idle(user, name, notes.get(name, ())):
+                        result.expired_uploads += 1
+                        log.info("upload.expired", user=user, upload=name)
 
 
 def _silent(_what: str, _count: int) -> None:

@@ -191,6 +191,8 @@ def _values(item: Arrival, without: Collection[str]) -> dict[str, object]:
     live = item.state in LIVE_STATES or item.pending_from is not None
     values = {name: getattr(item, name) for name in _FIELDS if name not in without} | {"live": int(live)}
     values["mtime_ns"] = storable_time(item.mtime_ns)
+    if item.client is not None and "client" in values:
+        values["client"] = item.client.replace("\0", "\ufffd")  # PostgreSQL has no NUL in text; all else is checked before
     return values
 
 
@@ -254,4 +256,4 @@ def usage(connection: Connection, owner: str) -> tuple[int, int]:
         arrivals.c.owner == owner, arrivals.c.state.in_([state.value for state in UNCLAIMED_STATES])
     )
     files, size = connection.execute(query).one()
-    return files, size
+    return files, int(size)

@@ -1,33 +1,25 @@
 """The connection to the ledger's database, and its transactions.
 
-SQLite in WAL mode by default: readers never wait for writers, a commit is one fsync. With ``synchronous=FULL`` a
-committed record survives a power cut; ``relaxed`` durability uses NORMAL, where it survives a killed process only.
-PostgreSQL works by URL.
+SQLite by default, PostgreSQL by URL; what differs between them is in ``engines``.
 
-A transaction takes the write lock at its beginning (BEGIN IMMEDIATE), so it never fails half-way because somebody else
-wrote. Everything here blocks: callers are in a thread. Errors of the driver become LedgerError here, once. A crash in a
-transaction leaves nothing of it.
+A transaction takes the write lock at its beginning, so it never fails half-way because somebody else wrote. Everything
+here blocks: callers are in a thread. Errors of the driver become LedgerError here, once. A crash in a transaction
+leaves nothing of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import Connection as Connection  # handed to callers, who pass it back and know nothing of it
-from sqlalchemy import Engine, create_engine, event, insert, select, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import insert, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError
+from sftpgate.ledger.engines import begin_reading, begin_writing, ledger_url, make_engine, was_committed
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
-
-# Above the longest that a healthy neighbour holds the lock (a sweep's batch, a backup's checkpoint), below what a
-# client waits for its CLOSE.
-BUSY_TIMEOUT_SECONDS = 20
 
 _VERSION_FACT = "schema_version"
 
@@ -36,8 +28,8 @@ class Ledger:
     """The database. One instance per process; its methods may be called from any thread."""
 
     def __init__(self, url: str, *, durable: bool = True) -> None:
-        self.url = make_url(url)
-        self._engine = _engine(url, durable)
+        self.url = ledger_url(url)
+        self._engine = make_engine(self.url, durable=durable)
 
     @property
     def file(self) -> Path | None:
@@ -49,9 +41,8 @@ class Ledger:
         """Make the tables that are missing. Raises LedgerError where the ledger is of another version."""
         if self.file:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-        with _translated():
-            metadata.create_all(self._engine, checkfirst=True)
         with self.transaction() as connection:
+            metadata.create_all(connection, checkfirst=True)
             found = get_fact(connection, _VERSION_FACT)
             if found is None:
                 set_fact(connection, _VERSION_FACT, str(SCHEMA_VERSION))
@@ -65,20 +56,26 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A connection that commits at the end of the block, and rolls back where the block raises."""
+        """A connection that commits at the end of the block, and rolls back where the block raises.
+
+        Raises LedgerError where it was not committed; and where nobody can tell, because the database's server went away
+        in the middle of the commit and does not come back.
+        """
         with _translated(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            number = begin_writing(connection)
             yield connection
             self.step("commit")
-            connection.commit()
+            try:
+                connection.commit()
+            except DBAPIError as error:
+                if number is None or not was_committed(self._engine, number, error):
+                    raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries, which see one state of the ledger."""
         with _translated(), self._engine.connect() as connection:
-            if self._engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
+            begin_reading(connection)
             yield connection
 
     def check(self) -> str | None:
@@ -114,25 +111,4 @@ def _translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise LedgerError(f"the ledger cannot be used: {cause}") from error
-
-
-def _engine(url: str, durable: bool) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(
-        url,
-        poolclass=QueuePool,
-        pool_size=8,
-        max_overflow=24,
-        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
-    )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    return engine
+        raise LedgerError(f"the ledger cannot be used: {' '.join(str(cause).split())}") from error

@@ -34,16 +34,20 @@ class UtcTime(TypeDecorator[datetime]):
 
 metadata = MetaData()
 
+# Compared byte by byte in every database, as SQLite does it: ranges of paths and beginnings of ids rest on that.
+_EXACT = Text().with_variant(Text(collation="C"), "postgresql")
+_ID = String(26).with_variant(String(26, collation="C"), "postgresql")
+
 _SEQ = BigInteger().with_variant(Integer, "sqlite")  # only INTEGER PRIMARY KEY counts up by itself in SQLite
 
 arrivals = Table(
     "arrivals",
     metadata,
     Column("seq", _SEQ, primary_key=True),
-    Column("id", String(26), nullable=False, unique=True),
+    Column("id", _ID, nullable=False, unique=True),
     Column("owner", String(64), nullable=False),  # empty: a local program
-    Column("home", Text, nullable=False),  # of the owner, when it came: whose batch lock holds it
-    Column("path", Text, nullable=False),
+    Column("home", _EXACT, nullable=False),  # of the owner, when it came: whose batch lock holds it
+    Column("path", _EXACT, nullable=False),
     Column("state", String(16), nullable=False),
     Column("hold_reason", String(32)),
     Column("size", BigInteger, nullable=False),
@@ -62,7 +66,7 @@ arrivals = Table(
     Column("session", String(26)),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("not_before", UtcTime),
-    Column("archived_as", Text),
+    Column("archived_as", _EXACT),
     Column("live", Integer, nullable=False),  # 1 while its state is not final or a move is pending: what has to be looked at
     Index("arrivals_path_live", "path", sqlite_where=text("live = 1"), postgresql_where=text("live = 1")),
     Index("arrivals_state", "state", "path", "seq"),

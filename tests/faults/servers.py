@@ -53,9 +53,9 @@ class Gate:
         """The command line of a command of sftpgate."""
         return [sys.executable, "-m", "sftpgate", *words]
 
-    def command(self, *words: str) -> str:
-        """What a command of sftpgate prints; it must succeed."""
-        done = subprocess.run(
+    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of sftpgate, however it ends."""
+        return subprocess.run(
             self.words(*words),
             env=self.environment,
             cwd=self.directory,
@@ -64,6 +64,10 @@ class Gate:
             timeout=WAIT_SECONDS,
             check=False,
         )
+
+    def command(self, *words: str) -> str:
+        """What a command of sftpgate prints; it must succeed."""
+        done = self.attempt(*words)
         assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -155,7 +159,7 @@ class Gate:
 
     def rows(self, path: str) -> list[Arrival]:
         """What the ledger has of a path, in order of arrival."""
-        ledger = Ledger(f"sqlite:///{self.data}/ledger.db")
+        ledger = Ledger(self._settings.get("LEDGER_URL") or f"sqlite:///{self.data}/ledger.db")
         try:
             with ledger.reading() as connection:
                 return arrivals.find(connection, paths=[path])

@@ -1,0 +1,160 @@
+"""The two databases that a ledger can be in, and what differs between them.
+
+SQLite in WAL mode: readers never wait for writers, a commit is one flush. A transaction takes the write lock at its
+beginning (BEGIN IMMEDIATE), so it never fails half-way because somebody else wrote.
+
+PostgreSQL: the same by an advisory lock that every writing transaction takes first, so that several gates on one ledger
+take turns. Where the connection breaks during a commit, nobody knows whether it was made; a writing transaction knows
+its number, so that ``was_committed`` can ask when the server is back.
+
+With ``durable`` a committed record survives a power cut; without, it survives a killed process of ours only. Everything
+here blocks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.pool import QueuePool
+
+from sftpgate.errors import SettingsError
+
+if TYPE_CHECKING:
+    import psycopg
+
+# Above the longest that a healthy neighbour holds the lock (a sweep's batch, a backup's checkpoint), below what a
+# client waits for its CLOSE.
+BUSY_TIMEOUT_SECONDS = 20
+
+# How long a commit in doubt waits for a database server to come back: above what one needs to restart after a crash,
+# below what a client waits for its CLOSE.
+DOUBT_SECONDS = 10.0
+_DOUBT_STEP_SECONDS = 0.25
+
+_CONNECT_SECONDS = 5  # to a server of this machine or network; one that does not answer by then is down
+_LOCK_KEY = 0x73667470  # "sftp": the advisory lock of all writing transactions of a database
+_SUPPORTED = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
+
+_BEGIN_POSTGRESQL = f"SELECT pg_advisory_xact_lock({_LOCK_KEY}), pg_current_xact_id()::text"
+_ASK_POSTGRESQL = f"SELECT pg_advisory_xact_lock({_LOCK_KEY}), pg_xact_status(%s::xid8)"  # the lock: once it has ended
+
+
+def ledger_url(text: str) -> URL:
+    """The URL with the driver that we use. Raises SettingsError."""
+    try:
+        url = make_url(text)
+    except ArgumentError as error:
+        raise SettingsError(
+            "ledger_url is not a database URL (example: postgresql://sftpgate@db.example.org/sftpgate)"
+        ) from error
+    backend = url.get_backend_name()
+    if backend not in _SUPPORTED:
+        raise SettingsError(f"ledger_url: {backend} is not supported: use sqlite:///… or postgresql://…")
+    return url if "+" in url.drivername else url.set(drivername=_SUPPORTED[backend])
+
+
+def make_engine(url: URL, *, durable: bool) -> Engine:
+    """Connections to the database. Connects to nothing yet. Raises SettingsError where the driver is missing."""
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url, durable)
+    try:
+        return _postgresql(url, durable)
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise SettingsError("ledger_url: PostgreSQL needs a driver: pip install 'sftpgate[postgresql]'") from error
+
+
+def _sqlite(url: URL, durable: bool) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=8,
+        max_overflow=24,
+        connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA case_sensitive_like=ON")  # names of files have letter cases
+
+    return engine
+
+
+def _postgresql(url: URL, durable: bool) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=4,  # of each process; a server usually has 100
+        max_overflow=8,
+        pool_timeout=BUSY_TIMEOUT_SECONDS,
+        pool_pre_ping=True,  # a connection of before the server's restart is replaced, and nobody notices
+        connect_args={
+            "connect_timeout": _CONNECT_SECONDS,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "application_name": "sftpgate",
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: psycopg.Connection, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_SECONDS}s'")
+            if not durable:
+                cursor.execute("SET synchronous_commit = off")
+            elif cursor.execute("SHOW synchronous_commit").fetchone() == ("off",):
+                cursor.execute("SET synchronous_commit = on")
+        connection.commit()
+
+    return engine
+
+
+def begin_writing(connection: Connection) -> str | None:
+    """Begin a transaction that nobody else's writes can get in the way of; its number, where the database has one."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return None
+    _, number = connection.exec_driver_sql(_BEGIN_POSTGRESQL).one()
+    return str(number)
+
+
+def begin_reading(connection: Connection) -> None:
+    """Begin a transaction that sees one state of the database."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def was_committed(engine: Engine, transaction: str, error: DBAPIError) -> bool:
+    """Whether a transaction was committed though its commit failed: the connection broke before the answer came.
+
+    Waits for the server for DOUBT_SECONDS. False where it does not come back either: then it is unknown.
+    """
+    if not error.connection_invalidated:
+        return False
+    pause = threading.Event()
+    for _ in range(int(DOUBT_SECONDS / _DOUBT_STEP_SECONDS)):
+        try:
+            with engine.connect() as connection:
+                _, verdict = connection.exec_driver_sql(_ASK_POSTGRESQL, (transaction,)).one()
+                return bool(verdict == "committed")
+        except DBAPIError as again:
+            if not again.connection_invalidated and not _is_down(again):
+                return False  # a server that does not know of it: a copy that took over without it
+            pause.wait(_DOUBT_STEP_SECONDS)
+    return False
+
+
+def _is_down(error: DBAPIError) -> bool:
+    """Whether an error says that the server cannot be reached, or is starting or stopping (class 57 of its codes)."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or str(state).startswith(("08", "57"))
