@@ -17,7 +17,7 @@ from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
-from sftpgate.gateway.session import Services
+from sftpgate.gateway.services import Services
 from sftpgate.gateway.view import Parts
 from sftpgate.gateway.worker import work
 from sftpgate.intake.edits import Edits

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import asyncssh
@@ -21,7 +21,8 @@ from sftpgate.gateway import algorithms
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.seams import check_asyncssh
-from sftpgate.gateway.session import Services, SftpSession, Spawn
+from sftpgate.gateway.services import Services, Spawn
+from sftpgate.gateway.session import SftpSession
 from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.uploads import Sender
@@ -227,7 +228,7 @@ class Gate:
             self._sessions.discard(session)
             if not self._sessions:
                 self._quiet.set()
-            session_log.info("session.closed", **session.counts)
+            session_log.info("session.closed", **asdict(session.counts))
 
         session = SftpSession(
             self._services,

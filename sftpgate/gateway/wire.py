@@ -25,6 +25,7 @@ MAX_PACKET_BYTES = 1024 * 1024 + 1024
 HEADER = struct.Struct(">IBI")  # length, type, request id
 _HANDLE_LENGTH = struct.Struct(">I")
 _WRITE = struct.Struct(">QI")
+_OK = struct.Struct(">IBIIII2s")  # a STATUS whose message is empty: the answer to every WRITE
 
 
 class Request(IntEnum):
@@ -138,6 +139,11 @@ def packet(kind: Reply, request: int, *parts: bytes) -> bytes:
 def status(request: int, code: int, message: str) -> bytes:
     """A STATUS reply."""
     return packet(Reply.STATUS, request, UInt32(code), String(message), String("en"))
+
+
+def ok(request: int) -> bytes:
+    """A STATUS reply that says OK."""
+    return _OK.pack(17 + 2, Reply.STATUS, request, 0, 0, 2, b"en")
 
 
 def version(number: int) -> bytes:

@@ -1,0 +1,251 @@
+"""The handles of one SFTP session: files open for writing, files open for reading, directories.
+
+Writing, and reading from the page cache, are done on the event loop; what waits for the disk or the ledger, in a thread.
+
+**Only ``close``, for a CLOSE request of the client, completes an upload** (promise P1). ``abandon_all``, for every other end of
+a session, interrupts what is open and keeps it for its user to resume. A crash leaves staging files (see ``intake.uploads``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from asyncssh import SFTPAttrs, SFTPName
+
+from sftpgate.errors import InvalidHandle, PlaceRefused, SftpgateError, TooMany, UploadFailed
+from sftpgate.gateway import wire
+from sftpgate.gateway.services import Counts, Services
+from sftpgate.gateway.view import View, times_of
+from sftpgate.intake.uploads import Upload
+from sftpgate.logs import Logger
+from sftpgate.store.spots import translated
+
+NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes
+SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space is looked at again after so much was written
+COPY_BYTES = 1024 * 1024
+MAX_OFFSET = 2**63 - 1 - wire.MAX_READ_BYTES  # where a file can have bytes: off_t is signed
+
+
+@dataclass(slots=True, eq=False)
+class Writing:
+    """A handle opened for writing."""
+
+    upload: Upload
+    readable: bool
+    unchecked_bytes: int = 0
+    hashing: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """A handle opened for reading."""
+
+    fd: int
+
+
+@dataclass(slots=True, eq=False)
+class Listing:
+    """A directory handle."""
+
+    entries: Iterator[SFTPName]
+
+
+Handle = Writing | Reading | Listing
+
+
+class Handles:
+    """The open handles of a session, by the names that the client has for them."""
+
+    def __init__(self, services: Services, view: View, log: Logger, counts: Counts) -> None:
+        self._services = services
+        self._view = view
+        self._log = log
+        self._counts = counts
+        self._open: dict[bytes, Handle] = {}
+        self._next = 0
+
+    # -- opening and finding -----------------------------------------------------------------------------------------
+
+    def require_room(self) -> None:
+        """Raise TooMany where the session may not open one more."""
+        if len(self._open) >= self._services.max_handles:
+            raise TooMany(f"{len(self._open)} handles are open in this session, the limit is reached (rule: max_handles)")
+
+    def add(self, handle: Handle) -> bytes:
+        """The name of a new handle; names are never used again."""
+        name = self._next.to_bytes(4, "big")
+        self._next += 1
+        self._open[name] = handle
+        return name
+
+    def find(self, name: bytes) -> Handle:
+        """The handle of a name; raises InvalidHandle."""
+        handle = self._open.get(name)
+        if handle is None:
+            raise InvalidHandle()
+        return handle
+
+    # -- content -----------------------------------------------------------------------------------------------------
+
+    def write(self, name: bytes, offset: int, content: memoryview) -> None:
+        """One WRITE, on the event loop; its hash is computed behind it, in a thread."""
+        handle = self._open.get(name)
+        if not isinstance(handle, Writing):
+            raise InvalidHandle() if handle is None else PlaceRefused("this file was opened for reading only")
+        services, upload = self._services, handle.upload
+        handle.unchecked_bytes += len(content)
+        if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
+            handle.unchecked_bytes = 0
+            upload.require(services.require_free_space)
+        upload.write(services.disk, offset, content)
+        self._counts.received_bytes += len(content)
+        if services.register.needs_note(upload):
+            services.register.note_lingering([upload])
+        if upload.digest.is_behind and not handle.hashing:
+            handle.hashing = True
+            services.spawn(self._hash(handle))
+
+    async def _hash(self, handle: Writing) -> None:
+        """Hash what was written, behind the writer."""
+        try:
+            while handle.upload.digest.is_behind:
+                await self._services.hops.run(handle.upload.hash_behind)
+        finally:
+            handle.hashing = False
+
+    async def read(self, name: bytes, offset: int, length: int) -> bytes:
+        """The bytes that a READ asks for; empty at the end of the file."""
+        handle = self._open.get(name)
+        length = min(length, wire.MAX_READ_BYTES)
+        if offset > MAX_OFFSET and handle is not None:
+            return b""
+        if isinstance(handle, Reading):
+            return await self._read_file(handle.fd, offset, length)
+        if isinstance(handle, Writing) and handle.readable:
+            return handle.upload.read(offset, length)
+        raise InvalidHandle() if handle is None else PlaceRefused("this handle was not opened for reading")
+
+    async def _read_file(self, fd: int, offset: int, length: int) -> bytes:
+        """Bytes of a file: at once where they are in the page cache, in a thread where the disk must be waited for."""
+        buffer = bytearray(length)
+        try:
+            done = os.preadv(fd, [buffer], offset, os.RWF_NOWAIT)
+        except OSError:
+            with translated("read"):
+                return await self._services.hops.run(os.pread, fd, length, offset)
+        return bytes(memoryview(buffer)[:done])
+
+    async def copy(self, source_name: bytes, source_offset: int, length: int, target_name: bytes, target_offset: int) -> None:
+        """Copy between two handles (draft-ietf-secsh-filexfer-extensions-00 §7); a length of 0 means to the end."""
+        source, target = self.find(source_name), self.find(target_name)
+        if not isinstance(source, Reading) or not isinstance(target, Writing):
+            raise UploadFailed("copy-data needs a handle for reading and one for writing")
+        done = 0
+        while not length or done < length:
+            want = min(COPY_BYTES, length - done) if length else COPY_BYTES
+            content = await self._read_file(source.fd, source_offset + done, want)
+            if not content:
+                return
+            await self._services.hops.run(target.upload.write, self._services.disk, target_offset + done, content)
+            done += len(content)
+
+    async def sync(self, name: bytes) -> None:
+        """Flush what was written to a handle."""
+        handle = self.find(name)
+        if isinstance(handle, Writing):
+            await self._services.hops.run(self._services.disk.sync, handle.upload.fd)
+
+    async def names(self, name: bytes) -> list[SFTPName]:
+        """The next names of a directory; none at its end."""
+        handle = self.find(name)
+        if not isinstance(handle, Listing):
+            raise InvalidHandle("this handle is a file's")
+        return await self._services.hops.run(_take, handle.entries, NAMES_PER_REPLY)
+
+    # -- attributes --------------------------------------------------------------------------------------------------
+
+    def attributes(self, name: bytes) -> SFTPAttrs:
+        """What FSTAT answers."""
+        match self.find(name):
+            case Writing(upload=upload):
+                return self._view.of_upload(upload)
+            case Reading(fd=fd):
+                return self._view.of_descriptor(fd)
+            case Listing():
+                raise InvalidHandle("this handle is a directory's")
+
+    def set_attributes(self, name: bytes, attrs: SFTPAttrs) -> None:
+        """FSETSTAT: times are set, size truncates, the rest has no effect."""
+        match self.find(name):
+            case Writing(upload=upload):
+                if attrs.size is not None:
+                    upload.truncate(self._services.disk, attrs.size)
+                upload.times_ns = times_of(attrs, upload.current_times_ns) or upload.times_ns
+            case Reading():
+                if attrs.size is not None:
+                    raise PlaceRefused("this file was opened for reading only")
+            case Listing():
+                pass
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    async def close(self, name: bytes) -> None:
+        """The client's CLOSE: an upload becomes an arrival, or stays as interrupted where that fails."""
+        handle = self._open.pop(name, None)
+        match handle:
+            case Writing(upload=upload):
+                await self._publish(upload)
+            case Reading(fd=fd):
+                os.close(fd)
+            case Listing():
+                pass
+            case None:
+                raise InvalidHandle()
+
+    async def _publish(self, upload: Upload) -> None:
+        try:
+            arrival = await self._services.publisher.publish(upload)
+        except Exception as error:
+            await self._interrupt(upload, error.message if isinstance(error, SftpgateError) else repr(error))
+            raise
+        self._services.register.supersede(upload)
+        self._services.register.remove(upload)
+        self._counts.uploads += 1
+        self._log.info(
+            "upload.published",
+            arrival=arrival.id,
+            path=arrival.path,
+            size=arrival.size,
+            sha256=arrival.sha256,
+            grade=arrival.grade,
+            state=arrival.state,
+            reason=arrival.hold_reason,
+        )
+
+    async def _interrupt(self, upload: Upload, reason: str) -> None:
+        self._services.register.remove(upload)
+        try:
+            await self._services.hops.run(self._services.staging.interrupt, upload)
+        except SftpgateError as error:
+            self._log.error("upload.lost", path=upload.path, reason=error.message)
+        self._log.warning("upload.interrupted", path=upload.path, size=upload.size, reason=reason)
+
+    async def abandon_all(self) -> None:
+        """The end of the session: interrupt what was not closed."""
+        for handle in list(self._open.values()):
+            match handle:
+                case Writing(upload=upload):
+                    await self._interrupt(upload, "the session ended without a CLOSE")
+                case Reading(fd=fd):
+                    os.close(fd)
+                case Listing():
+                    pass
+        self._open.clear()
+
+
+def _take(entries: Iterator[SFTPName], count: int) -> list[SFTPName]:
+    """The next ``count`` names, fewer at the end."""
+    return list(islice(entries, count))

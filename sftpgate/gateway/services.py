@@ -1,0 +1,40 @@
+"""What the sessions of one process share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+from sftpgate.intake.hops import Hops
+from sftpgate.intake.publish import Publisher
+from sftpgate.intake.register import OpenUploads
+from sftpgate.intake.staging import Staging
+from sftpgate.store.disk import Disk
+
+Spawn = Callable[[Coroutine[object, object, None]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What sessions need of the running gate; one set per process."""
+
+    disk: Disk
+    staging: Staging
+    publisher: Publisher
+    register: OpenUploads
+    hops: Hops
+    require_free_space: Callable[[], None]
+    is_stopping: Callable[[], bool]
+    spawn: Spawn
+    max_handles: int
+    max_sftp_version: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one session has done; its last log line has it."""
+
+    requests: int = 0
+    uploads: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
