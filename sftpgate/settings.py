@@ -289,7 +289,34 @@ def load() -> Settings:
     to do.
     """
     path = config_path(os.environ)
-    values = _read_toml(path) if path else {}
+    return of_text(read_text(path), path) if path else _validated({}, None)
+
+
+def read_text(path: Path) -> str:
+    """The text of a TOML file. Raises SettingsError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file (named by {CONFIG_VARIABLE})") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def of_text(text: str, path: Path) -> Settings:
+    """The settings of this process, were ``text`` what the TOML file at ``path`` has. Raises SettingsError."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    for name in _PATHS:
+        if isinstance(values.get(name), str):
+            values[name] = str(path.absolute().parent / values[name])
+    return _validated(values, path)
+
+
+def _validated(values: dict[str, Any], path: Path | None) -> Settings:
     _refuse_unknown_variables(os.environ)
     try:
         settings = Settings(**values)
@@ -297,21 +324,6 @@ def load() -> Settings:
         raise SettingsError(_explain(error, path)) from error
     base = Path.cwd()
     return settings.model_copy(update={name: base / value for name in _PATHS if (value := getattr(settings, name)) is not None})
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{path}: no such file (named by {CONFIG_VARIABLE})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
-    for name in _PATHS:
-        if isinstance(values.get(name), str):
-            values[name] = str(path.absolute().parent / values[name])
-    return values
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

@@ -331,7 +331,7 @@ def check_tools(settings: Settings) -> Findings:
         what, _, to_do = problem.rpartition("; ")
         yield _error("tools", printable(what or problem), to_do if what else "correct it in the settings")
     for name, tool in settings.tools.items():
-        if found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment}):
+        if tool.enabled and (found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment})):
             yield _error("tools", printable(f"tools.{name}: {found.what}"), found.to_do)
 
 

@@ -6,6 +6,7 @@ Imports what it builds, so commands that need only the settings do not import th
 from __future__ import annotations
 
 import grp
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -64,9 +65,17 @@ def name_rules(settings: Settings) -> NameRules:
     )
 
 
-def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_now, ledger: Ledger | None = None) -> System:
-    """The system of these settings; directories and tables are made where they are missing,
-    and a ledger that is new on a disk that is not is made from the disk."""
+def build(
+    settings: Settings,
+    *,
+    disk: Disk | None = None,
+    clock: Clock = utc_now,
+    ledger: Ledger | None = None,
+    pointers: Callable[[], Sequence[Pointer]] | None = None,
+) -> System:
+    """The system of these settings; directories and tables are made where they are missing, and a ledger that is new on a
+    disk that is not is made from the disk. ``pointers``: what the tools are pointed at, where that may change meanwhile.
+    """
     durable = settings.durability is Durability.FULL
     disk = disk or Disk()
     layout = Layout(settings.store, settings.drop)
@@ -79,13 +88,13 @@ def build(settings: Settings, *, disk: Disk | None = None, clock: Clock = utc_no
     ledger.create()
     moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable)
     rebuild_if_new(moves)
-    pointers = pointers_of(settings)
+    pointed = pointers_of(settings)
     rules = IntakeRules(
         names=name_rules(settings),
         batch_lock_ttl=timedelta(seconds=settings.batch_lock_ttl),
         require_done_file=settings.require_done_file,
         publish_suspect=settings.publish_suspect,
-        pointers=lambda: pointers,
+        pointers=pointers or (lambda: pointed),
     )
     return System(
         settings=settings,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
 from sftpgate.cli.compose import System, build, utc_now
+from sftpgate.cli.pointers import LivePointers
 from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
@@ -77,7 +78,7 @@ def recovered(settings: Settings) -> System:
     made anew from the disk.
     """
     set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
-    return build(settings)
+    return build(settings, pointers=LivePointers(settings))
 
 
 class Running:
@@ -86,7 +87,7 @@ class Running:
     def __init__(self, settings: Settings, *, recovering: bool = True) -> None:
         registry = UserRegistry(settings.keys_dir)
         host_keys = ensure_host_keys(settings.keys_dir)
-        system = recovered(settings) if recovering else build(settings)
+        system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
         self._pools = (self._hops, password_hops, self._sweep_hops)

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sftpgate.cli.tool_edits import COMMANDS
+
 if TYPE_CHECKING:
     from sftpgate.cli.compose import System
     from sftpgate.runners.claims import Claims
     from sftpgate.settings import ToolSettings
 
-tool_app = typer.Typer(help="See the tools: what they are pointed at, what waits for them, how their last runs ended.")
+tool_app = typer.Typer(help="See the tools, point them at files, enable and disable them.")
+for _name, _command in COMMANDS:
+    tool_app.command(_name)(_command)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -7,7 +7,7 @@ tool whose pattern fits has the file, also while it is disabled: its files wait 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -54,6 +54,21 @@ def is_queued(path: str, pointers: Sequence[Pointer]) -> bool:
 def tool_for(path: str, pointers: Sequence[Pointer]) -> str | None:
     """The tool that the file at ``path`` is for, or None."""
     return next((pointer.tool for pointer in pointers if pointer.fits(path)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Reassigned:
+    """A file that is for another tool than before. None: for none."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+
+def reassigned(paths: Iterable[str], before: Sequence[Pointer], after: Sequence[Pointer]) -> list[Reassigned]:
+    """Those of the paths that are for another tool when the tools are pointed elsewhere, each once, sorted."""
+    changes = [Reassigned(path, tool_for(path, before), tool_for(path, after)) for path in sorted(set(paths))]
+    return [change for change in changes if change.before != change.after]
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,129 @@
+"""Edits of sftpgate.toml that keep its comments, its order and its owner.
+
+The new text is validated before anything is written, and the file is replaced whole and durably: after a crash there is the old
+one or the new one, and perhaps ``.sftpgate.toml.new``, which the next edit removes. Edits lock the file, so that two at a time do
+not undo each other. Blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable, Item, Table
+
+from sftpgate import settings as settings_module
+from sftpgate.cli.compose import name_rules
+from sftpgate.errors import SettingsError, StorageError, UnknownTool
+from sftpgate.policy.tools import check_tools
+from sftpgate.settings import Settings
+from sftpgate.store.disk import Disk, Spot, try_lock
+
+NEW_FILE_MODE = 0o640  # the environments of tools may have passwords
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """The settings before and after an edit."""
+
+    path: Path
+    before: Settings
+    after: Settings
+
+
+def edit(change: Callable[[str], str]) -> Edited:
+    """Replace the settings file by what ``change`` makes of its text; a missing file is empty.
+
+    Raises SettingsError where the result is not usable, StorageError where somebody else edits it; nothing is written then.
+    """
+    named = settings_module.config_path(os.environ) or Path(settings_module.DEFAULT_CONFIG_NAME)
+    path = named.absolute().resolve()  # a link stays one: what it points to is replaced
+    with _locked(path):
+        old = settings_module.read_text(path) if path.exists() else ""
+        before = settings_module.of_text(old, path)
+        new = change(old)
+        after = settings_module.of_text(new, path)
+        check_tools(after.tools, name_rules(after))
+        if new != old:
+            _replace(path, new)
+    return Edited(path=path, before=before, after=after)
+
+
+def get_key(text: str, tool: str, key: str) -> object:
+    """A key of a tool in ``text``, None where it is not there. Raises UnknownTool."""
+    return _table(_parsed(text), tool).get(key)
+
+
+def set_key(text: str, tool: str, key: str, value: object) -> str:
+    """``text`` with a key of a tool set. Raises UnknownTool."""
+    document = _parsed(text)
+    table = _table(document, tool)
+    if key in table or isinstance(table, InlineTable) or "file" not in table:
+        table[key] = value
+    else:
+        # right behind the file: at the end of the table stand the comments that belong to the next one
+        item = cast("Item", table.value.item("file"))
+        item.trivia.trail += f"{item.trivia.indent}{key} = {tomlkit.item(value).as_string()}\n"
+    return tomlkit.dumps(document)
+
+
+def _table(document: tomlkit.TOMLDocument, tool: str) -> Table | InlineTable:
+    tools = document.get("tools", {})
+    if tool not in tools:
+        known = ", ".join(tools) or "none"
+        raise UnknownTool(f"there is no tool {tool!r} in the settings (there: {known}; `sftpgate tool preset` prints ready ones)")
+    return cast("Table | InlineTable", tools[tool])
+
+
+def tools_in(text: str) -> list[str]:
+    """The names of the tools in a text."""
+    return list(_parsed(text).get("tools", {}))
+
+
+def _parsed(text: str) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(text)
+    except TOMLKitError as error:
+        raise SettingsError(f"not valid TOML: {error}") from error
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of the file for the block; a file that is not there needs none."""
+    disk, spot = Disk(), Spot(path.parent, path.name)
+    if not path.exists():
+        yield
+        return
+    fd = disk.open_read(spot)
+    try:
+        if not try_lock(fd) or not os.fstat(fd).st_nlink:
+            raise StorageError(f"{path}: somebody else is changing it at this moment; try again")
+        yield
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, text: str) -> None:
+    disk, spot = Disk(), Spot(path.parent, path.name)
+    fresh = Spot(path.parent, f".{path.name}.new")
+    old = path.stat() if path.exists() else None
+    disk.unlink(fresh, missing_ok=True)
+    fd = disk.create(fresh, 0o600)
+    try:
+        if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+            with contextlib.suppress(PermissionError):  # only root may give files away
+                os.fchown(fd, old.st_uid, old.st_gid)
+        disk.set_mode(fd, stat.S_IMODE(old.st_mode) if old else NEW_FILE_MODE, None)
+        disk.write(fd, 0, text.encode())
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+    disk.rename(fresh, spot)
+    disk.sync_dirs([spot.parent])
