@@ -10,10 +10,6 @@ import typer
 from sftpgate.policy.lifecycle import ArrivalState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sftpgate.intake.changes import Change
-    from sftpgate.intake.placing import Placer
     from sftpgate.ledger.arrivals import Arrival
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -96,41 +92,38 @@ def show(arrival: Id, json: Json = False) -> None:
         emit(executions, ["started_at", "ended_at", "tool", "attempt", "outcome", "exit_status", "report", "tryback"])
 
 
-def release(arrival: Id, json: Json = False) -> None:
-    """Let a held or quarantined file into the store, whatever held it back. From quarantine, it gets all its attempts again.
+def release(
+    identifier: Annotated[str, typer.Argument(metavar="CLAIM|ARRIVAL", help="A claim, or a held or quarantined arrival.")],
+    json: Json = False,
+) -> None:
+    """Give a claimed file back unused, or let a held or quarantined one into the store, whatever held it back.
+
+    The attempt of a claim that is released does not count; a file that comes from quarantine gets all its attempts again.
 
     Example: sftpgate release 01JZ8Q
     """
-    from sftpgate.intake import deposits
+    from sftpgate.cli import decisions
+    from sftpgate.cli.context import opened, read_settings
 
-    _decide(arrival, deposits.release, json=json)
+    with opened(read_settings()) as system:
+        decide = decisions.release_claim if decisions.is_claim(system, identifier) else decisions.release_arrival
+        item = decide(system, identifier)
+    decisions.say(item, arrival_row(item), json=json)
 
 
 def discard(arrival: Id, json: Json = False) -> None:
     """Remove a file that no runner has: held, queued, waiting or in quarantine. Its record stays, its content does not.
 
+    Its sender finds a report that says so.
+
     Example: sftpgate discard 01JZ8Q
     """
-    from sftpgate.intake import deposits
-
-    _decide(arrival, deposits.discard, json=json)
-
-
-def _decide(arrival: str, decision: Callable[[Change, Placer, Arrival], Arrival], *, json: bool) -> None:
+    from sftpgate.cli import decisions
     from sftpgate.cli.context import opened, read_settings
-    from sftpgate.cli.output import emit_record, shown
-    from sftpgate.ledger import overview
 
     with opened(read_settings()) as system:
-        with system.moves.change() as change:
-            item = change.get(overview.by_prefix(change.connection, arrival).id)
-            decided = decision(change, system.placer, item)
-        if decided.id in change.failures:
-            raise change.failures[decided.id]
-    if json:
-        emit_record(arrival_row(decided), json=True)
-    else:
-        typer.echo(f"{shown(decided.path)} is {decided.state} (arrival {decided.id})")
+        item = decisions.discard(system, arrival)
+    decisions.say(item, arrival_row(item), json=json)
 
 
 def arrival_row(arrival: Arrival) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""``sftpgate claim``, ``done``, ``fail``, ``extend``, ``release-claim``: the protocol of runners for scripts in any language.
+"""``sftpgate claim``, ``done``, ``fail``, ``extend``: with ``release``, the protocol of runners for scripts in any language.
 
 The process that claims ends at once, so only the lease holds such a claim: a script that needs longer extends it in time. After
 the lease the claim is lost, whatever the script did: the file is given back, and the attempt counts.
@@ -37,7 +37,7 @@ def claim(
 ) -> None:
     """Claim the oldest file that waits for a tool, and print the claim and the file's path, with a space between them.
 
-    Nobody else gets the file until `done`, `fail`, `release-claim`, or the end of the lease. Exit code 3 where nothing waits.
+    Nobody else gets the file until `done`, `fail`, `release`, or the end of the lease. Exit code 3 where nothing waits.
 
     Example: read -r claim file < <(sftpgate claim enrols) && my-import "$file" && sftpgate done "$claim"
     """
@@ -88,16 +88,6 @@ def fail(
     from sftpgate.policy.runs import RunOutcome
 
     _end(claim, RunOutcome.FAILED, report=report, tryback=tryback, reason=reason, json=json)
-
-
-def release_claim(claim: Token, json: Json = False) -> None:
-    """Give a claimed file back unused: it waits again, and the attempt does not count.
-
-    Example: sftpgate release-claim 01K3D0
-    """
-    from sftpgate.policy.runs import RunOutcome
-
-    _end(claim, RunOutcome.RELEASED, json=json)
 
 
 def extend(claim: Token, lease: Lease = _DEFAULT_LEASE, json: Json = False) -> None:

@@ -33,6 +33,7 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.logs import get_logger
 from sftpgate.policy.names import VirtualPath
 from sftpgate.runners.holding import make_claims
+from sftpgate.runners.notices import Notices
 from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
 from sftpgate.users.hostkeys import ensure_host_keys
@@ -64,11 +65,15 @@ def make_edits(system: System, publisher: Publisher) -> Edits:
 def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweeper:
     """The sweeper of a system."""
     claims = make_claims(system)
+    notices = Notices(system.moves, batch_lock_name=system.settings.batch_lock_name)
     rules = SweepRules(
         settle_seconds=system.settings.settle_seconds,
         partial_ttl=timedelta(seconds=system.settings.partial_ttl),
         homes=lambda: [user.home for user in registry.list() if user.home],
-        others=(lambda: {"claims returned": len(claims.return_dead())},),
+        others=(
+            lambda: {"claims returned": len(claims.return_dead())},
+            lambda: {"holds reported": notices.report_holds()},
+        ),
     )
     return Sweeper(system.moves, system.placer, system.staging, edits, rules)
 

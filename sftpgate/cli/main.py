@@ -17,8 +17,9 @@ import typer
 from typer.main import get_command
 
 from sftpgate.cli.arrivals import arrivals, discard, release, show
-from sftpgate.cli.claims import claim, done, extend, fail, release_claim
+from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
+from sftpgate.cli.quarantine import quarantine_app
 from sftpgate.cli.run import run
 from sftpgate.cli.serve import serve, worker
 from sftpgate.cli.status import status
@@ -92,12 +93,18 @@ def settings(
 
 _SERVING = (quickstart, serve, settings, doctor)
 _LOOKING = (status, arrivals, show, release, discard, sweep, verify)
-_RUNNING = (run, claim, done, fail, extend, release_claim)
+_RUNNING = (run, claim, done, fail, extend)
 
 for _command in (*_SERVING, *_LOOKING, *_RUNNING):
     app.command()(_command)
 app.command(hidden=True)(worker)
-for _group, _name in ((tool_app, "tool"), (store_app, "store"), (user_app, "user"), (key_app, "key")):
+for _group, _name in (
+    (tool_app, "tool"),
+    (quarantine_app, "quarantine"),
+    (store_app, "store"),
+    (user_app, "user"),
+    (key_app, "key"),
+):
     app.add_typer(_group, name=_name)
 
 

@@ -24,7 +24,9 @@ from sftpgate.cli.compose import name_rules
 from sftpgate.errors import SettingsError, StorageError, UnknownTool
 from sftpgate.policy.tools import check_tools
 from sftpgate.settings import Settings
-from sftpgate.store.disk import Disk, Spot, try_lock
+from sftpgate.store.descriptors import try_lock
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
 
 NEW_FILE_MODE = 0o640  # the environments of tools may have passwords
 

@@ -21,7 +21,7 @@ from sftpgate.intake.edits import Edits, OpenMode
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
-from sftpgate.ledger import arrivals, runs
+from sftpgate.ledger import arrivals, reports
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.access import Place, Zone, locate, require_writable
 from sftpgate.policy.lifecycle import Area
@@ -145,7 +145,7 @@ class View:
             raise NotADirectory()
         with self._parts.ledger.reading() as connection:
             if place.zone is Zone.REPORTS:
-                names = runs.reports_of(connection, self._sender.user)
+                names = reports.of_owner(connection, self._sender.user)
             else:
                 names = arrivals.archives_of(connection, self._sender.user)
         return self._existing(place.zone, names)
@@ -166,7 +166,7 @@ class View:
         """The file of an archive or report, where it is this user's."""
         with self._parts.ledger.reading() as connection:
             if place.zone is Zone.REPORTS:
-                owner = runs.report_owner(connection, place.inner)
+                owner = reports.owner_of(connection, place.inner)
             else:
                 owner = arrivals.archive_owner(connection, place.inner)
         if owner != self._sender.user:

@@ -179,6 +179,12 @@ def paths_in(connection: Connection, directory: str, *, owner: str) -> set[str]:
     return set(connection.scalars(query))
 
 
+def select_where(connection: Connection, *conditions: ColumnElement[bool], limit: int) -> list[Arrival]:
+    """Arrivals that fit all conditions, in order of arrival. For other modules of this package."""
+    query = _ALL.where(*conditions).order_by(arrivals.c.seq).limit(limit)
+    return [_arrival(row) for row in connection.execute(query)]
+
+
 def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
     """``arrival`` with its file at ``to``, the move still to be made. Two such changes in a row, before the file was
     moved, are one move.

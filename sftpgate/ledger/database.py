@@ -18,10 +18,12 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError
+from sftpgate.ledger import reports
 from sftpgate.ledger.engines import begin_reading, begin_writing, ledger_url, make_engine, was_committed
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
 
 _VERSION_FACT = "schema_version"
+_REPORTS_FACT = "reports_listed"  # the table of reports is newer than the first ledgers
 
 
 class Ledger:
@@ -50,6 +52,9 @@ class Ledger:
                 raise LedgerError(
                     f"the ledger has version {found}, this program needs {SCHEMA_VERSION}: use the program that wrote it"
                 )
+            if get_fact(connection, _REPORTS_FACT) is None:
+                reports.fill_from_runs(connection)
+                set_fact(connection, _REPORTS_FACT, "yes")
 
     def step(self, operation: str) -> None:
         """Called before each commit; the crash suite overrides it, and nothing else does."""

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
+from sftpgate.ledger import reports
 from sftpgate.ledger.schema import runs
 from sftpgate.policy.runs import RunOutcome
 
@@ -58,6 +59,10 @@ def finish(
     """Record how a run ended. Does nothing where the ledger has no such run: it was made anew meanwhile."""
     values = {"ended_at": ended_at, "outcome": outcome.value, "exit_status": exit_status, "report": report, "tryback": tryback}
     connection.execute(update(runs).where(runs.c.id == run).values(values))
+    about = connection.execute(select(runs.c.owner, runs.c.arrival).where(runs.c.id == run)).first()
+    for name in (report, tryback):
+        if name is not None and about is not None:
+            reports.add(connection, name, owner=about.owner, arrival=about.arrival, at=ended_at)
 
 
 def of_arrival(connection: Connection, arrival: str) -> list[Run]:
@@ -69,17 +74,6 @@ def last_of_tool(connection: Connection, tool: str) -> Run | None:
     """The run of a tool that began last, or None where it never ran."""
     found = _runs(connection.execute(_ALL.where(runs.c.tool == tool).order_by(runs.c.seq.desc()).limit(1)).all())
     return found[0] if found else None
-
-
-def reports_of(connection: Connection, owner: str) -> list[str]:
-    """The names of the reports and rejected lines of the files of ``owner``, sorted."""
-    query = select(runs.c.report, runs.c.tryback).where(runs.c.owner == owner)
-    return sorted({name for row in connection.execute(query) for name in row if name is not None})
-
-
-def report_owner(connection: Connection, name: str) -> str | None:
-    """Whose file the report, or the file of rejected lines, called ``name`` is about; None where there is none."""
-    return connection.execute(select(runs.c.owner).where(or_(runs.c.report == name, runs.c.tryback == name))).scalar()
 
 
 def _runs(rows: Sequence[Row[tuple[object, ...]]]) -> list[Run]:

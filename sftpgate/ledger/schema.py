@@ -112,6 +112,17 @@ runs = Table(
     Index("runs_tool", "tool", "seq"),
 )
 
+reports = Table(
+    "reports",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("arrival", String(26), nullable=False, index=True),
+    Column("at", UtcTime, nullable=False),
+    Column("held_at", UtcTime),  # of a report about a hold: since when; one report for each
+    Index("reports_owner", "owner", "name"),
+)
+
 events = Table(
     "events",
     metadata,

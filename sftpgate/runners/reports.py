@@ -58,9 +58,9 @@ class Facts:
             "path": item.path,
             "size": f"{item.size} bytes",
             "SHA-256": item.sha256 or "(not known)",
-            "received": _local(item.received_at),
-            "started": _local(self.started_at),
-            "ended": _local(self.ended_at),
+            "received": local_time(item.received_at),
+            "started": local_time(self.started_at),
+            "ended": local_time(self.ended_at),
             "exit status": explained(self.exit_status),
             "attempt": f"{self.attempt} of {self.max_attempts}" if self.max_attempts else str(self.attempt),
             "outcome": self.outcome.value,
@@ -146,19 +146,22 @@ class Reports:
         return fresh
 
     def _link(self, fresh: Spot | None, names: StampedNames) -> str | None:
-        if fresh is None:
-            return None
-        directory = self._moves.layout.spot(location(Area.REPORTS, ""))
-        for number in count(names.first_free(lambda name: not self._disk.exists(directory / name))):
-            name = names.numbered(number)
-            try:
-                self._disk.link(fresh, directory / name)
-            except AlreadyExists:
-                continue
-            if self._moves.durable:
-                self._disk.sync_dirs([directory])
-            return name
-        raise AssertionError("report names do not end")
+        return None if fresh is None else link_free(self._moves, fresh, names)
+
+
+def link_free(moves: Moves, fresh: Spot, names: StampedNames) -> str:
+    """Give a file the first free one of these names in ``reports``, durably; returns it. Called inside a change."""
+    directory = moves.layout.spot(location(Area.REPORTS, ""))
+    for number in count(names.first_free(lambda name: not moves.disk.exists(directory / name))):
+        name = names.numbered(number)
+        try:
+            moves.disk.link(fresh, directory / name)
+        except AlreadyExists:
+            continue
+        if moves.durable:
+            moves.disk.sync_dirs([directory])
+        return name
+    raise AssertionError("report names do not end")
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -194,5 +197,6 @@ def opened(moves: Moves, spot: Spot) -> BinaryIO | None:
     return None
 
 
-def _local(at: datetime) -> str:
+def local_time(at: datetime) -> str:
+    """A time as the people of this machine read it, with its zone."""
     return at.astimezone().isoformat(sep=" ", timespec="seconds")

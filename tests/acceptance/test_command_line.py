@@ -50,7 +50,7 @@ def test_the_commands_of_the_interface_are_there() -> None:
         "settings",
         "quickstart",
     }
-    assert names >= {"run", "claim", "done", "fail", "extend", "release-claim", "tool list", "tool show"}
+    assert names >= {"run", "claim", "done", "fail", "extend", "release", "tool list", "tool show"}
     assert names >= {f"store {name}" for name in ("ls", "tree", "put", "get", "mkdir", "mv", "rm")}
     assert names >= {f"user {name}" for name in ("add", "list", "show", "disable", "enable", "remove", "passwd")}
     assert names >= {f"key {name}" for name in ("add", "list", "remove")}

@@ -200,7 +200,7 @@ def test_claim_as_json_and_its_other_ends(gate: Gate) -> None:
     [run] = gate.world.runs_of(arrival)
     assert b"notice: the database\\nis down" in gate.world.report(run.report)
     released = gate("claim", "enrols")[1].split()[0]
-    assert gate("release-claim", released) == (0, "", "")
+    assert gate("release", released) == (0, f"enrols.csv is waiting (arrival {arrival.id})\n", "")
     assert gate("done", released)[0] == 5
     assert gate.world.now(arrival).attempts == 1
     last = gate("claim", "enrols")[1].split()[0]
