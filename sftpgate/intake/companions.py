@@ -44,8 +44,10 @@ class Companions:
 
     def beside(self, path: str) -> Beside:
         """The companions of ``path`` that are in the drop."""
-        candidates = (path + suffix for suffix in (*_DIGITS, *_DONE_SUFFIXES))
-        return frozenset(name for name in candidates if self._disk.exists(self._layout.spot(location(Area.DROP, name))))
+        top, slash, name = path.rpartition("/")
+        candidates = [name + suffix for suffix in (*_DIGITS, *_DONE_SUFFIXES)]
+        found = self._disk.present(self._layout.spot(location(Area.DROP, top)), candidates)
+        return frozenset(top + slash + companion for companion in found)
 
     def has_done_file(self, path: str, beside: Beside) -> bool:
         """Whether a done-file is beside a file."""

@@ -19,6 +19,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from sftpgate.errors import (
@@ -28,13 +29,16 @@ from sftpgate.errors import (
     SettingsError,
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
+from sftpgate.store.directories import Directories
 from sftpgate.store.spots import Entry, Spot, translate, translated
-
-_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Disk:
-    """Operations on spots. One instance serves all threads; it has no state."""
+    """Operations on spots. One instance serves all threads; it keeps directories open, and nothing else."""
+
+    @cached_property
+    def _directories(self) -> Directories:
+        return Directories()
 
     def step(self, operation: str, *spots: Spot | int) -> None:
         """Called before each operation that changes the disk, with the spots (or the file descriptor) that it changes."""
@@ -44,15 +48,8 @@ class Disk:
     @contextlib.contextmanager
     def directory(self, spot: Spot) -> Iterator[int]:
         """A descriptor of the directory ``spot``, reached without following links."""
-        fd = os.open(spot.root, _DIR_FLAGS)
-        try:
-            for part in spot.path.split("/") if spot.path else ():
-                below = os.open(part, _DIR_FLAGS | os.O_NOFOLLOW, dir_fd=fd)
-                os.close(fd)
-                fd = below
-            yield fd
-        finally:
-            os.close(fd)
+        opened = self._directories.open(spot)
+        yield opened.fd
 
     def lstat(self, spot: Spot) -> os.stat_result | None:
         """What is at ``spot``, or None where there is nothing (or where a directory on the way is none)."""
@@ -66,6 +63,23 @@ class Disk:
                 return None
             raise translate(error, f"look at {spot.local}") from error
 
+    def present(self, directory: Spot, names: Iterable[str]) -> list[str]:
+        """Those of the names that something in the directory has."""
+        found = []
+        try:
+            with self.directory(directory) as fd:
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.stat(name, dir_fd=fd, follow_symlinks=False)
+                        found.append(name)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can have such a name
+                return found
+            raise translate(error, f"look at {directory.local}") from error
+        return found
+
     def exists(self, spot: Spot) -> bool:
         """True where anything is at ``spot``."""
         return self.lstat(spot) is not None
@@ -77,7 +91,7 @@ class Disk:
 
     def entries(self, spot: Spot) -> Iterator[Entry]:
         """What is in the directory, in no order, read as it is consumed. Names that are not UTF-8 come with surrogates."""
-        with translated(f"list {spot.local}"), self.directory(spot) as fd, os.scandir(fd) as found:
+        with translated("list", spot), self.directory(spot) as fd, os.scandir(fd) as found:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):
                     yield Entry(item.name, item.stat(follow_symlinks=False))
@@ -101,7 +115,7 @@ class Disk:
         return self._open(spot, os.O_RDWR)
 
     def _open(self, spot: Spot, flags: int) -> int:
-        with translated(f"open {spot.local}"), self.directory(spot.parent) as directory:
+        with translated("open", spot), self.directory(spot.parent) as directory:
             # O_NONBLOCK: opening a FIFO that somebody put there must not wait for a writer.
             fd = os.open(spot.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
         kind = os.fstat(fd).st_mode
@@ -120,7 +134,7 @@ class Disk:
 
     def create(self, spot: Spot, mode: int) -> int:
         """A descriptor of a new empty file, for reading and writing. Raises AlreadyExists."""
-        with translated(f"create {spot.local}"), self.directory(spot.parent) as directory:
+        with translated("create", spot), self.directory(spot.parent) as directory:
             self.step("create", spot)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(spot.name, flags, mode, dir_fd=directory)
@@ -172,21 +186,21 @@ class Disk:
     def read_small(self, spot: Spot, limit_bytes: int = 1 << 20) -> bytes:
         """The first ``limit_bytes`` of a file."""
         fd = self.open_read(spot)
-        with translated(f"read {spot.local}"), open(fd, "rb") as file:
+        with translated("read", spot), open(fd, "rb") as file:
             return file.read(limit_bytes)
 
     # -- names -------------------------------------------------------------------------------------------------------
 
     def rename(self, source: Spot, target: Spot) -> None:
         """Give the file the name ``target``, replacing what has it; both on one filesystem."""
-        with translated(f"rename {source.local} to {target.local}"):
+        with translated("rename", source, target):
             with self.directory(source.parent) as old, self.directory(target.parent) as new:
                 self.step("rename", source, target)
                 os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)
 
     def link(self, source: Spot, target: Spot) -> None:
         """Give the file a second name. Raises AlreadyExists, and never replaces."""
-        with translated(f"link {source.local} to {target.local}"):
+        with translated("link", source, target):
             with self.directory(source.parent) as old, self.directory(target.parent) as new:
                 self.step("link", source, target)
                 os.link(source.name, target.name, src_dir_fd=old, dst_dir_fd=new, follow_symlinks=False)
@@ -194,7 +208,7 @@ class Disk:
     def unlink(self, spot: Spot, *, missing_ok: bool = False) -> None:
         """Remove a name of a file."""
         try:
-            with translated(f"remove {spot.local}"), self.directory(spot.parent) as directory:
+            with translated("remove", spot), self.directory(spot.parent) as directory:
                 self.step("unlink", spot)
                 os.unlink(spot.name, dir_fd=directory)
         except NoSuchFile:
@@ -207,7 +221,7 @@ class Disk:
         try:
             writing = self.create(target, mode)
             try:
-                with translated(f"copy {source.local}"):
+                with translated("copy", source):
                     status = os.fstat(reading)
                     self.step("copy", writing)
                     copy_bytes(reading, writing)
@@ -236,7 +250,7 @@ class Disk:
 
     def make_dir(self, spot: Spot, mode: int, gid: int | None = None) -> None:
         """Make one directory, with exactly this mode, and this group unless it is None. Raises AlreadyExists."""
-        with translated(f"make {spot.local}"), self.directory(spot.parent) as directory:
+        with translated("make", spot), self.directory(spot.parent) as directory:
             self.step("make_dir", spot)
             os.mkdir(spot.name, mode, dir_fd=directory)
             os.chmod(spot.name, mode, dir_fd=directory)
@@ -244,7 +258,7 @@ class Disk:
 
     def open_up(self, spot: Spot, mode: int, gid: int | None) -> None:
         """Give an existing directory of ours this mode and group, where it has another one and is ours to change."""
-        with translated(f"open up {spot.local}"), self.directory(spot) as fd:
+        with translated("open up", spot), self.directory(spot) as fd:
             found = os.fstat(fd)
             if found.st_uid == os.geteuid() and (stat.S_IMODE(found.st_mode), found.st_gid) != (
                 mode,
@@ -265,14 +279,14 @@ class Disk:
 
     def remove_dir(self, spot: Spot) -> None:
         """Remove an empty directory."""
-        with translated(f"remove {spot.local}"), self.directory(spot.parent) as directory:
+        with translated("remove", spot), self.directory(spot.parent) as directory:
             self.step("remove_dir", spot)
             os.rmdir(spot.name, dir_fd=directory)
 
     def sync_dirs(self, spots: Iterable[Spot]) -> None:
         """Make the names in these directories durable, each directory once."""
         for spot in dict.fromkeys(spots):
-            with translated(f"flush {spot.local}"), self.directory(spot) as directory:
+            with translated("flush", spot), self.directory(spot) as directory:
                 self.step("sync_dir", spot)
                 os.fsync(directory)
 
@@ -284,7 +298,7 @@ class Disk:
 
         Yields False, without the lock, where ``wait`` is false and somebody else has it.
         """
-        with translated(f"lock {spot.local}"), self.directory(spot.parent) as directory:
+        with translated("lock", spot), self.directory(spot.parent) as directory:
             fd = os.open(spot.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
         try:
             yield try_lock(fd, wait=wait)

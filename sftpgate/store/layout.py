@@ -18,6 +18,7 @@ Everything but the drop is on one filesystem. The drop may be on another one: mo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from sftpgate.policy.lifecycle import Area
@@ -40,13 +41,7 @@ class Layout:
 
     def root(self, area: Area) -> Path:
         """The directory of an area."""
-        if area is Area.DROP:
-            return self.drop
-        if area is Area.STORE:
-            return self.store
-        if area in _TOP_AREAS:
-            return self.store / area
-        return self.store / MANAGED_NAME / area
+        return _root(self.store, self.drop, area)
 
     def spot(self, where: Location) -> Spot:
         """The place on disk of a location."""
@@ -98,3 +93,14 @@ class Layout:
             disk.open_up(way, passage, modes.gid)
         for name in (*_MANAGED_AREAS, _TOOLS):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)
+
+
+@lru_cache(64)
+def _root(store: Path, drop: Path, area: Area) -> Path:
+    if area is Area.DROP:
+        return drop
+    if area is Area.STORE:
+        return store
+    if area in _TOP_AREAS:
+        return store / area
+    return store / MANAGED_NAME / area

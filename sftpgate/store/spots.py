@@ -5,11 +5,9 @@ NoSuchFile, AlreadyExists, NoSpace … stand for the errors that callers tell ap
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,13 +79,27 @@ def translate(error: OSError, what: str) -> SftpgateError:
             return StorageError(f"{what}: {error.strerror or error}")
 
 
-@contextlib.contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Turn an OSError of the block into one of our errors."""
-    try:
-        yield
-    except OSError as error:
-        raise translate(error, what) from error
+class Translated:
+    """Turns an OSError of its block into one of our errors. What failed is put into words only then."""
+
+    __slots__ = ("_spots", "_what")
+
+    def __init__(self, what: str, spots: tuple[Spot, ...]) -> None:
+        self._what = what
+        self._spots = spots
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            what = f"{self._what} {' to '.join(str(spot.local) for spot in self._spots)}".rstrip()
+            raise translate(error, what) from error
+
+
+def translated(what: str, *spots: Spot) -> Translated:
+    """Turn an OSError of the block into one of our errors, which says ``what`` failed, and where."""
+    return Translated(what, spots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,6 +255,8 @@ def release_descriptors(base: Path) -> list[str]:
     for entry in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             name = os.readlink(f"/proc/self/fd/{entry}")
+            if os.path.isdir(name):  # the disk's, which closes it; it holds no lock
+                continue
             if name.startswith(f"{base}/data/") and not name.removeprefix(f"{base}/data/").startswith("ledger.db"):
                 found.append(name.removeprefix(f"{base}/data/"))
                 os.close(int(entry))

@@ -75,7 +75,8 @@ def close_locks(world: World) -> None:
     """Close the locks that the killed process held, as the kernel does."""
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{number}").startswith(f"{world.store}/.sftpgate/"):
+            name = os.readlink(f"/proc/self/fd/{number}")
+            if name.startswith(f"{world.store}/.sftpgate/") and not os.path.isdir(name):
                 os.close(int(number))
 
 
