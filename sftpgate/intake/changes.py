@@ -61,7 +61,7 @@ class Change:
         if not missing:
             return
         self._loaded.update(missing)
-        for row in arrivals.find(self.connection, live=True, paths=missing):
+        for row in arrivals.live_at(self.connection, missing):
             self._adopt(row)
 
     def live_at(self, path: str) -> list[Arrival]:
@@ -91,7 +91,7 @@ class Change:
         Nobody else is in a change, so every row that is not settled is one that a crash left (or one whose holder did not
         come to clear it yet: its file is found in place).
         """
-        for row in in_order_of_moves(arrivals.find(self.connection, pending=True)):
+        for row in in_order_of_moves(arrivals.pending(self.connection)):
             try:
                 refuse_occupied(row, self.occupied)
                 found = self._files.settle(row, self.touched)

@@ -268,11 +268,7 @@ class Sweeper:
         if not paths:
             return []
         with self._moves.ledger.reading() as connection:
-            known = {
-                row.path
-                for row in arrivals.find(connection, live=True, paths=paths)
-                if row.location == location(Area.DROP, row.path)
-            }
+            known = {row.path for row in arrivals.live_at(connection, paths) if row.location == location(Area.DROP, row.path)}
         now = self._moves.clock()
         found = []
         for path in paths:

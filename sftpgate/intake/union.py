@@ -76,7 +76,7 @@ class Union:
         if item := _open_upload(path, uploads):
             return Sight(item)
         with self._ledger.reading() as connection:
-            rows = arrivals.find(connection, live=True, paths=[path])
+            rows = arrivals.live_at(connection, [path])
         return self._sight(user, path, rows, self._staging.partial_at(user, path))
 
     def listing(self, user: str, directory: str, uploads: Sequence[Upload] = ()) -> Iterator[Item]:
@@ -92,7 +92,7 @@ class Union:
         for start in range(0, len(paths), PAGE):
             page = paths[start : start + PAGE]
             with self._ledger.reading() as connection:
-                found = arrivals.find(connection, live=True, paths=page)
+                found = arrivals.live_at(connection, page)
             rows = {path: list(same) for path, same in groupby(sorted(found, key=_path), _path)}
             for path in page:
                 item = _open_upload(path, uploads) or self._sight(user, path, rows.get(path, ()), partials.get(path)).item

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import NewType
+from typing import Any, NewType
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, func, insert, literal_column, null, select, update
 
 from sftpgate.errors import UnknownArrival
-from sftpgate.ledger.schema import arrivals, events
+from sftpgate.ledger.prepared import Prepared
+from sftpgate.ledger.schema import arrivals, events, microseconds, utc_time
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import FINAL_STATES, LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
@@ -61,32 +62,38 @@ class Arrival:
 _FIELDS = [field.name for field in fields(Arrival)]
 _COLUMNS = [arrivals.c[name] for name in _FIELDS]
 _ALL = select(*_COLUMNS)
-_INSERT = insert(arrivals)
-_UPDATE = update(arrivals).where(arrivals.c.seq == bindparam("row_seq"))
+_KEPT = frozenset({"seq", "id", "owner", "received_at", "source"})  # what never changes
 _LIVE: ColumnElement[bool] = literal_column("live = 1")  # as it stands in the partial index, or the index is not used
 _IS_LIVE: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(LIVE_STATES)) + ")")
-_SETTLE = (
+_WRITTEN = [name for name in (*_FIELDS, "live") if name != "seq"]
+_INSERT = Prepared(insert(arrivals).values({name: bindparam(name) for name in _WRITTEN}))
+_UPDATE = Prepared(
+    update(arrivals)
+    .where(arrivals.c.seq == bindparam("row_seq"))
+    .values({name: bindparam(name) for name in _WRITTEN if name not in _KEPT})
+)
+_SETTLE = Prepared(
     update(arrivals)
     .where(arrivals.c.id == bindparam("row_id"))
     .values(
-        pending_from=None,
-        inode=bindparam("inode"),
-        live=case((_IS_LIVE, 1), else_=0),
+        pending_from=null(), inode=bindparam("new_inode"), live=case((_IS_LIVE, literal_column("1")), else_=literal_column("0"))
     )
 )
+_LIVE_AT = Prepared(_ALL.where(_LIVE, arrivals.c.path == bindparam("path")).order_by(arrivals.c.seq))
+_PENDING = Prepared(_ALL.where(arrivals.c.pending_from.is_not(None)).order_by(arrivals.c.seq))
 
 
 def add(connection: Connection, new: Sequence[Arrival]) -> None:
     """Record new arrivals, in their order."""
     if new:
-        connection.execute(_INSERT, [_values(item, without=("seq",)) for item in new])
+        _INSERT.run(connection, [_values(item) for item in new])
 
 
 def save(connection: Connection, changed: Iterable[Arrival]) -> None:
     """Record changes of arrivals that the ledger has."""
-    rows = [_values(item, without=("seq", "id", "owner", "received_at", "source")) | {"row_seq": item.seq} for item in changed]
+    rows = [_values(item) | {"row_seq": item.seq} for item in changed]
     if rows:
-        connection.execute(_UPDATE, rows)
+        _UPDATE.run(connection, rows)
 
 
 def forget_all(connection: Connection) -> None:
@@ -98,7 +105,17 @@ def forget_all(connection: Connection) -> None:
 def settled(connection: Connection, inodes: Mapping[ArrivalId, int]) -> None:
     """Record that the last moves of these arrivals are durable, and which inodes their files have now."""
     if inodes:
-        connection.execute(_SETTLE, [{"row_id": arrival, "inode": inode} for arrival, inode in inodes.items()])
+        _SETTLE.run(connection, [{"row_id": arrival, "new_inode": inode} for arrival, inode in inodes.items()])
+
+
+def live_at(connection: Connection, paths: Iterable[str]) -> list[Arrival]:
+    """What ``find(live=True, paths=…)`` finds, sooner: path by path, each in order of arrival."""
+    return [_of_values(row) for row in _LIVE_AT.rows(connection, ({"path": path} for path in paths))]
+
+
+def pending(connection: Connection) -> list[Arrival]:
+    """Arrivals whose last move is not known to be durable, in order of arrival."""
+    return [_of_values(row) for row in _PENDING.rows(connection, [{}])]
 
 
 def get(connection: Connection, arrival: ArrivalId) -> Arrival:
@@ -193,12 +210,15 @@ def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:
     return replace(arrival, location=to, pending_from=None if origin == to else origin, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
 
 
-def _values(item: Arrival, without: Collection[str]) -> dict[str, object]:
-    live = item.state in LIVE_STATES or item.pending_from is not None
-    values = {name: getattr(item, name) for name in _FIELDS if name not in without} | {"live": int(live)}
+def _values(item: Arrival) -> dict[str, object]:
+    """The columns of an arrival as the database has them."""
+    values: dict[str, object] = {name: getattr(item, name) for name in _FIELDS}
+    values["live"] = int(item.state in LIVE_STATES or item.pending_from is not None)
     values["mtime_ns"] = storable_time(item.mtime_ns)
-    if item.client is not None and "client" in values:
-        values["client"] = item.client.replace("\0", "\ufffd")  # PostgreSQL has no NUL in text; all else is checked before
+    values["state"], values["grade"] = item.state.value, item.grade.value
+    values["hold_reason"] = None if item.hold_reason is None else item.hold_reason.value
+    values["received_at"], values["changed_at"] = microseconds(item.received_at), microseconds(item.changed_at)
+    values["not_before"] = None if item.not_before is None else microseconds(item.not_before)
     return values
 
 
@@ -208,7 +228,19 @@ def storable_time(time_ns: int) -> int:
 
 
 def _arrival(row: Row[tuple[object, ...]]) -> Arrival:
-    values = dict(row._mapping)  # noqa: SLF001  # the documented way to a row's mapping
+    return _named(dict(row._mapping))  # noqa: SLF001  # the documented way to a row's mapping
+
+
+def _of_values(row: Sequence[Any]) -> Arrival:
+    """The arrival of a row of a prepared statement."""
+    values = dict(zip(_FIELDS, row, strict=True))
+    for name in ("received_at", "changed_at", "not_before"):
+        if values[name] is not None:
+            values[name] = utc_time(values[name])
+    return _named(values)
+
+
+def _named(values: dict[str, Any]) -> Arrival:
     values["state"] = ArrivalState(values["state"])
     values["grade"] = Grade(values["grade"])
     if values["hold_reason"] is not None:

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
-from sftpgate.ledger.schema import events
+from sftpgate.ledger.prepared import Prepared
+from sftpgate.ledger.schema import events, microseconds
+
+_INSERT = Prepared(
+    insert(events).values({name: bindparam(name) for name in ("at", "event", "actor", "address", "arrival", "details")})
+)
 
 SYSTEM = "system"
 ADMIN = "admin"
@@ -33,11 +38,11 @@ class Event:
 def record(connection: Connection, happened: Sequence[Event]) -> None:
     """Add events to the record."""
     if happened:
-        connection.execute(
-            insert(events),
+        _INSERT.run(
+            connection,
             [
                 {
-                    "at": item.at,
+                    "at": microseconds(item.at),
                     "event": item.event,
                     "actor": item.actor,
                     "address": item.address,

@@ -2,7 +2,7 @@
 
 SQLAlchemy takes about ten times as long to run a statement as SQLite does, which counts where a statement is run for
 every file. What is lost: its conversion of values. Who runs a prepared statement gives values as the database has them
-(``schema.to_database``), and gets rows of such values.
+(``schema.microseconds``), and gets rows of such values.
 
 Errors of the driver become LedgerError.
 """
@@ -57,5 +57,5 @@ class Prepared:
         return found
 
 
-def _parameters(names: Sequence[str] | None, row: Values) -> Any:  # noqa: ANN401  # what the driver's style of parameters is
+def _parameters(names: Sequence[str] | None, row: Values) -> Any:  # what the driver's style of parameters is
     return row if names is None else tuple(row[name] for name in names)

@@ -25,11 +25,21 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
         """To the database."""
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         """From the database."""
-        return None if value is None else _EPOCH + value * _MICROSECOND
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+def microseconds(value: datetime) -> int:
+    """A time as the database has it."""
+    return (value - _EPOCH) // _MICROSECOND
+
+
+def utc_time(value: int) -> datetime:
+    """A time from what the database has."""
+    return _EPOCH + timedelta(microseconds=value)
 
 
 metadata = MetaData()

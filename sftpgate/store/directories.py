@@ -47,7 +47,7 @@ class Directories:
         """The directory ``spot``, reached without following links below its root. Raises OSError."""
         root = spot.root
         found = self._roots.get(root)
-        if found is None or not _is(found, os.stat(root)):
+        if found is None or not _is(found, root.stat()):
             found = OpenDirectory(os.open(root, _FLAGS))
             self._keep(self._roots, root, found)
         if spot.path:
