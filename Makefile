@@ -83,6 +83,17 @@ faults: .venv/.dev  ## full and broken disks, broken clients and connections
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients
 
+.PHONY: bench bench-quick profile
+bench: .venv/.dev  ## compare with other servers, in less than ten minutes; writes docs/benchmarks.md
+	$(BIN)/python -m tests.bench
+
+bench-quick: .venv/.dev  ## the same with less data, in less than three; writes nothing into docs
+	$(BIN)/python -m tests.bench --quick
+
+WORKLOAD ?= upload
+profile: .venv/.dev  ## a flame graph of WORKLOAD (upload, download, small_files, connect), in .make/
+	$(BIN)/python -m tests.bench.profile $(WORKLOAD)
+
 # -- checks ----------------------------------------------------------------------------------------------------------
 
 # `make -k check` goes on after the first kind of finding.

@@ -1,0 +1,142 @@
+"""What a run found: rows with ratios and targets, as JSON, as a table, as a document and as plots."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from tests.bench.contenders import version_of
+from tests.bench.series import Series
+
+REFERENCE = "OpenSSH"
+OURS = "sftpgate"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One workload. ``values`` are medians by server, ``ratios`` how many times faster than the reference each one is (less
+    than 1: slower). Absolute workloads have no reference: ``unit`` says what the value is. ``met`` is None without a target.
+    """
+
+    name: str
+    values: dict[str, float]
+    unit: str
+    ratios: dict[str, float] = field(default_factory=dict)
+    target: str = ""
+    met: bool | None = None
+    spread: float = 0.0
+
+
+def compared(name: str, series: Series, *, ours: str, target: float | None = None) -> Row:
+    """A row of times of servers that took turns. ``ours`` is the series that the target is for."""
+    names = list(series.values)
+    reference = names[0]
+    ratios = {other: series.ratio(reference, other) for other in names[1:]}
+    met = None if target is None else ratios[ours] >= target
+    values = {other: series.median(other) for other in names}
+    return Row(name, values, "s", ratios, "" if target is None else f"≥ {target:g}x", met, series.spread)
+
+
+def absolute(name: str, value: float, unit: str, *, most: float | None = None, least: float | None = None) -> Row:
+    """A row of one number of ours, which shall be at most or at least something."""
+    target = f"≤ {most:g} {unit}" if most is not None else f"≥ {least:g} {unit}" if least is not None else ""
+    met = value <= most if most is not None else value >= least if least is not None else None
+    return Row(name, {OURS: value}, unit, target=target, met=met)
+
+
+@dataclass(slots=True)
+class Report:
+    """A run."""
+
+    quick: bool
+    rows: list[Row] = field(default_factory=list)
+    by_size: dict[str, dict[int, float]] = field(default_factory=dict)  # MiB/s by file size, by server
+    latencies_ms: list[float] = field(default_factory=list)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """Where it ran."""
+        return {
+            "date": f"{self.started_at:%Y-%m-%d %H:%M} UTC",
+            "processors": str(psutil.cpu_count()),
+            "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+            "kernel": platform.release(),
+            "Python": platform.python_version(),
+            "OpenSSH": version_of("ssh", "-V"),
+            "load before": f"{psutil.getloadavg()[0]:.1f}",
+        }
+
+    def table(self) -> str:
+        """Markdown."""
+        others = list(dict.fromkeys(name for row in self.rows for name in row.ratios))
+        head = ["workload", f"{REFERENCE} or absolute", *others, "target", "met", "noise"]
+        lines = [" | ".join(head), " | ".join("---" for _ in head)]
+        for row in self.rows:
+            first = next(iter(row.values.values()))
+            shown = [f"{row.ratios[name]:.2f}x" if name in row.ratios else "" for name in others]
+            met = {True: "yes", False: "no", None: ""}[row.met]
+            noise = f"{row.spread:.0%}" if row.spread else ""
+            lines.append(" | ".join([row.name, f"{first:.3g} {row.unit}", *shown, row.target, met, noise]))
+        return "".join(f"| {line} |\n" for line in lines)
+
+    def write(self, path: Path) -> None:
+        """As JSON."""
+        found = asdict(self) | {"machine": self.machine, "started_at": self.started_at.isoformat()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+DOCUMENT = """\
+# Benchmarks
+
+Written by `make bench`: the last run. A column is a server; its number says how many times faster than {reference} it was in
+the same round, the median of {rounds} rounds in which the servers took turns. The client is OpenSSH's `sftp` with its defaults,
+unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and flushes every file. The others do none of
+that. Absolute rows are ours alone.
+
+{machine}
+
+"noise" is the spread of a fixed piece of work during the row's rounds: on a noisy machine, look at the ratios and not at the
+times.
+
+{table}
+![Throughput by file size, and time from the last write to a claimable file](benchmarks.svg)
+
+`make bench` takes less than ten minutes, `make bench-quick` less than three, with less data and fewer rounds; only the first
+writes this page. `make profile` writes a flame graph of one workload (`WORKLOAD=upload`, `small_files`, `connect` or `download`).
+"""
+
+
+def document(report: Report, rounds: int) -> str:
+    """docs/benchmarks.md."""
+    machine = "\n".join(f"- {key}: {value}" for key, value in report.machine.items())
+    return DOCUMENT.format(reference=REFERENCE, rounds=rounds, machine=machine, table=report.table())
+
+
+def plot(report: Report, path: Path) -> None:
+    """Throughput by file size; latency distribution."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "sftpgate"  # the same picture for the same numbers
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
+    for name, points in report.by_size.items():
+        sizes = sorted(points)
+        left.plot([size / 1024 for size in sizes], [points[size] for size in sizes], marker="o", label=name)
+    left.set(
+        xscale="log", yscale="log", xlabel="file size, KiB", ylabel="MiB/s, connection included", title="Upload by file size"
+    )
+    left.legend()
+    right.hist(report.latencies_ms, bins=60)
+    right.set(xlabel="ms", ylabel="files", title="Last write answered → file claimable")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)

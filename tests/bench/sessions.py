@@ -1,0 +1,93 @@
+"""Workloads of many sessions at a time, with asyncssh's client in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import asyncssh
+
+from tests.bench.contenders import HOST, Server
+
+IDLE_SESSIONS = 200
+LATENCY_SESSIONS = 20
+FILES_PER_SECOND = 100
+ACTIVE_SESSIONS = 200
+ACTIVE_FILES = 10
+ACTIVE_BYTES = 64 * 1024
+
+
+@asynccontextmanager
+async def clients(server: Server, count: int) -> AsyncIterator[list[asyncssh.SFTPClient]]:
+    """So many connections, each with a session."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for _ in range(count):
+            connection = await asyncssh.connect(
+                HOST,
+                server.port,
+                username=server.user,
+                client_keys=[str(server.key)],
+                known_hosts=None,
+                config=None,
+                agent_path=None,
+                kex_algs=["curve25519-sha256"],
+            )
+            await stack.enter_async_context(connection)
+            found.append(await stack.enter_async_context(connection.start_sftp_client()))
+        yield found
+
+
+async def idle_bytes(server: Server) -> float:
+    """Memory of the server for each idle session."""
+    async with clients(server, 5):
+        before = server.memory_bytes()
+        async with clients(server, IDLE_SESSIONS):
+            return (server.memory_bytes() - before) / IDLE_SESSIONS
+
+
+async def latency(server: Server, seconds: float) -> list[float]:
+    """Seconds from the answer to the last WRITE to the answer to CLOSE, when the file can be claimed, for small files at a
+    fixed rate over several sessions.
+    """
+    async with clients(server, LATENCY_SESSIONS) as sessions:
+        took: list[float] = []
+
+        async def send(session: asyncssh.SFTPClient, number: int) -> None:
+            file = await session.open(f"{server.target}/latency-{number}.csv", "wb")
+            await file.write(b"a,b\n" * 256)
+            written = time.perf_counter()
+            await file.close()
+            took.append(time.perf_counter() - written)
+
+        async with asyncio.TaskGroup() as tasks:
+            start = time.perf_counter()
+            for number in range(int(seconds * FILES_PER_SECOND)):
+                due = start + number / FILES_PER_SECOND
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                tasks.create_task(send(sessions[number % LATENCY_SESSIONS], number))
+    return took
+
+
+def summary(values: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    return statistics.median(values), statistics.quantiles(values, n=100)[98]
+
+
+async def unfairness(server: Server) -> float:
+    """How much longer the slowest of many active sessions takes than the median one."""
+    async with clients(server, ACTIVE_SESSIONS) as sessions:
+        content = b"0123456789abcde\n" * (ACTIVE_BYTES // 16)
+
+        async def work(session: asyncssh.SFTPClient, number: int) -> float:
+            start = time.perf_counter()
+            for file in range(ACTIVE_FILES):
+                async with session.open(f"{server.target}/active-{number}-{file}.csv", "wb") as opened:
+                    await opened.write(content)
+            return time.perf_counter() - start
+
+        took = await asyncio.gather(*(work(session, number) for number, session in enumerate(sessions)))
+    return max(took) / statistics.median(took)
