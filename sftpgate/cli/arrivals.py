@@ -138,7 +138,7 @@ def arrival_row(arrival: Arrival) -> dict[str, object]:
     return {**first, "size_bytes": size, **row}
 
 
-def moment(text: str, now: datetime) -> datetime:
+def moment(text: str, now: datetime, option: str = "--since") -> datetime:
     """The time that ``text`` means: an ISO 8601 date or time (local where it has no zone), or a duration before ``now``.
 
     Raises typer.BadParameter, which names both forms.
@@ -152,5 +152,5 @@ def moment(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
-            f"{text!r} is no time: write 2026-01-31, 2026-01-31T12:00, 90m, 2h or 3d", param_hint="--since"
+            f"{text!r} is no time: write 2026-01-31, 2026-01-31T12:00, 90m, 2h or 3d", param_hint=option
         ) from error

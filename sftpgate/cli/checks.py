@@ -236,7 +236,9 @@ def check_ledger(settings: Settings) -> Findings:
             version = overview.schema_version(connection)
     finally:
         ledger.close()
-    if version != str(SCHEMA_VERSION):
+    if version is not None and version.isdigit() and int(version) < SCHEMA_VERSION:
+        yield _warning("ledger", f"it has version {version}, this program's is {SCHEMA_VERSION}", "the next start upgrades it")
+    elif version != str(SCHEMA_VERSION):
         yield _error("ledger", f"it has version {version}, this program needs {SCHEMA_VERSION}", "use the program that wrote it")
     if mode not in (None, "wal"):
         yield _error("ledger", f"its journal is {mode}, not a write-ahead log", "put it on a local disk")

@@ -45,10 +45,13 @@ def opened(settings: Settings) -> Iterator[System]:
 def become_owner(store: Path) -> None:
     """Where root runs a command on a store of somebody else, go on as that user, for good.
 
-    What root makes in the server's own directories, the server could neither read nor remove.
+    What root makes in the server's own directories, the server could neither read nor remove. The record names who it was.
     """
     import pwd
 
+    from sftpgate.ledger.actor import local_account
+
+    local_account()  # remembers it
     if os.geteuid() != 0 or not store.is_dir():
         return
     status = store.stat()

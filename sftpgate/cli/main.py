@@ -17,6 +17,7 @@ import typer
 from typer.main import get_command
 
 from sftpgate.cli.arrivals import arrivals, discard, release, show
+from sftpgate.cli.audit import audit
 from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
 from sftpgate.cli.quarantine import quarantine_app
@@ -92,7 +93,7 @@ def settings(
 
 
 _SERVING = (quickstart, serve, settings, doctor)
-_LOOKING = (status, arrivals, show, release, discard, sweep, verify)
+_LOOKING = (status, arrivals, show, release, discard, sweep, verify, audit)
 _RUNNING = (run, claim, done, fail, extend)
 
 for _command in (*_SERVING, *_LOOKING, *_RUNNING):

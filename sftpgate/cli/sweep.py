@@ -74,30 +74,36 @@ def describe(result: SweepResult) -> str:
 def verify(
     json: Json = False,
     content: Annotated[bool, typer.Option("--content", help="also read every waiting file and compare its SHA-256")] = False,
+    audit_head: Annotated[
+        str, typer.Option(metavar="NUMBER:HASH", help="what `sftpgate audit --head` said once, and must still be true")
+    ] = "",
 ) -> None:
-    """Check that disk and ledger agree; changes nothing. Exit code 1 where something is wrong.
+    """Check that disk and ledger agree, and that nobody changed the audit record; changes nothing. Exit code 1 where something is
+    wrong.
 
     Example: sftpgate verify --content
     """
     from dataclasses import asdict
 
     from sftpgate import settings
+    from sftpgate.cli.audit import parse_head
     from sftpgate.cli.compose import build
     from sftpgate.cli.context import become_owner
     from sftpgate.cli.output import emit
     from sftpgate.intake import verify as checks
 
+    noted = parse_head(audit_head) if audit_head else None
     loaded = settings.load()
     become_owner(loaded.store)
     system = build(loaded)
     try:
-        found = checks.verify(system.moves, content=content, progress=_progress())
+        found = checks.verify(system.moves, content=content, noted=noted, progress=_progress())
     finally:
         system.ledger.close()
     if json or found:
         emit([asdict(violation) for violation in found], ["rule", "arrival", "location", "explanation"], json=json)
     else:
-        typer.echo("disk and ledger agree")
+        typer.echo("disk and ledger agree, and the audit record is whole")
     if found:
         raise typer.Exit(ExitCode.FAILED)
 

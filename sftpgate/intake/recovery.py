@@ -22,8 +22,9 @@ from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import arrivals
+from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
@@ -89,9 +90,17 @@ def rebuild_if_new(moves: Moves) -> int:
                         log.error("recovery.unreadable", location=where, reason=str(error))
         with moves.ledger.transaction() as connection:
             set_fact(connection, COMPLETE, "yes")
+            if found:
+                audit.record(connection, [_rebuilt(moves.clock(), found)])
     if found:
         log.warning("ledger.rebuilt", arrivals=found)
     return found
+
+
+def _rebuilt(at: datetime, found: int) -> Event:
+    """What the record says: this chain is a new one, and the earlier one is lost."""
+    reason = "the ledger was lost or damaged: made anew from the disk, with a new chain of records"
+    return Event(at=at, event="ledger.rebuilt", actor=audit.SYSTEM, details={"arrivals": found, "reason": reason})
 
 
 def _is_complete(moves: Moves) -> bool:

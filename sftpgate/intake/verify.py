@@ -14,7 +14,7 @@ from os import close
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import arrivals
+from sftpgate.ledger import arrivals, chain
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import PLACE_OF, Area, ArrivalState
 from sftpgate.policy.locations import Location, area_of, location, path_in
@@ -33,11 +33,31 @@ class Violation:
     explanation: str = ""
 
 
-def verify(moves: Moves, *, content: bool = False, progress: Callable[[str, int], None] | None = None) -> list[Violation]:
-    """Every violation found; ``content``: also read every waiting file and compare its SHA-256."""
+def verify(
+    moves: Moves,
+    *,
+    content: bool = False,
+    noted: tuple[int, str] | None = None,
+    progress: Callable[[str, int], None] | None = None,
+) -> list[Violation]:
+    """Every violation found; ``content``: also read every waiting file and compare its SHA-256; ``noted``: a head of the audit
+    record that was kept elsewhere (``ledger.chain``).
+    """
     problem = moves.ledger.check()
     if problem is not None:
         return [Violation(rule="the ledger is readable", explanation=problem)]
+    return _broken_chain(moves, noted, progress) + _disagreements(moves, content, progress)
+
+
+def _broken_chain(moves: Moves, noted: tuple[int, str] | None, progress: Callable[[str, int], None] | None) -> list[Violation]:
+    with moves.ledger.reading() as connection:
+        broken = chain.verify(connection, noted=noted, progress=progress)
+    if broken is None:
+        return []
+    return [Violation(rule="the audit record is a whole chain", location=f"record {broken.seq}", explanation=broken.problem)]
+
+
+def _disagreements(moves: Moves, content: bool, progress: Callable[[str, int], None] | None) -> list[Violation]:
     suspects = [item for item in _rows(moves, progress) if _row_problem(moves, item, content)]
     strays = list(_strays(moves))
     if not suspects and not strays:

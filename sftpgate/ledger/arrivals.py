@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, 
 
 from sftpgate.errors import UnknownArrival
 from sftpgate.ledger.prepared import Prepared
-from sftpgate.ledger.schema import arrivals, events, microseconds, utc_time
+from sftpgate.ledger.schema import arrivals, microseconds, utc_time
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import FINAL_STATES, LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
@@ -97,9 +97,8 @@ def save(connection: Connection, changed: Iterable[Arrival]) -> None:
 
 
 def forget_all(connection: Connection) -> None:
-    """Empty a ledger that was being made anew, and was not finished."""
+    """Forget the arrivals of a ledger that was being made anew, and was not finished. What happened stays on the record."""
     connection.execute(delete(arrivals))
-    connection.execute(delete(events))
 
 
 def settled(connection: Connection, inodes: Mapping[ArrivalId, int]) -> None:
@@ -173,7 +172,7 @@ def find(
     if since is not None:
         query = query.where(arrivals.c.received_at >= since)
     if glob is not None:
-        query = query.where(arrivals.c.path.like(_like(glob), escape="\\"))
+        query = query.where(arrivals.c.path.like(like_pattern(glob), escape="\\"))
     if archived_as is not None:
         query = query.where(arrivals.c.archived_as == archived_as)
     if archived:
@@ -248,7 +247,7 @@ def _named(values: dict[str, Any]) -> Arrival:
     return Arrival(**values)
 
 
-def _like(glob: str) -> str:
+def like_pattern(glob: str) -> str:
     """The LIKE pattern of a glob, with a backslash as escape."""
     return _escaped(glob).replace("*", "%").replace("?", "_")
 

@@ -1,26 +1,42 @@
-"""The record of what happened: one event a row, never changed (promise P8)."""
+"""The record of what happened: one event a row, never changed (promise P8).
+
+Every event is a link of a chain of hashes (``chain``), so a change of the record itself is found. Events are written in the
+transaction of what they tell about; those of connections and logins come later, in batches (``trail``). Old ones are
+removed from the beginning only, by ``prune_before``, which leaves an anchor.
+
+Text from strangers is data: it is shortened, and characters that do not print become escapes.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select
 
+from sftpgate.ledger import chain
+from sftpgate.ledger.actor import local_account
+from sftpgate.ledger.arrivals import like_pattern
 from sftpgate.ledger.prepared import Prepared
 from sftpgate.ledger.schema import events, microseconds
-
-_INSERT = Prepared(
-    insert(events).values({name: bindparam(name) for name in ("at", "event", "actor", "address", "arrival", "details")})
-)
+from sftpgate.logs import printable
 
 SYSTEM = "system"
-ADMIN = "admin"
-RUNNER = "runner"
+ADMIN = "admin"  # recorded as cli:account(uid)
+RUNNER = "runner"  # recorded as runner:account(uid)
 
 Detail = str | int | float | bool | None
+
+PRUNE_LIMIT = 10_000  # records removed in one transaction: publishers wait for it
+_MAX_TEXT = 1000  # characters of a detail: a path has at most 4096 bytes, and its end says little
+_MAX_ACTOR = 100
+_MAX_ADDRESS = 64
+
+_FIELDS = ("seq", "at", "event", "actor", "address", "arrival", "details", "hash")
+_INSERT = Prepared(insert(events).values({name: bindparam(name) for name in _FIELDS}))
+_COLUMNS = (events.c.seq, events.c.at, events.c.event, events.c.actor, events.c.address, events.c.arrival, events.c.details)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,31 +51,126 @@ class Event:
     details: dict[str, Detail] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """An event as it is on the record: its number, and its link of the chain."""
+
+    seq: int
+    event: Event
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events to look for: those that fit all that is given. ``event`` is a pattern with ``*`` and ``?``, ``user`` an SFTP
+    user or a local account, ``arrival`` the beginning of an id.
+    """
+
+    user: str | None = None
+    address: str | None = None
+    event: str | None = None
+    arrival: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
 def record(connection: Connection, happened: Sequence[Event]) -> None:
-    """Add events to the record."""
-    if happened:
-        _INSERT.run(
-            connection,
-            [
-                {
-                    "at": microseconds(item.at),
-                    "event": item.event,
-                    "actor": item.actor,
-                    "address": item.address,
-                    "arrival": item.arrival,
-                    "details": json.dumps(item.details, ensure_ascii=False),
-                }
-                for item in happened
-            ],
-        )
+    """Add events to the record, in their order."""
+    if not happened:
+        return
+    ends = chain.ends(connection)
+    seq, value = ends.head_seq, ends.head_hash
+    rows = []
+    for item in happened:
+        seq += 1
+        actor, details = _actor(item.actor), _details(item.details)
+        address = None if item.address is None else _text(item.address, _MAX_ADDRESS)
+        at = microseconds(item.at)
+        value = chain.digest(value, seq, at, item.event, actor, address, item.arrival, details)
+        rows.append(dict(zip(_FIELDS, (seq, at, item.event, actor, address, item.arrival, details, value), strict=True)))
+    _INSERT.run(connection, rows)
+    chain.advance(connection, seq, value)
 
 
 def history(connection: Connection, arrival: str) -> list[Event]:
     """Everything that happened to an arrival, in order."""
-    query = select(events).where(events.c.arrival == arrival).order_by(events.c.seq)
-    return [
-        Event(
-            at=row.at, event=row.event, actor=row.actor, address=row.address, arrival=row.arrival, details=json.loads(row.details)
-        )
-        for row in connection.execute(query)
-    ]
+    query = select(*_COLUMNS).where(events.c.arrival == arrival).order_by(events.c.seq)
+    return [_event(*row) for _, *row in connection.execute(query)]
+
+
+def search(connection: Connection, wanted: Wanted, *, last: int | None = None) -> Iterator[Record]:
+    """The events that fit, in order, one page in memory at a time; ``last``: only so many of the newest."""
+    query = select(*_COLUMNS, events.c.hash).where(*_conditions(wanted))
+    if last is None:
+        query = query.order_by(events.c.seq)
+    else:
+        newest = query.order_by(events.c.seq.desc()).limit(last).subquery()
+        query = select(newest).order_by(newest.c.seq)
+    for seq, *values, value in connection.execute(query.execution_options(yield_per=chain.PAGE)):
+        yield Record(seq=seq, event=_event(*values), hash=value)
+
+
+def prune_before(connection: Connection, cutoff: datetime, *, limit: int = PRUNE_LIMIT, at: datetime | None = None) -> int:
+    """Remove records from the beginning, up to the first one that is not older than ``cutoff``, and at most ``limit``; returns
+    how many. Where it is ``limit``, there may be more: call again, in another transaction.
+
+    The chain stays verifiable: its anchor says where it begins now, and a new record (of the time ``at``, or now) says what was
+    removed. So do not prune more often than about daily: each time adds a record.
+    """
+    first = chain.ends(connection).anchor_seq
+    stop = select(events.c.seq).where(events.c.seq > first, events.c.at >= cutoff).order_by(events.c.seq).limit(1)
+    query = select(events.c.seq, events.c.at, events.c.hash).where(events.c.seq > first).order_by(events.c.seq).limit(limit)
+    if (end := connection.execute(stop).scalar()) is not None:
+        query = query.where(events.c.seq < end)
+    old = connection.execute(query).all()
+    if not old:
+        return 0
+    anchor = old[-1]
+    connection.execute(delete(events).where(events.c.seq <= anchor.seq))
+    chain.set_anchor(connection, anchor.seq, anchor.hash)
+    details: dict[str, Detail] = {"removed": len(old), "up_to": anchor.seq, "until": anchor.at.isoformat(), "hash": anchor.hash}
+    record(connection, [Event(at=at or datetime.now(UTC), event=chain.PRUNED, actor=SYSTEM, details=details)])
+    return len(old)
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.user is not None:
+        local = [events.c.actor.like(f"{kind}:{like_pattern(wanted.user)}(%", escape="\\") for kind in ("cli", "runner")]
+        found.append(or_(events.c.actor == wanted.user, *local))
+    if wanted.address is not None:
+        found.append(events.c.address == wanted.address)
+    if wanted.event is not None:
+        found.append(events.c.event.like(like_pattern(wanted.event), escape="\\"))
+    if wanted.arrival is not None:
+        prefix = wanted.arrival.strip().upper()
+        found += [events.c.arrival >= prefix, events.c.arrival < prefix + "~"]
+    if wanted.since is not None:
+        found.append(events.c.at >= wanted.since)
+    if wanted.until is not None:
+        found.append(events.c.at < wanted.until)
+    return found
+
+
+def _event(at: datetime, event: str, actor: str, address: str | None, arrival: str | None, details: str) -> Event:
+    return Event(at=at, event=event, actor=actor, address=address, arrival=arrival, details=json.loads(details))
+
+
+def _actor(name: str) -> str:
+    match name:
+        case "admin":
+            return f"cli:{local_account()}"
+        case "runner":
+            return f"runner:{local_account()}"
+        case _:
+            return _text(name, _MAX_ACTOR)
+
+
+def _details(details: dict[str, Detail]) -> str:
+    """JSON in ASCII: any text of a client's can be stored by any database, and shown anywhere."""
+    short = {name: value[:_MAX_TEXT] if isinstance(value, str) else value for name, value in details.items()}
+    return json.dumps(short)
+
+
+def _text(text: str, length: int) -> str:
+    return printable(text[:length])

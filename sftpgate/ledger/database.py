@@ -10,7 +10,8 @@ leaves nothing of it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection as Connection  # handed to callers, who pass it back and know nothing of it
@@ -18,7 +19,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError
-from sftpgate.ledger import reports
+from sftpgate.ledger import migrations, reports
 from sftpgate.ledger.engines import begin_reading, begin_writing, ledger_url, make_engine, was_committed
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
 
@@ -29,8 +30,9 @@ _REPORTS_FACT = "reports_listed"  # the table of reports is newer than the first
 class Ledger:
     """The database. One instance per process; its methods may be called from any thread."""
 
-    def __init__(self, url: str, *, durable: bool = True) -> None:
+    def __init__(self, url: str, *, durable: bool = True, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.url = ledger_url(url)
+        self._clock = clock
         self._engine = make_engine(self.url, durable=durable)
 
     @property
@@ -40,18 +42,20 @@ class Ledger:
         return Path(str(self.url.database)) if is_file else None
 
     def create(self) -> None:
-        """Make the tables that are missing. Raises LedgerError where the ledger is of another version."""
+        """Make the tables that are missing, and bring an earlier version to this one. Raises LedgerError where it is of a later
+        one.
+        """
         if self.file:
             self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.transaction() as connection:
             metadata.create_all(connection, checkfirst=True)
             found = get_fact(connection, _VERSION_FACT)
             if found is None:
-                set_fact(connection, _VERSION_FACT, str(SCHEMA_VERSION))
+                migrations.begin(connection, self._clock())
             elif found != str(SCHEMA_VERSION):
-                raise LedgerError(
-                    f"the ledger has version {found}, this program needs {SCHEMA_VERSION}: use the program that wrote it"
-                )
+                migrations.upgrade(connection, found, self._clock())
+            if found != str(SCHEMA_VERSION):
+                set_fact(connection, _VERSION_FACT, str(SCHEMA_VERSION))
             if get_fact(connection, _REPORTS_FACT) is None:
                 reports.fill_from_runs(connection)
                 set_fact(connection, _REPORTS_FACT, "yes")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, MetaData, String, Table, Text, TypeDecorator, text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # how an earlier ledger becomes one of this version: migrations.py
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -136,13 +136,25 @@ reports = Table(
 events = Table(
     "events",
     metadata,
-    Column("seq", _SEQ, primary_key=True),
+    Column("seq", _SEQ, primary_key=True),  # given by the chain: without gaps, in the order of commits
     Column("at", UtcTime, nullable=False),
     Column("event", String(48), nullable=False),
-    Column("actor", Text, nullable=False),  # a user, "admin", "runner" or "system"
+    Column("actor", Text, nullable=False),  # a user, "cli:account(uid)", "runner:account(uid)" or "system"
     Column("address", String(64)),
     Column("arrival", String(26), index=True),
     Column("details", Text, nullable=False, server_default="{}"),  # JSON
+    Column("hash", String(64), nullable=False, server_default=""),  # of this record and the hash before it: chain.py
+)
+
+# One row: the end of the chain of events, and the last record before its beginning that was removed.
+chain = Table(
+    "chain",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("head_seq", BigInteger, nullable=False),
+    Column("head_hash", String(64), nullable=False),
+    Column("anchor_seq", BigInteger, nullable=False),
+    Column("anchor_hash", String(64), nullable=False),
 )
 
 facts = Table(

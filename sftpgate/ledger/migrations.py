@@ -1,0 +1,54 @@
+"""How a ledger of an earlier version becomes one of this version: at the first start, in one transaction.
+
+A crash in it leaves the earlier version as it was. A ledger of a later version is refused: an old program would not keep what
+the new one promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, inspect
+
+from sftpgate.errors import LedgerError
+from sftpgate.ledger import audit, chain
+from sftpgate.ledger.audit import Event
+from sftpgate.ledger.schema import SCHEMA_VERSION
+
+BEGUN = "audit.begun"
+
+
+def begin(connection: Connection, at: datetime) -> None:
+    """The record of a new ledger begins."""
+    chain.begin(connection)
+    audit.record(connection, [Event(at=at, event=BEGUN, actor=audit.SYSTEM, details={"reason": "a new ledger"})])
+
+
+def upgrade(connection: Connection, found: str, at: datetime) -> None:
+    """Bring tables and records from version ``found`` to this program's. Raises LedgerError where there is no way."""
+    try:
+        version = int(found)
+    except ValueError:
+        version = SCHEMA_VERSION + 1
+    if version > SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has version {found}, this program knows up to {SCHEMA_VERSION}: use the program that wrote it"
+        )
+    for step in range(version, SCHEMA_VERSION):
+        _STEPS[step](connection, at)
+
+
+def _chain_events(connection: Connection, at: datetime) -> None:
+    """1 → 2: events get their hashes. What was there before is taken as it is."""
+    if "hash" not in {column["name"] for column in inspect(connection).get_columns("events")}:
+        connection.exec_driver_sql("ALTER TABLE events ADD COLUMN hash VARCHAR(64) NOT NULL DEFAULT ''")
+    chained = chain.begin(connection)
+    details: dict[str, audit.Detail] = {
+        "reason": "an upgrade: the records before this one were chained only now",
+        "records": chained,
+    }
+    audit.record(connection, [Event(at=at, event=BEGUN, actor=audit.SYSTEM, details=details)])
+
+
+_STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {1: _chain_events}

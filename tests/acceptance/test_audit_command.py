@@ -1,0 +1,57 @@
+"""``sftpgate audit`` and the part of ``sftpgate verify`` that checks the record: what admins and auditors see (P8)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+
+from tests.acceptance.conftest import Cli, Senders
+
+CSV = b"username,course\nanna,m101\n"
+
+
+def test_export(cli: Cli, senders: Senders) -> None:
+    """P8: the record comes as text, as JSON lines and as CSV, and all three say the same."""
+    sent = senders.send("erp", "users1.csv", CSV)
+    cli("discard", sent.id)
+    lines = [json.loads(line) for line in cli("audit", "--format", "jsonl").out.splitlines()]
+    assert [row["event"] for row in lines if row["arrival"]] == ["arrival.received", "arrival.discarded"]
+    rows = list(csv.DictReader(io.StringIO(cli("audit", "--format", "csv").out)))
+    assert [(row["seq"], row["hash"]) for row in rows] == [(str(row["seq"]), row["hash"]) for row in lines]
+    assert [json.loads(row["details"]) for row in rows] == [row["details"] for row in lines]
+    text = cli("audit", "--arrival", sent.id[:12].lower()).out.splitlines()
+    assert [line.split()[2] for line in text[1:]] == ["arrival.received", "arrival.discarded"]
+
+
+def test_search(cli: Cli, senders: Senders) -> None:
+    """P8: user, address, event and time narrow the search; a limit leaves the newest, and says that there are more."""
+    senders.send("erp", "users1.csv", CSV)
+    senders.send("other", "users2.csv", CSV)
+    found = cli("audit", "--user", "erp", "--address", "192.0.2.7", "--event", "arrival.*", "--since", "1h", "--json").out
+    assert [json.loads(line)["details"]["path"] for line in found.splitlines()] == ["users1.csv"]
+    assert cli("audit", "--until", "1h", "--json").out == ""
+    limited = cli("audit", "--limit", "1")
+    assert "users2.csv" in limited.out
+    assert cli("audit", "--since", "soon", code=2).err.startswith("sftpgate: ")
+
+
+def test_a_changed_record_is_named(cli: Cli, senders: Senders) -> None:
+    """P8: `verify` names the first record that somebody changed in the database, and a noted head finds a chain made anew."""
+    senders.send("erp", "users1.csv", CSV)
+    head = cli("audit", "--head").out.strip()
+    number = int(head.partition(":")[0])
+    cli("verify", "--audit-head", head)
+    with sqlite3.connect(cli.data / "ledger.db") as connection:
+        connection.execute("UPDATE events SET actor = 'other' WHERE seq = ?", (number,))
+    connection.close()
+    result = cli("verify", "--json", code=1)
+    assert [(row["rule"], row["location"]) for row in result.rows] == [("the audit record is a whole chain", f"record {number}")]
+    assert "NUMBER:HASH" in cli("verify", "--audit-head", "x", code=2).err
+
+
+def test_before_anything_happened(cli: Cli) -> None:
+    """Without a ledger there is nothing on the record, and nothing is made."""
+    assert cli("audit", "--json").out == ""
+    assert not cli.data.exists()
