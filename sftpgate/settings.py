@@ -230,6 +230,9 @@ class Settings(BaseSettings):
         (), description="what a login takes, in order: publickey password for both; empty: one of them"
     )
     sftp_version: int = Field(3, ge=3, le=6, description="highest SFTP protocol version offered")
+    expiry_warning: Duration = Field(
+        1209600.0, description="seconds before its end from which on a user or key that expires is warned of"
+    )
 
     # logs and tools
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")

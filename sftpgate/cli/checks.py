@@ -13,7 +13,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -27,16 +27,17 @@ from sftpgate.ledger.schema import SCHEMA_VERSION
 from sftpgate.logs import printable
 from sftpgate.policy.accounts import valid_user_name
 from sftpgate.policy.login import key_weakness
+from sftpgate.policy.methods import first_methods, required_of
 from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.policy.tools import findings
 from sftpgate.runners.command import obstacle
-from sftpgate.settings import Durability, Settings
+from sftpgate.settings import AuthMethod, Durability, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe
+from sftpgate.users.expiry import endings, usable_keys
 from sftpgate.users.hostkeys import ensure_host_keys
 from sftpgate.users.registry import User, UserRegistry
 
-EXPIRES_SOON = timedelta(days=14)
 LITTLE_SPACE = 4  # times the floor: time to do something about it
 _HOST_KEY_KINDS = ("ed25519", "ecdsa", "rsa")
 _PORT_TIMEOUT_SECONDS = 3
@@ -286,7 +287,7 @@ def check_users(settings: Settings, now: datetime) -> Findings:
         except (UserFileError, OSError) as error:
             yield _error("users", f"{name}: {error}", "repair the file: until then nobody can log in as this user")
         else:
-            yield from _check_user(user, settings.min_rsa_bits, now)
+            yield from _check_user(user, settings, now)
 
 
 def _check_files(directory: Path) -> Findings:
@@ -300,28 +301,46 @@ def _check_files(directory: Path) -> Findings:
             yield _warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
 
 
-def _check_user(user: User, min_rsa_bits: int, now: datetime) -> Findings:
+def _check_user(user: User, settings: Settings, now: datetime) -> Findings:
     if user.disabled:
         return
+    bits = settings.min_rsa_bits
+    for ending in endings([user], now=now, within=timedelta(seconds=settings.expiry_warning), min_rsa_bits=bits):
+        what = f"{user.name}: {ending.fingerprint}" if ending.fingerprint else user.name
+        when = "has expired" if ending.expired else f"expires on {ending.expires_at:%Y-%m-%d}"
+        yield _warning("users", f"{what} {when}", ending.what_to_do)
     if user.expires_at is not None and user.expires_at <= now:
-        yield _warning(
-            "users", f"{user.name} has expired", f"change expires in its user.toml, or sftpgate user disable {user.name}"
-        )
         return
-    weak = {key.fingerprint: key_weakness(key.type, key.bits, min_rsa_bits=min_rsa_bits) for key in user.keys}
     for key in user.keys:
-        if (weakness := weak[key.fingerprint]) is not None:
+        if (weakness := key_weakness(key.type, key.bits, min_rsa_bits=bits)) is not None:
             yield _warning("users", f"{user.name}: {key.fingerprint} is not accepted: {weakness}", "have another key sent")
-        elif key.expires_at is not None and key.expires_at <= now + EXPIRES_SOON:
-            when = "has expired" if key.expires_at <= now else f"expires on {key.expires_at:%Y-%m-%d}"
-            yield _warning("users", f"{user.name}: {key.fingerprint} {when}", "have another key sent, and add it beside this one")
-    usable = [key for key in user.keys if weak[key.fingerprint] is None and (key.expires_at is None or key.expires_at > now)]
-    if not usable and user.password_hash is None:
+        for finding in key.findings:
+            yield _warning("users", f"{user.name}: {key.fingerprint}: {finding}", "change its line in authorized_keys")
+    if not usable_keys(user, now=now, min_rsa_bits=bits) and user.password_hash is None:
         yield _warning(
             "users",
             f"nobody can log in as {user.name}: it has no usable key and no password",
             f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
         )
+    yield from _check_methods(user, settings.required_auth)
+
+
+def _check_methods(user: User, gate: Sequence[AuthMethod]) -> Findings:
+    """Whether the user has what its logins take, and begins in a way that the gate offers."""
+    required = required_of(user.required_auth, gate)
+    if required and required[0] not in first_methods(gate):
+        yield _error(
+            "users",
+            f"nobody can log in as {user.name}: its required_auth begins with {required[0]}, and the gate's does not",
+            "begin both with the same method",
+        )
+    for method, there in ((AuthMethod.PUBLICKEY, bool(user.keys)), (AuthMethod.PASSWORD, user.password_hash is not None)):
+        if method in required and not there:
+            yield _warning(
+                "users",
+                f"nobody can log in as {user.name}: its logins take a {method}, and it has none (rule: required_auth)",
+                f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
+            )
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
+from sftpgate.gateway.expiry import warn_of_endings
+from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
 from sftpgate.gateway.services import Services
@@ -90,7 +92,8 @@ class Running:
     """The parts of one serving process. ``recovering``: nobody else is serving, so what a crash left is put right first."""
 
     def __init__(self, settings: Settings, *, recovering: bool = True) -> None:
-        registry = UserRegistry(settings.keys_dir)
+        self._registry = registry = UserRegistry(settings.keys_dir)
+        registry.preload()
         host_keys = ensure_host_keys(settings.keys_dir)
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
@@ -136,7 +139,7 @@ class Running:
                     max_attempts=settings.max_auth_attempts,
                     required_auth=settings.required_auth,
                     signature_algs=frozenset(offer(settings.algorithms).signature_algs),
-                    note_login=lambda *_: None,
+                    last_uses=LastUses(system.ledger),
                 ),
                 host_keys=host_keys,
             )
@@ -161,7 +164,17 @@ class Running:
 
     async def _sweep_when_ready(self) -> None:
         await self.gate.ready.wait()
-        await _sweep_regularly(self._sweeper, self._sweep_hops, self._settings.sweep_interval)
+        await _sweep_regularly(self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access)
+
+    def _look_after_access(self) -> None:
+        settings = self._settings
+        warn_of_endings(
+            self._system.ledger,
+            self._registry,
+            now=self._system.clock(),
+            within=timedelta(seconds=settings.expiry_warning),
+            min_rsa_bits=settings.min_rsa_bits,
+        )
 
 
 def _recover(sweeper: Sweeper) -> None:
@@ -200,10 +213,11 @@ async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, re
     await running.serve(work(running.gate, link), sweeping=chief)
 
 
-async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float) -> None:
+async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float, beside: Callable[[], None]) -> None:
     while True:
         try:
             result = await hops.run(sweeper.run)
+            await hops.run(beside)
         except Exception as error:
             log.error("sweep.failed", exc_info=error)
         else:

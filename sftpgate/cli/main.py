@@ -20,6 +20,7 @@ from sftpgate.cli.arrivals import arrivals, discard, release, show
 from sftpgate.cli.audit import audit
 from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
+from sftpgate.cli.keys import key_app
 from sftpgate.cli.quarantine import quarantine_app
 from sftpgate.cli.run import run
 from sftpgate.cli.serve import serve, worker
@@ -27,7 +28,7 @@ from sftpgate.cli.status import status
 from sftpgate.cli.store import store_app
 from sftpgate.cli.sweep import sweep, verify
 from sftpgate.cli.tools import tool_app
-from sftpgate.cli.users import key_app, user_app
+from sftpgate.cli.users import user_app
 from sftpgate.errors import ExitCode, SftpgateError
 
 # 128 and the signal's number, as shells have it

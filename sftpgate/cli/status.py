@@ -63,6 +63,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
             "claims": [],
             "uploads": [],
             "last_sweep": None,
+            "expiring": _expiring(settings, now),
             "notes": ["nothing has arrived yet: `sftpgate serve` has not been started with these settings"],
         }
     with ledger.reading() as connection:
@@ -83,6 +84,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "claims": claims,
         "uploads": _uploads(settings),
         "last_sweep": last_sweep,
+        "expiring": _expiring(settings, now),
         "notes": _notes(settings, last_sweep, now),
     }
 
@@ -184,6 +186,23 @@ def _uploads(settings: Settings) -> list[Row]:
         return []  # the directory is the server's own, and we are somebody else
 
 
+def _expiring(settings: Settings, now: datetime) -> list[Row]:
+    """The users and keys that end soon, or have ended and leave their user without any."""
+    from dataclasses import asdict
+    from datetime import timedelta
+
+    from sftpgate.errors import UserFileError
+    from sftpgate.users.expiry import endings
+    from sftpgate.users.registry import UserRegistry
+
+    within = timedelta(seconds=settings.expiry_warning)
+    try:
+        users = UserRegistry(settings.keys_dir).list()
+    except UserFileError:
+        return []  # the directory is the server's own, and we are somebody else
+    return [asdict(ending) for ending in endings(users, now=now, within=within, min_rsa_bits=settings.min_rsa_bits)]
+
+
 def _sweep_row(fact: str | None) -> Row | None:
     import json
 
@@ -216,6 +235,7 @@ _SECTIONS = (
     ("held", "Held", ["id", "path", "owner", "received_at", "reason", "what_to_do"]),
     ("quarantined", "In quarantine", ["id", "path", "owner", "received_at", "attempts", "what_to_do"]),
     ("claims", "Being processed", ["path", "tool", "claimed_at", "lease_until", "host", "pid", "arrival"]),
+    ("expiring", "Users and keys that expire", ["user", "fingerprint", "label", "expires_at", "expired", "what_to_do"]),
     ("uploads", "Uploads that are interrupted or under way", ["user", "path", "size_bytes", "last_write_at"]),
 )
 

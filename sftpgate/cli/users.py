@@ -1,6 +1,6 @@
-"""``sftpgate user …`` and ``sftpgate key …``: who may log in, and with what.
+"""``sftpgate user …``: who may log in.
 
-The commands change files in the keys directory and nothing else; a running server sees the change at the next login.
+The commands change files in the keys directory and nothing else; a running server sees the change at once.
 Passwords come from the terminal or standard input, never as arguments: those are in everybody's ``ps``. Errors rise as they
 are; ``main`` turns them into one line and an exit code. What costs time to import is imported by the command that needs it:
 ``--help`` and cron want a quick start.
@@ -9,22 +9,14 @@ are; ``main`` turns them into one line and an exit code. What costs time to impo
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
-if TYPE_CHECKING:
-    from sftpgate.settings import Settings
-    from sftpgate.users.keys import AuthorizedKey
-    from sftpgate.users.registry import User, UserRegistry
+from sftpgate.cli.accounts import KEY_COLUMNS, key_row, last_uses, open_registry, read_key, say_if_locked_out, user_row
 
 user_app = typer.Typer(help="Users: the SFTP accounts, usually one per ERP.", no_args_is_help=True)
-key_app = typer.Typer(help="Keys of users.", no_args_is_help=True)
-
-_MAX_KEY_FILE_BYTES = 64 * 1024  # a public key of 16384 bits has 3 KB
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -48,16 +40,16 @@ def user_add(
     from sftpgate.policy.accounts import check_home, check_user_name
     from sftpgate.users.passwords import hash_password
 
-    settings, registry = _open()
+    settings, registry = open_registry()
     check_user_name(name)
     check_home(home)
-    keys = [_read_key(path, settings.min_rsa_bits) for path in key or []]
+    keys = [read_key(path, settings.min_rsa_bits) for path in key or []]
     password_hash = hash_password(_first_line(sys.stdin)) if password_stdin else None
     user = registry.add(name, keys=keys, password_hash=password_hash, home=home)
     typer.echo(f"user {name} added")
     for added in keys:
         typer.echo(f"key {added.fingerprint} added")
-    _say_if_locked_out(user)
+    say_if_locked_out(user)
 
 
 @user_app.command("list")
@@ -69,14 +61,15 @@ def user_list(json: Json = False) -> None:
     from sftpgate.cli.output import emit
     from sftpgate.errors import UserFileError
 
-    _, registry = _open()
+    settings, registry = open_registry()
+    uses = last_uses(settings)
     rows: list[dict[str, object]] = []
     for name in registry.names():
         try:
-            rows.append(_user_row(registry.load(name)))
+            rows.append(user_row(registry.load(name), uses))
         except UserFileError as error:  # one broken file must not hide the other users
             rows.append({"name": name, "state": "unreadable", "problem": error.message})
-    columns = ["name", "state", "home", "keys", "password", "expires_at", "networks"]
+    columns = ["name", "state", "home", "keys", "password", "expires_at", "networks", "last_login_at"]
     emit(rows, [*columns, "problem"] if any("problem" in row for row in rows) else columns, json=json)
 
 
@@ -88,26 +81,27 @@ def user_show(name: Name, json: Json = False) -> None:
     """
     from sftpgate.cli.output import emit, emit_record
 
-    _, registry = _open()
+    settings, registry = open_registry()
     user = registry.load(name)
-    record = _user_row(user)
-    keys = [_key_row(name, key) for key in user.keys]
+    uses = last_uses(settings)
+    record = user_row(user, uses)
+    keys = [key_row(name, key, uses, settings.min_rsa_bits) for key in user.keys]
     if json:
         emit_record({**record, "keys": keys}, json=True)
         return
     emit_record(record)
     if keys:
         typer.echo()
-        emit(keys, _KEY_COLUMNS)
+        emit(keys, KEY_COLUMNS)
 
 
 @user_app.command("disable")
 def user_disable(name: Name) -> None:
-    """Let nobody log in as this user; its keys and password stay. Open connections are not ended.
+    """Let nobody log in as this user; its keys and password stay. Its connections end within a few seconds.
 
     Example: sftpgate user disable erp
     """
-    _, registry = _open()
+    _, registry = open_registry()
     registry.disable(name)
     typer.echo(f"user {name} disabled")
 
@@ -118,10 +112,10 @@ def user_enable(name: Name) -> None:
 
     Example: sftpgate user enable erp
     """
-    _, registry = _open()
+    _, registry = open_registry()
     registry.enable(name)
     typer.echo(f"user {name} enabled")
-    _say_if_locked_out(registry.load(name))
+    say_if_locked_out(registry.load(name))
 
 
 @user_app.command("remove")
@@ -132,7 +126,7 @@ def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do 
     """
     from sftpgate.errors import Refused, UnknownUser
 
-    _, registry = _open()
+    _, registry = open_registry()
     if name not in registry.names():
         raise UnknownUser
     if not yes:
@@ -159,12 +153,12 @@ def user_passwd(
 
     if password_stdin + generate + remove > 1:
         raise typer.BadParameter("only one of --password-stdin, --generate and --remove at a time")
-    _, registry = _open()
+    _, registry = open_registry()
     registry.load(name)  # before anybody types a password for nothing
     if remove:
         registry.set_password_hash(name, None)
         typer.echo(f"password of user {name} removed")
-        _say_if_locked_out(registry.load(name))
+        say_if_locked_out(registry.load(name))
         return
     password = generate_password() if generate else _first_line(sys.stdin) if password_stdin else _ask_password()
     registry.set_password_hash(name, hash_password(password))
@@ -175,104 +169,39 @@ def user_passwd(
         typer.echo(f"password of user {name} set")
 
 
-# -- keys ------------------------------------------------------------------------------------------------------------
-
-
-@key_app.command("add")
-def key_add(
-    name: Name,
-    file: Annotated[Path, typer.Argument(help="File with one public key (OpenSSH, RFC 4716 or PEM); - for standard input.")],
-    label: Annotated[str | None, typer.Option(help="What listings call the key; default: the file's comment.")] = None,
-    expires: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) on which the key is not accepted any more.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option("--from", metavar="PATTERNS", help="Addresses to accept it from: 192.0.2.0/24,!192.0.2.7,10.1.*")
-    ] = "",
+@user_app.command("import")
+def user_import(
+    directory: Annotated[Path, typer.Argument(help="Holds NAME, NAME/authorized_keys or NAME/.ssh/authorized_keys.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    json: Json = False,
 ) -> None:
-    """Give a user one more key. Keys that it has stay, so that old and new one overlap during a rotation.
+    """Make users of a directory of authorized_keys files, and give users that exist the keys that they lack.
 
-    Example: sftpgate key add erp new.pub --label 2030 --from 192.0.2.0/24
+    Each file is taken whole or refused whole. Exit code 6 where one was refused; the others are in all the same.
+
+    Example: sftpgate user import /etc/ssh/authorized_keys.d --dry-run
     """
-    from sftpgate.users.keys import limited
+    from dataclasses import asdict
 
-    settings, registry = _open()
-    registry.load(name)
-    key = _read_key(file, settings.min_rsa_bits)
-    patterns = [part.strip() for part in source.split(",")] if source else []
-    if label is not None or expires is not None or patterns:
-        key = limited(key, label=label, expires=expires.date() if expires else None, from_patterns=patterns)
-    registry.add_key(name, key)
-    typer.echo(f"key {key.fingerprint} added to user {name}")
-    if key.expires_at is not None and key.expires_at <= datetime.now(UTC):
-        typer.echo("this key has expired already: it is not accepted", err=True)
-
-
-@key_app.command("list")
-def key_list(name: Annotated[str | None, typer.Argument(help="Only this user's keys.")] = None, json: Json = False) -> None:
-    """List the keys of all users, or of one.
-
-    Example: sftpgate key list erp
-    """
     from sftpgate.cli.output import emit
+    from sftpgate.errors import ExitCode
+    from sftpgate.users.imports import import_users
 
-    _, registry = _open()
-    users: Sequence[User] = registry.list() if name is None else [registry.load(name)]
-    emit([_key_row(user.name, key) for user in users for key in user.keys], ["user", *_KEY_COLUMNS], json=json)
-
-
-@key_app.command("remove")
-def key_remove(
-    name: Name, fingerprint: Annotated[str, typer.Argument(help="As `sftpgate key list` shows it; SHA256: may be left out.")]
-) -> None:
-    """Take a key from a user. All else in its authorized_keys stays as it is.
-
-    Example: sftpgate key remove erp SHA256:uNiVztksCsDhcc0u9e8BrUQXhXfmnVhPoXUqVZBvB2g
-    """
-    from sftpgate.logs import printable
-
-    _, registry = _open()
-    removed = registry.remove_key(name, fingerprint)
-    label = f" ({printable(removed.comment)})" if removed.comment else ""
-    typer.echo(f"key {removed.fingerprint}{label} removed from user {name}")
-    _say_if_locked_out(registry.load(name))
+    settings, registry = open_registry()
+    found = list(import_users(directory, registry, min_rsa_bits=settings.min_rsa_bits, dry_run=dry_run))
+    rows = [asdict(item) for item in found]
+    columns = ["name", "new_user", "added", "known"]
+    emit(rows, [*columns, "problem"] if any(item.problem for item in found) else columns, json=json)
+    refused = sum(item.problem is not None for item in found)
+    if refused:
+        typer.echo(f"sftpgate: {refused} of {len(found)} files were refused", err=True)
+        raise typer.Exit(ExitCode.REFUSED)
+    if not found:
+        typer.echo("there is no authorized_keys file in this directory", err=True)
+        raise typer.Exit(ExitCode.NOTHING_TO_DO)
 
 
-# -- what they share -------------------------------------------------------------------------------------------------
-
-_KEY_COLUMNS = ["type", "bits", "fingerprint", "label", "state", "expires_at", "from"]
-
-
-def _open() -> tuple[Settings, UserRegistry]:
-    from sftpgate import settings
-    from sftpgate.users.registry import UserRegistry
-
-    loaded = settings.load()
-    return loaded, UserRegistry(loaded.keys_dir)
-
-
-def _read_key(path: Path, min_rsa_bits: int) -> AuthorizedKey:
-    """The key in a file. Raises NotFound, or KeyRefused with what is wrong, the file named."""
-    from sftpgate.errors import KeyRefused, NotFound
-    from sftpgate.users.keyformats import decode_key_file
-    from sftpgate.users.keys import check_strength, parse_public_key
-
-    try:
-        if str(path) == "-":
-            data = sys.stdin.buffer.read(_MAX_KEY_FILE_BYTES + 1)
-        else:
-            with path.open("rb") as file:
-                data = file.read(_MAX_KEY_FILE_BYTES + 1)
-    except OSError as error:
-        raise NotFound(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_KEY_FILE_BYTES:
-        raise KeyRefused(f"{path}: too large for a public key")
-    try:
-        key = parse_public_key(decode_key_file(data))
-        check_strength(key, min_rsa_bits)
-    except KeyRefused as error:
-        raise KeyRefused(f"{path}: {error.message}") from error
-    return key
+# -- passwords from people -------------------------------------------------------------------------------------------
 
 
 def _first_line(stream: TextIO) -> str:
@@ -285,53 +214,3 @@ def _ask_password() -> str:
     if not sys.stdin.isatty():
         raise Refused("there is no terminal to ask on: say --password-stdin or --generate")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt="The same again"))
-
-
-def _say_if_locked_out(user: User) -> None:
-    if user.disabled:
-        typer.echo(f"nobody can log in as {user.name}: it is disabled (`sftpgate user enable {user.name}`)", err=True)
-    elif not user.keys and user.password_hash is None:
-        typer.echo(
-            f"nobody can log in as {user.name} yet: "
-            f"`sftpgate key add {user.name} FILE.pub` or `sftpgate user passwd {user.name}`",
-            err=True,
-        )
-
-
-def _user_row(user: User) -> dict[str, object]:
-    """A user for a listing. The password's hash is for nobody's eyes."""
-    if user.disabled:
-        state = "disabled"
-    elif user.expires_at is not None and user.expires_at <= datetime.now(UTC):
-        state = "expired"
-    elif not user.keys and user.password_hash is None:
-        state = "no key or password"
-    else:
-        state = "active"
-    return {
-        "name": user.name,
-        "state": state,
-        "home": user.home,
-        "keys": len(user.keys),
-        "password": user.password_hash is not None,
-        "expires_at": user.expires_at,
-        "networks": list(user.networks),
-        "added_at": user.added_at,
-        "notes": user.notes,
-    }
-
-
-def _key_row(user: str, key: AuthorizedKey) -> dict[str, object]:
-    expired = key.expires_at is not None and key.expires_at <= datetime.now(UTC)
-    return {
-        "user": user,
-        "type": key.type,
-        "bits": key.bits,
-        "fingerprint": key.fingerprint,
-        "label": key.comment,
-        "state": "expired" if expired else "authority" if key.cert_authority else "active",
-        "expires_at": key.expires_at,
-        "from": list(key.from_patterns),
-        "principals": list(key.principals),
-        "options": [name if value is None else f'{name}="{value}"' for name, value in key.options],
-    }

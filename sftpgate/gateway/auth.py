@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import asyncssh
 
 from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.seams import guard_login
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.ids import Clock
+from sftpgate.ledger.logins import LastUse
 from sftpgate.logs import Logger
 from sftpgate.policy.login import LoginRefusal, account_refusal
 from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining, required_of
@@ -29,6 +31,7 @@ from sftpgate.users.logins import Judgement, Proof, end_reason, judge_key
 from sftpgate.users.registry import User, UserRegistry
 
 _ROUNDS_TO_END = 2
+_CLIENT_SHOWN = 200  # characters of the client's name for itself; RFC 4253 §4.2 allows 255 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class LoginServices:
     max_attempts: int
     required_auth: Sequence[Method]
     signature_algs: frozenset[str]
-    note_login: Callable[[User, Sequence[Proof], str, str], None]  # with address and client: remembers the last use
+    last_uses: LastUses
 
 
 class Gatekeeper(asyncssh.SSHServer):
@@ -125,7 +128,10 @@ class Gatekeeper(asyncssh.SSHServer):
         self.user = user
         self.log = self.log.bind(user=user.name)
         self.log.info("login.accepted", login=self.login, client=self.client)
-        self._services.note_login(user, self._proofs, self.address, self.client)
+        self._services.last_uses.note(
+            LastUse(owner=user.name, credential=proof.line, at=proof.at, address=self.address, client=self.client[:_CLIENT_SHOWN])
+            for proof in self._proofs
+        )
 
     def check_again(self, user: User | None) -> None:
         """End the connection where it would not be let in any more. ``user``: the connection's user as it is now.

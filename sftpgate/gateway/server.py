@@ -35,6 +35,7 @@ log = get_logger("gateway")
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
 ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is gone, twice: see Gatekeeper.check_again
+LAST_USE_SECONDS = 2.0  # how much of the record of last uses a kill of the server may lose
 HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
@@ -96,7 +97,7 @@ class Gate:
         publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds())]
+                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds(), self._last_uses())]
                 self.ready.set()
                 await self.stopping.wait()
                 await self._let_uploads_finish()
@@ -105,6 +106,7 @@ class Gate:
                 for keeper in self._admission.connections():
                     keeper.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is shutting down")
                 await self._let_sessions_end()
+                await self._services.hops.run(self._made_of.login.last_uses.write)
         finally:
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -197,6 +199,12 @@ class Gate:
             for keeper in keepers:
                 if keeper.user is not None:
                     keeper.check_again(users[keeper.user.name])
+
+    async def _last_uses(self) -> None:
+        """Write down which keys were used."""
+        while True:
+            await asyncio.sleep(LAST_USE_SECONDS)
+            await self._services.hops.run(self._made_of.login.last_uses.write)
 
     # -- connections and sessions ------------------------------------------------------------------------------------
 

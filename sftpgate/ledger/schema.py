@@ -157,6 +157,16 @@ chain = Table(
     Column("anchor_hash", String(64), nullable=False),
 )
 
+logins = Table(  # the last use of each key and password; the last one alone: events have the others
+    "logins",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("credential", String(64), primary_key=True),  # the fingerprint of the line in authorized_keys, or "password"
+    Column("at", UtcTime, nullable=False),
+    Column("address", String(64), nullable=False),
+    Column("client", Text, nullable=False),
+)
+
 facts = Table(
     "facts",
     metadata,

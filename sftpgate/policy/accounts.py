@@ -10,6 +10,8 @@ import re
 from sftpgate.errors import NameRefused
 from sftpgate.policy.names import RESERVED_NAMES, check_storable, folded
 
+USER_NAME_RULE = "1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row"
+
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
@@ -21,10 +23,9 @@ def valid_user_name(name: str) -> bool:
 def check_user_name(name: str) -> None:
     """Refuse a name that no user may have, with the rule."""
     if not valid_user_name(name):
-        raise NameRefused(
-            "this cannot be a user's name "
-            "(rule: 1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row)"
-        )
+        close = re.sub(r"[^a-z0-9_.-]+", "-", name.strip().lower())
+        hint = f": try {close}" if valid_user_name(close) else ""
+        raise NameRefused(f"this cannot be a user's name{hint} (rule: {USER_NAME_RULE})")
 
 
 def check_home(home: str) -> None:

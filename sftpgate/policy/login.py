@@ -121,10 +121,10 @@ def account_refusal(account: AccountRules | None, *, address: str, now: datetime
     return None
 
 
-def key_refusal(key: KeyRules | None, *, address: str, now: datetime, min_rsa_bits: int) -> LoginRefusal | None:
+def key_refusal(key: KeyRules | None, *, address: str | None, now: datetime, min_rsa_bits: int) -> LoginRefusal | None:
     """Why ``key`` is not accepted from ``address`` at ``now``; None where it is.
 
-    None stands for a key that the user does not have.
+    A ``key`` of None stands for one that the user does not have, an ``address`` of None for any that would do.
     """
     if key is None:
         return LoginRefusal.UNKNOWN_KEY
@@ -132,7 +132,7 @@ def key_refusal(key: KeyRules | None, *, address: str, now: datetime, min_rsa_bi
         return LoginRefusal.WEAK_KEY
     if key.expires_at is not None and now >= key.expires_at:
         return LoginRefusal.EXPIRED_KEY
-    if key.from_patterns and not address_matches(address, key.from_patterns):
+    if address is not None and key.from_patterns and not address_matches(address, key.from_patterns):
         return LoginRefusal.WRONG_KEY_NETWORK
     if key.forced_command is not None and not is_sftp_command(key.forced_command):
         return LoginRefusal.LIMITED_TO_COMMAND

@@ -20,6 +20,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,16 @@ def signature(path: Path) -> Signature | None:
     return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
+def check_not_public(path: Path) -> None:
+    """Raise UserFileError where everybody on this machine can write to ``path``, and so let themselves in."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # not there, or not ours to see: whoever reads it says so
+    if mode & stat.S_IWOTH:
+        raise UserFileError(f"{path} can be written by everybody on this machine: chmod go-w {path}")
+
+
 def read_text(path: Path) -> str | None:
     """The content of ``path``, None where there is no such file.
 
@@ -63,7 +74,9 @@ def read_text(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserFileError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserFileError(
+            f"{path}: cannot be read: {error.strerror} (it belongs to the user that sftpgate runs as, and is chmod 600)"
+        ) from error
     if len(data) > _MAX_FILE_BYTES:
         raise UserFileError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
     return data.decode("utf-8", "surrogateescape")

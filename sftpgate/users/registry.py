@@ -16,13 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
-from sftpgate.errors import AlreadyExists, KeyRefused, NotFound, UnknownUser, UserFileError
+from sftpgate.errors import AlreadyExists, UnknownUser, UserFileError
 from sftpgate.logs import get_logger
-from sftpgate.policy.accounts import check_home, check_user_name, valid_user_name
+from sftpgate.policy.accounts import USER_NAME_RULE, check_home, check_user_name, valid_user_name
 from sftpgate.users.accounts import Account, Value, new_account_text, parse_account, with_value
 from sftpgate.users.files import (
     Signature,
+    check_not_public,
     locked,
     make_directory,
     new_directory,
@@ -31,7 +33,10 @@ from sftpgate.users.files import (
     signature,
     write_text,
 )
-from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys, parse_line
+from sftpgate.users.keyedits import expiring, replaced, succeeding, with_key, without_key
+from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
+
+T = TypeVar("T")
 
 log = get_logger("users")
 
@@ -86,12 +91,25 @@ class UserRegistry:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise UserFileError(f"{self._directory}: cannot be read: {error.strerror}") from error
+            raise UserFileError(
+                f"{self._directory}: cannot be read: {error.strerror} (it belongs to the user that sftpgate runs as: chmod 700)"
+            ) from error
         return sorted(filter(valid_user_name, entries))
 
     def list(self) -> Sequence[User]:
         """All users that can be read, by name."""
         return [user for name in self.names() if (user := self.get(name)) is not None]
+
+    def preload(self) -> None:
+        """Read all users, so that files which break later leave a good version in force, and warn of what nobody can be.
+
+        Raises UserFileError where the directory cannot be read.
+        """
+        for name in self.names():
+            self.get(name)
+        for path in self._directory.iterdir() if self._directory.is_dir() else ():
+            if path.is_dir() and not valid_user_name(path.name) and not path.name.startswith("."):
+                log.warning("user.ignored", directory=path.name, reason=USER_NAME_RULE)
 
     def get(self, name: str) -> User | None:
         """The user as it is in force, or None where there is none, or none whose files were ever readable.
@@ -113,6 +131,8 @@ class UserRegistry:
     def load(self, name: str) -> User:
         """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
         directory = self._existing(name)
+        for path in (directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE):
+            check_not_public(path)
         text = read_text(directory / _ACCOUNT_FILE)
         if text == "":  # it would lift every limit, and is more likely just being written in place
             raise UserFileError(f"{_ACCOUNT_FILE} is empty: write it, or remove it for a user without limits and password")
@@ -144,14 +164,14 @@ class UserRegistry:
         check_home(home)
         text = ""
         for key in keys:
-            text = _with_key(text, key)
+            text = with_key(text, key, self._now())
         directory = self._directory / name
         make_directory(self._directory)
         with locked(self._directory):
             if directory.exists():
                 raise AlreadyExists(f"there is a user {name} already")
             with new_directory(directory) as fresh:
-                account = new_account_text(password_hash=password_hash, home=home, added_at=self._clock().replace(microsecond=0))
+                account = new_account_text(password_hash=password_hash, home=home, added_at=self._now())
                 write_text(fresh / _ACCOUNT_FILE, account)
                 write_text(fresh / _KEYS_FILE, text)
         return self.load(name)
@@ -191,26 +211,48 @@ class UserRegistry:
 
         Raises UnknownUser, KeyRefused where it has the key already, UserFileError for a broken file.
         """
-        directory = self._existing(name)
-        with locked(directory):
-            path = directory / _KEYS_FILE
-            write_text(path, _with_key(read_text(path) or "", key))
+        self.add_keys(name, [key])
+
+    def add_keys(self, name: str, keys: Sequence[AuthorizedKey]) -> None:
+        """Give a user several more keys, all or none. Raises as ``add_key``."""
+
+        def added(text: str) -> tuple[str, None]:
+            for key in keys:
+                text = with_key(text, key, self._now())
+            return text, None
+
+        self._edit_keys(name, added)
 
     def remove_key(self, name: str, fingerprint: str) -> AuthorizedKey:
         """Take a key from a user, and return it.
 
         ``SHA256:`` may be left out. Raises UnknownUser, and NotFound for a key that it does not have.
         """
+        return self._edit_keys(name, lambda text: without_key(text, fingerprint))
+
+    def rotate_key(self, name: str, old: str, new: AuthorizedKey, until: datetime) -> AuthorizedKey:
+        """Give a user ``new``, with the limits of its key ``old``, which is accepted until ``until``; return what was added.
+
+        One change: there is no moment with neither, or with both for good. Raises as ``add_key``, and NotFound for ``old``.
+        """
+
+        def rotated(text: str) -> tuple[str, AuthorizedKey]:
+            _, known = without_key(text, old)
+            added = succeeding(new, known)
+            return with_key(replaced(text, expiring(known, until)), added, self._now()), added
+
+        return self._edit_keys(name, rotated)
+
+    def _edit_keys(self, name: str, edit: Callable[[str], tuple[str, T]]) -> T:
         directory = self._existing(name)
-        wanted = "SHA256:" + fingerprint.removeprefix("SHA256:").rstrip("=")
         with locked(directory):
             path = directory / _KEYS_FILE
-            text = read_text(path) or ""
-            removed = [key for key in parse_authorized_keys(text) if key.fingerprint == wanted]
-            if not removed:
-                raise NotFound(f"{name} has no key with this fingerprint (`sftpgate key list {name}` shows them)")
-            write_text(path, _without_key(text, wanted))
-        return removed[0]
+            text, result = edit(read_text(path) or "")
+            write_text(path, text)
+        return result
+
+    def _now(self) -> datetime:
+        return self._clock().replace(microsecond=0)
 
 
 def _is_directory(path: Path) -> bool:
@@ -222,18 +264,3 @@ def _is_directory(path: Path) -> bool:
 
 def _signatures(directory: Path) -> _Signatures:
     return signature(directory / _ACCOUNT_FILE), signature(directory / _KEYS_FILE)
-
-
-def _with_key(text: str, key: AuthorizedKey) -> str:
-    """``text`` of an ``authorized_keys`` with a line more. One that does not end with a line end still does not."""
-    if any(known.fingerprint == key.fingerprint for known in parse_authorized_keys(text)):
-        raise KeyRefused(f"the user has the key {key.fingerprint} already")
-    lines = text.split("\n")
-    lines.insert(len(lines) if lines[-1] else len(lines) - 1, key.line)
-    return "\n".join(lines)
-
-
-def _without_key(text: str, fingerprint: str) -> str:
-    """``text`` without the lines of this key."""
-    kept = [line for line in text.split("\n") if (key := parse_line(line)) is None or key.fingerprint != fingerprint]
-    return "\n".join(kept)

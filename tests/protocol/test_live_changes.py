@@ -26,8 +26,8 @@ def _append(line: str) -> Callable[[Gate], None]:
 
 def _expiring(gate: Gate) -> None:
     """The key that is in use expires in an instant."""
-    line = (gate.directory / "keys/users/erp/authorized_keys").read_text()
-    authorize(gate, f'expiry-time="{datetime.now(UTC) + timedelta(seconds=1):%Y%m%d%H%M%S}Z" {line.strip()}')
+    [key] = registry(gate).load("erp").keys
+    authorize(gate, f'expiry-time="{datetime.now(UTC) + timedelta(seconds=1):%Y%m%d%H%M%S}Z" {key.line}')
 
 
 CHANGES: list[tuple[Callable[[Gate], None], str]] = [

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpgate.errors import KeyRefused, SftpgateError, UserFileError
-from sftpgate.users.keys import check_strength, limited, parse_authorized_keys, parse_line, parse_public_key
+from sftpgate.users.keyedits import limited
+from sftpgate.users.keys import check_strength, parse_authorized_keys, parse_line, parse_public_key
 
 MIN_RSA_BITS = 2048
 

@@ -300,3 +300,44 @@ def test_adding_and_removing_a_key_leaves_the_other_bytes(content: bytes) -> Non
         assert content in path.read_bytes()
         registry.remove_key("erp", KEY.fingerprint)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("path", ["", "user.toml", "authorized_keys"])
+def test_files_that_everybody_can_write_are_not_believed(
+    registry: UserRegistry, tmp_path: Path, logs: list[structlog.typing.EventDict], path: str
+) -> None:
+    """A user whose directory or file everybody on the machine can write is refused, with the chmod that repairs it."""
+    good = registry.add("erp", keys=[KEY])
+    assert registry.get("erp") == good
+    exposed = tmp_path / "users" / "erp" / path
+    exposed.chmod(exposed.stat().st_mode | 0o002)
+    with pytest.raises(UserFileError, match=r"chmod go-w .*erp"):
+        registry.load("erp")
+    assert UserRegistry(tmp_path).get("erp") is None
+    assert "chmod" in str(logs[0]["reason"])
+
+
+def test_an_empty_account_file_lifts_no_limits(registry: UserRegistry, tmp_path: Path) -> None:
+    """A user.toml without a byte is one that is being written: the earlier one stays in force, and a new user is not let in."""
+    registry.add("erp", keys=[KEY])
+    registry.disable("erp")
+    path = tmp_path / "users" / "erp" / "user.toml"
+    before = registry.get("erp")
+    path.write_text("")
+    assert registry.get("erp") == before
+    assert UserRegistry(tmp_path).get("erp") is None
+    path.unlink()
+    found = registry.get("erp")
+    assert found is not None
+    assert not found.disabled
+
+
+def test_the_start_reads_everybody(registry: UserRegistry, tmp_path: Path, logs: list[structlog.typing.EventDict]) -> None:
+    """Files that break after the start leave the good version in force, also of users who never logged in; odd names are told."""
+    good = registry.add("erp", keys=[KEY])
+    (tmp_path / "users" / "Big ERP").mkdir()
+    fresh = UserRegistry(tmp_path)
+    fresh.preload()
+    (tmp_path / "users" / "erp" / "user.toml").write_text("disabled = tr")
+    assert fresh.get("erp") == good
+    assert [(line["event"], line.get("directory")) for line in logs] == [("user.ignored", "Big ERP"), ("user.unreadable", None)]

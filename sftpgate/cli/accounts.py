@@ -1,0 +1,154 @@
+"""What the commands of users and keys share: the registry, key files that people hand in, and the rows of listings.
+
+Only looks: what is not there (the ledger, before the first start) is not made.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sftpgate.ledger.logins import LastUse
+    from sftpgate.settings import Settings
+    from sftpgate.users.keys import AuthorizedKey
+    from sftpgate.users.registry import User, UserRegistry
+
+    Uses = Mapping[tuple[str, str], LastUse]
+
+KEY_COLUMNS = ["type", "bits", "fingerprint", "label", "state", "expires_at", "from", "last_used_at", "last_used_from"]
+
+_MAX_KEY_FILE_BYTES = 64 * 1024  # a public key of 16384 bits has 3 KB
+_PASSWORD = "password"  # noqa: S105 - what the ledger calls it
+
+
+def open_registry() -> tuple[Settings, UserRegistry]:
+    """The settings and the users. Warnings of what is read come out on stderr as those of every command."""
+    from sftpgate.cli.context import read_settings
+    from sftpgate.users.registry import UserRegistry
+
+    settings = read_settings()
+    return settings, UserRegistry(settings.keys_dir)
+
+
+def last_uses(settings: Settings) -> Uses:
+    """The last use of each key and password, by user and fingerprint; none where the ledger cannot be asked."""
+    from sftpgate.cli.context import ledger_for_reading
+    from sftpgate.errors import LedgerError
+    from sftpgate.ledger import logins
+
+    try:
+        with ledger_for_reading(settings) as ledger:
+            if ledger is None:
+                return {}
+            with ledger.reading() as connection:
+                return {(use.owner, use.credential): use for use in logins.last_uses(connection)}
+    except LedgerError as error:
+        typer.echo(f"the last uses are not known: {error.message}", err=True)
+        return {}
+
+
+def read_key(path: Path, min_rsa_bits: int) -> AuthorizedKey:
+    """The key in a file. Raises NotFound, or KeyRefused with what is wrong, the file named."""
+    from sftpgate.errors import KeyRefused, NotFound
+    from sftpgate.users.keyformats import decode_key_file
+    from sftpgate.users.keys import check_strength, parse_public_key
+
+    try:
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(_MAX_KEY_FILE_BYTES + 1)
+        else:
+            with path.open("rb") as file:
+                data = file.read(_MAX_KEY_FILE_BYTES + 1)
+    except OSError as error:
+        raise NotFound(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_KEY_FILE_BYTES:
+        raise KeyRefused(f"{path}: too large for a public key")
+    try:
+        key = parse_public_key(decode_key_file(data))
+        check_strength(key, min_rsa_bits)
+    except KeyRefused as error:
+        raise KeyRefused(f"{path}: {error.message}") from error
+    return key
+
+
+def say_if_locked_out(user: User) -> None:
+    """Tell the admin where nobody can log in as this user."""
+    if user.disabled:
+        typer.echo(f"nobody can log in as {user.name}: it is disabled (`sftpgate user enable {user.name}`)", err=True)
+    elif not user.keys and user.password_hash is None:
+        typer.echo(
+            f"nobody can log in as {user.name} yet: "
+            f"`sftpgate key add {user.name} FILE.pub` or `sftpgate user passwd {user.name}`",
+            err=True,
+        )
+
+
+def user_row(user: User, uses: Uses) -> dict[str, object]:
+    """A user for a listing. The password's hash is for nobody's eyes."""
+    if user.disabled:
+        state = "disabled"
+    elif user.expires_at is not None and user.expires_at <= datetime.now(UTC):
+        state = "expired"
+    elif not user.keys and user.password_hash is None:
+        state = "no key or password"
+    else:
+        state = "active"
+    logins = [use.at for (owner, _), use in uses.items() if owner == user.name]
+    by_password = uses.get((user.name, _PASSWORD))
+    return {
+        "name": user.name,
+        "state": state,
+        "home": user.home,
+        "keys": len(user.keys),
+        "password": user.password_hash is not None,
+        "required_auth": None if user.required_auth is None else list(user.required_auth),
+        "expires_at": user.expires_at,
+        "networks": list(user.networks),
+        "added_at": user.added_at,
+        "last_login_at": max(logins, default=None),
+        "password_last_used_at": by_password.at if by_password else None,
+        "notes": user.notes,
+    }
+
+
+def key_row(user: str, key: AuthorizedKey, uses: Uses, min_rsa_bits: int) -> dict[str, object]:
+    """A key for a listing, with what is to be said of its options."""
+    use = uses.get((user, key.fingerprint))
+    return {
+        "user": user,
+        "type": key.type,
+        "bits": key.bits,
+        "fingerprint": key.fingerprint,
+        "label": key.comment,
+        "state": _state(key, min_rsa_bits),
+        "added_at": key.added_at,
+        "expires_at": key.expires_at,
+        "from": list(key.from_patterns),
+        "principals": list(key.principals),
+        "options": [name if value is None else f'{name}="{value}"' for name, value in key.options],
+        "findings": key.findings,
+        "last_used_at": use.at if use else None,
+        "last_used_from": use.address if use else None,
+        "last_used_by": use.client if use else None,
+    }
+
+
+def _state(key: AuthorizedKey, min_rsa_bits: int) -> str:
+    from sftpgate.policy.login import LoginRefusal, key_refusal
+
+    match key_refusal(key, address=None, now=datetime.now(UTC), min_rsa_bits=min_rsa_bits):
+        case None:
+            return "authority" if key.cert_authority else "active"
+        case LoginRefusal.EXPIRED_KEY:
+            return "expired"
+        case LoginRefusal.WEAK_KEY:
+            return "too weak"
+        case _:
+            return "not accepted"

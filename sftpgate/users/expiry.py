@@ -1,0 +1,77 @@
+"""Which users and keys end soon, or have ended and lock somebody out: for warnings. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sftpgate.policy.login import key_refusal
+from sftpgate.users.keys import AuthorizedKey
+from sftpgate.users.registry import User
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Something that ends. ``fingerprint`` is None where it is the whole user."""
+
+    user: str
+    fingerprint: str | None
+    label: str  # anybody's text: show it through ``printable``
+    expires_at: datetime
+    expired: bool
+    what_to_do: str
+
+
+def endings(users: Iterable[User], *, now: datetime, within: timedelta, min_rsa_bits: int) -> Iterator[Ending]:
+    """The users and keys that end before ``now + within``.
+
+    One that has ended is told while the user has nothing else to log in with; disabled users are nobody's concern.
+    """
+    for user in users:
+        if user.disabled:
+            continue
+        if user.expires_at is not None and user.expires_at <= now + within:
+            yield Ending(
+                user=user.name,
+                fingerprint=None,
+                label="",
+                expires_at=user.expires_at,
+                expired=user.expires_at <= now,
+                what_to_do=f"change expires in its user.toml, or sftpgate user disable {user.name}",
+            )
+        elif user.expires_at is None or user.expires_at > now:
+            yield from _ending_keys(user, now, within, min_rsa_bits)
+
+
+def usable_keys(user: User, *, now: datetime, min_rsa_bits: int) -> list[AuthorizedKey]:
+    """The user's keys that are accepted from somewhere at ``now``."""
+    return [key for key in user.keys if _usable(key, now, min_rsa_bits)]
+
+
+def _usable(key: AuthorizedKey, now: datetime, min_rsa_bits: int) -> bool:
+    return key_refusal(key, address=None, now=now, min_rsa_bits=min_rsa_bits) is None
+
+
+def _ending_keys(user: User, now: datetime, within: timedelta, min_rsa_bits: int) -> Iterator[Ending]:
+    lasting = [key for key in usable_keys(user, now=now, min_rsa_bits=min_rsa_bits) if not _ends(key, now + within)]
+    for key in user.keys:
+        if not _ends(key, now + within) or key.expires_at is None:
+            continue
+        expired = key.expires_at <= now
+        if expired and (usable_keys(user, now=now, min_rsa_bits=min_rsa_bits) or user.password_hash is not None):
+            continue
+        yield Ending(
+            user=user.name,
+            fingerprint=key.fingerprint,
+            label=key.comment,
+            expires_at=key.expires_at,
+            expired=expired,
+            what_to_do="see that the other key is in use (`sftpgate key list`)"
+            if lasting
+            else f"have a new key sent, and sftpgate key rotate {user.name} NEW.pub",
+        )
+
+
+def _ends(key: AuthorizedKey, moment: datetime) -> bool:
+    return key.expires_at is not None and key.expires_at <= moment
