@@ -34,6 +34,7 @@ def run(
 
     Example: sftpgate run --all
     """
+    from sftpgate.cli import idle
     from sftpgate.cli.context import opened, read_settings
 
     if all_tools == bool(tools):
@@ -48,6 +49,7 @@ def run(
             _say_what_waits(settings, claims, chosen, limit)
             return
         if not any(claims.has_work(tool) for tool in chosen):
+            idle.remember(system)
             raise typer.Exit(ExitCode.NOTHING_TO_DO)
         unusable = _unusable(settings, chosen)
         result, signal_number = _pass(settings, claims, chosen, limit, unusable=unusable, verbose=verbose)

@@ -1,0 +1,36 @@
+"""A look at a SQLite ledger without SQLAlchemy, for ``sftpgate run`` on its many passes with nothing to do.
+
+Reads only; what it cannot read it says by GlanceFailed, and the caller looks the long way. Blocks for a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+_TIMEOUT_SECONDS = 1.0
+_MANY = 1000  # waiting paths: with more than that there is something to do, or time to look closely
+
+
+class GlanceFailed(Exception):
+    """The ledger cannot be read so."""
+
+
+def waiting_paths(database: Path) -> list[str] | None:
+    """The paths of the arrivals that wait; None where an arrival is claimed, or where there are too many to say.
+
+    Raises GlanceFailed.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=_TIMEOUT_SECONDS)
+        ) as connection:
+            if connection.execute("SELECT 1 FROM arrivals WHERE state = 'claimed' LIMIT 1").fetchone():
+                return None
+            query = f"SELECT DISTINCT path FROM arrivals WHERE state = 'waiting' LIMIT {_MANY}"  # noqa: S608 - a number of ours
+            found = [path for (path,) in connection.execute(query)]
+    except sqlite3.Error as error:
+        raise GlanceFailed(str(error)) from error
+    return found if len(found) < _MANY else None
