@@ -5,6 +5,7 @@ worker under a supervisor (``supervise``).
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
@@ -19,8 +20,10 @@ from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.listening import Acceptor, bind
+from sftpgate.gateway.sampling import sample_regularly
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
 from sftpgate.gateway.services import Services
+from sftpgate.gateway.testimony import witness
 from sftpgate.gateway.view import Parts
 from sftpgate.gateway.worker import work
 from sftpgate.intake.edits import Edits
@@ -32,7 +35,9 @@ from sftpgate.intake.room import Limits, Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
 from sftpgate.ledger.database import Ledger
-from sftpgate.logs import get_logger
+from sftpgate.ledger.trail import Trail
+from sftpgate.logs import Logger, get_logger
+from sftpgate.meter import Meter, make_meter
 from sftpgate.policy.names import VirtualPath
 from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
@@ -105,8 +110,10 @@ class Running:
         edits = make_edits(system, publisher)
         register = OpenUploads(system.staging)
         self._sweeper = make_sweeper(system, edits, registry)
+        self._trail, self._meter = Trail(system.ledger, system.clock), make_meter()
         if recovering:
-            _recover(self._sweeper)
+            _recover(self._sweeper, witness(log, self._trail, self._meter))
+        self._trail.note("gate.started" if recovering else "worker.started", pid=os.getpid())
         self.gate = Gate(
             GateParts(
                 settings=settings,
@@ -142,29 +149,36 @@ class Running:
                     last_uses=LastUses(system.ledger),
                 ),
                 host_keys=host_keys,
+                log=witness(get_logger("gateway"), self._trail, self._meter),
             )
         )
 
     async def serve(self, serving: Coroutine[object, object, None], *, sweeping: bool) -> None:
         """Run ``serving`` (the gate, in one way or another) to its end, and sweep regularly beside it."""
         try:
-            rounds = asyncio.create_task(self._sweep_when_ready()) if sweeping else None
+            rounds = [asyncio.create_task(sample_regularly(self.gate, self._meter))]
+            rounds += [asyncio.create_task(self._sweep_when_ready())] if sweeping else []
             try:
                 await serving
             finally:
-                if rounds is not None:
-                    rounds.cancel()
-                    await asyncio.wait([rounds])
+                for task in rounds:
+                    task.cancel()
+                await asyncio.wait(rounds)
         except* SftpgateError as group:
             raise group.exceptions[0] from None
         finally:
             for pool in self._pools:
                 pool.close()
+            self._trail.note("worker.stopped", pid=os.getpid())
+            self._trail.close()
             self._system.close()
 
     async def _sweep_when_ready(self) -> None:
         await self.gate.ready.wait()
-        await _sweep_regularly(self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access)
+        said = witness(log, self._trail, self._meter)
+        await _sweep_regularly(
+            self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access, said, self._meter
+        )
 
     def _look_after_access(self) -> None:
         settings = self._settings
@@ -177,10 +191,10 @@ class Running:
         )
 
 
-def _recover(sweeper: Sweeper) -> None:
+def _recover(sweeper: Sweeper, said: Logger) -> None:
     result = sweeper.recover()
     if result.did_something:
-        log.warning("recovery.done", completed_moves=result.completed_moves, gone=result.gone)
+        said.warning("recovery.done", completed_moves=result.completed_moves, gone=result.gone)
 
 
 async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -213,7 +227,9 @@ async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, re
     await running.serve(work(running.gate, link), sweeping=chief)
 
 
-async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float, beside: Callable[[], None]) -> None:
+async def _sweep_regularly(
+    sweeper: Sweeper, hops: Hops, interval_seconds: float, beside: Callable[[], None], said: Logger, meter: Meter
+) -> None:
     while True:
         try:
             result = await hops.run(sweeper.run)
@@ -221,12 +237,16 @@ async def _sweep_regularly(sweeper: Sweeper, hops: Hops, interval_seconds: float
         except Exception as error:
             log.error("sweep.failed", exc_info=error)
         else:
+            if result is not None:
+                meter.swept(result.seconds)
             if result is not None and result.did_something:
-                log.info(
+                said.info(
                     "sweep.done",
                     taken=result.taken,
                     released=result.released,
                     completed_moves=result.completed_moves,
+                    gone=result.gone,
+                    expired_uploads=result.expired_uploads,
                     failed=result.failed,
                 )
         await asyncio.sleep(interval_seconds)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, NoReturn
 
 import typer
@@ -22,6 +23,7 @@ from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
 from sftpgate.cli.keys import key_app
 from sftpgate.cli.quarantine import quarantine_app
+from sftpgate.cli.record import record_command
 from sftpgate.cli.run import run
 from sftpgate.cli.serve import serve, worker
 from sftpgate.cli.status import status
@@ -115,7 +117,10 @@ def main() -> NoReturn:
     # Asking for a lease, we can be sent SIGIO when somebody opens the file just then: that must not end us.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o027)  # what others make for us, such as SQLite its files, is not for everybody
-    code = _run()
+    command = get_command(app)
+    code = _run(command.main)
+    if problem := record_command(sys.argv[1:], command, code):
+        typer.echo(f"sftpgate: this command could not be put on the audit record: {problem}", err=True)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -126,9 +131,9 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
-def _run() -> int:
+def _run(command: Callable[..., object]) -> int:
     try:
-        code = get_command(app).main(prog_name="sftpgate", standalone_mode=False)
+        code = command(prog_name="sftpgate", standalone_mode=False)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:

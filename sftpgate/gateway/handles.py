@@ -8,6 +8,7 @@ a session, interrupts what is open and keeps it for its user to resume. A crash 
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -206,6 +207,8 @@ class Handles:
                 raise InvalidHandle()
 
     async def _publish(self, upload: Upload) -> None:
+        clock = asyncio.get_running_loop().time
+        upload.closed_at = clock()
         try:
             arrival = await self._services.publisher.publish(upload)
         except Exception as error:
@@ -223,6 +226,7 @@ class Handles:
             grade=arrival.grade,
             state=arrival.state,
             reason=arrival.hold_reason,
+            seconds=round(clock() - upload.closed_at, 6),
         )
 
     async def _interrupt(self, upload: Upload, reason: str) -> None:

@@ -21,7 +21,7 @@ from sftpgate.gateway.status import Status
 from sftpgate.gateway.view import View, times_of
 from sftpgate.gateway.wire import Open, Request
 from sftpgate.intake.edits import OpenMode
-from sftpgate.logs import printable
+from sftpgate.logs import Logger, printable
 
 T = TypeVar("T")
 
@@ -29,11 +29,12 @@ T = TypeVar("T")
 class Requests:
     """Answers the requests of one session that speaks ``sftp_version``."""
 
-    def __init__(self, services: Services, view: View, handles: Handles, sftp_version: int) -> None:
+    def __init__(self, services: Services, view: View, handles: Handles, sftp_version: int, log: Logger) -> None:
         self._services = services
         self._view = view
         self._handles = handles
         self._version = sftp_version
+        self._log = log
 
     async def answer(self, kind: int, number: int, packet: SSHPacket) -> bytes:
         """The reply to a request whose fields are in ``packet``."""
@@ -65,16 +66,15 @@ class Requests:
             case Request.CLOSE:
                 await self._handles.close(packet.get_string())
             case Request.SETSTAT:
-                path, attrs = packet.get_string(), SFTPAttrs.decode(packet, self._version)
-                await self._hop(self._view.set_attributes, path, attrs)
+                await self._set_attributes(packet)
             case Request.FSETSTAT:
                 self._handles.set_attributes(packet.get_string(), SFTPAttrs.decode(packet, self._version))
             case Request.REMOVE:
-                await self._hop(self._view.remove, packet.get_string())
+                await self._change("remove", self._view.remove, packet.get_string())
             case Request.MKDIR:
-                await self._hop(self._view.make_directory, packet.get_string())
+                await self._change("mkdir", self._view.make_directory, packet.get_string())
             case Request.RMDIR:
-                await self._hop(self._view.remove_directory, packet.get_string())
+                await self._change("rmdir", self._view.remove_directory, packet.get_string())
             case Request.RENAME:
                 old, new = packet.get_string(), packet.get_string()
                 flags = packet.get_uint32() if self._version >= 5 else 0
@@ -88,7 +88,20 @@ class Requests:
         return await self._services.hops.run(act, *arguments)
 
     async def _rename(self, old: bytes, new: bytes, *, replacing: bool) -> None:
-        await self._hop(partial(self._view.rename, replacing=replacing), old, new)
+        await self._change("rename", partial(self._view.rename, replacing=replacing), old, new)
+
+    async def _set_attributes(self, packet: SSHPacket) -> None:
+        path, attrs = packet.get_string(), SFTPAttrs.decode(packet, self._version)
+        if attrs.size is None:
+            await self._hop(self._view.set_attributes, path, attrs)
+        else:
+            act = partial(self._view.set_attributes, attrs=attrs)
+            await self._change(f"set size {attrs.size}", act, path)
+
+    async def _change(self, what: str, act: Callable[..., None], path: bytes, *to: bytes) -> None:
+        """Do what changes a name or a file by its path, and say so."""
+        await self._hop(act, path, *to)
+        self._log.info("request.done", request=what, path=_shown(path), to=_shown(to[0]) if to else None)
 
     # -- files and directories ---------------------------------------------------------------------------------------
 
@@ -174,12 +187,15 @@ class Requests:
             case b"fsync@openssh.com":
                 await self._handles.sync(packet.get_string())
             case b"lsetstat@openssh.com":
-                path, attrs = packet.get_string(), SFTPAttrs.decode(packet, self._version)
-                await self._hop(self._view.set_attributes, path, attrs)
+                await self._set_attributes(packet)
             case b"copy-data":
                 source, source_offset, length = packet.get_string(), packet.get_uint64(), packet.get_uint64()
                 await self._handles.copy(source, source_offset, length, packet.get_string(), packet.get_uint64())
             case b"hardlink@openssh.com":
                 self._view.refuse_link()
             case _:
-                raise Unsupported(f"the extension {printable(name.decode('utf-8', 'backslashreplace'))} is not supported")
+                raise Unsupported(f"the extension {printable(_shown(name))} is not supported")
+
+
+def _shown(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")

@@ -26,7 +26,7 @@ from sftpgate.gateway.session import SftpSession
 from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.uploads import Sender
-from sftpgate.logs import get_logger
+from sftpgate.logs import Logger, get_logger
 from sftpgate.settings import Algorithms, Settings
 from sftpgate.users.registry import User, UserRegistry
 
@@ -52,6 +52,16 @@ class GateParts:
     services: Callable[[Spawn, Callable[[], bool]], Services]
     login: LoginServices
     host_keys: list[Path]
+    log: Logger  # of connections and sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a gate has to do. ``publishing_seconds``: how long the oldest CLOSE has waited for its answer."""
+
+    connections: int
+    sessions: int
+    publishing_seconds: float
 
 
 class Gate:
@@ -76,6 +86,12 @@ class Gate:
     def stop(self) -> None:
         """Ask ``run`` to end; may be called again."""
         self.stopping.set()
+
+    def load(self) -> Load:
+        """How much there is to do at this moment."""
+        now = asyncio.get_running_loop().time()
+        waits = [now - upload.closed_at for upload in self._services.register if upload.closed_at is not None]
+        return Load(self._connections, len(self._sessions), max(waits, default=0.0))
 
     def retire(self) -> None:
         """End ``run`` when the last client has left."""
@@ -209,13 +225,16 @@ class Gate:
     # -- connections and sessions ------------------------------------------------------------------------------------
 
     def _keeper(self) -> Gatekeeper:
-        return Gatekeeper(self._made_of.login, self._admission, log, self._open_session)
+        return Gatekeeper(self._made_of.login, self._admission, self._made_of.log, self._open_session)
 
     def _open_session(
         self, keeper: Gatekeeper
     ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
         user = keeper.user
-        if user is None or self.stopping.is_set() or keeper.sessions >= self._settings.max_sessions_per_connection:
+        if user is None or self.stopping.is_set():
+            return False
+        if keeper.sessions >= self._settings.max_sessions_per_connection:
+            keeper.log.warning("session.refused", reason="too many sessions (rule: max_sessions_per_connection)")
             return False
         keeper.sessions += 1
         parts = self._made_of.parts

@@ -221,7 +221,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if kind != Request.INIT:
             raise BadMessage("the first request must be INIT")
         self._version = max(3, min(packet.get_uint32(), self._services.max_sftp_version))
-        self._requests = Requests(self._services, self._view, self._handles, self._version)
+        self._requests = Requests(self._services, self._view, self._handles, self._version, self._log)
         self._send(wire.version(self._version))
 
     def _send(self, reply: bytes) -> None:

@@ -69,6 +69,7 @@ class Upload:
     size: int = 0
     note_name: str = ""  # in its staging directory; empty while it has no note
     gap_noted: bool = False
+    closed_at: float | None = None  # when its CLOSE came, in the event loop's time
     superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
     digest: Digest = field(default_factory=Digest)
     _coverage: Coverage = field(init=False)

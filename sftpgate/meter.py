@@ -1,0 +1,160 @@
+"""Counting for the monitor: what a worker process counts, in files that another process adds up.
+
+``prometheus_client`` has the numbers in memory-mapped files, one set a process (its multiprocess mode), so that several
+workers are seen as one gate and a dead worker's counts stay. It decides on that mode when it is imported, by an
+environment variable, so nothing here imports it before a meter is made; where that variable is missing (metrics are
+off, or this is a command of cron) there is a ``NullMeter``, and nothing is imported at all.
+
+All methods are for the event loop: they take microseconds and do not block. Nothing is counted for each WRITE.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name
+
+# From the time that a good disk needs for one flush to the time that a client waits at most.
+LATENCY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+SWEEP_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class Meter(Protocol):
+    """What is counted."""
+
+    def login(self, outcome: str) -> None:
+        """A login was accepted, or refused by the rule that ``outcome`` names."""
+
+    def connection_refused(self) -> None:
+        """A connection was not let in."""
+
+    def session(self, received_bytes: int, sent_bytes: int) -> None:
+        """A session has ended, with so many bytes of file content received and of answers sent."""
+
+    def upload(self, outcome: str, size: int) -> None:
+        """An upload of so many bytes came to its end: published, held or interrupted."""
+
+    def published(self, seconds: float) -> None:
+        """A client waited so long for the answer to its CLOSE."""
+
+    def swept(self, seconds: float) -> None:
+        """A sweep took so long."""
+
+    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
+        """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited."""
+
+
+class NullMeter:
+    """Counts nothing."""
+
+    def login(self, outcome: str) -> None:
+        """Nothing."""
+
+    def connection_refused(self) -> None:
+        """Nothing."""
+
+    def session(self, received_bytes: int, sent_bytes: int) -> None:
+        """Nothing."""
+
+    def upload(self, outcome: str, size: int) -> None:
+        """Nothing."""
+
+    def published(self, seconds: float) -> None:
+        """Nothing."""
+
+    def swept(self, seconds: float) -> None:
+        """Nothing."""
+
+    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
+        """Nothing."""
+
+
+class FileMeter:
+    """Counts in the directory that the environment names. One instance per process."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+        registry = CollectorRegistry()
+        self._logins = Counter(
+            "sftpgate_logins", "Logins by outcome: accepted, or the rule that refused.", ["outcome"], registry=registry
+        )
+        self._refused = Counter("sftpgate_connections_refused", "Connections that were not let in.", registry=registry)
+        self._sessions_ended = Counter("sftpgate_sessions_ended", "SFTP sessions that have ended.", registry=registry)
+        self._received = Counter(
+            "sftpgate_received_bytes", "Bytes of file content received, counted at the end of a session.", registry=registry
+        )
+        self._sent = Counter("sftpgate_sent_bytes", "Bytes of answers sent, counted at the end of a session.", registry=registry)
+        self._uploads = Counter(
+            "sftpgate_uploads", "Uploads by outcome: published, held, interrupted.", ["outcome"], registry=registry
+        )
+        self._upload_bytes = Counter("sftpgate_upload_bytes", "Bytes of these uploads.", ["outcome"], registry=registry)
+        self._publish = Histogram(
+            "sftpgate_publish_seconds",
+            "Time from a client's CLOSE to its answer.",
+            registry=registry,
+            buckets=LATENCY_SECONDS,
+        )
+        self._sweep = Histogram("sftpgate_sweep_seconds", "Time that a sweep took.", registry=registry, buckets=SWEEP_SECONDS)
+        self._lag = Histogram(
+            "sftpgate_event_loop_lag_seconds",
+            "How late the event loop came to what was due.",
+            registry=registry,
+            buckets=LAG_SECONDS,
+        )
+        self._connections = Gauge("sftpgate_connections", "Connections now.", registry=registry, multiprocess_mode="livesum")
+        self._sessions = Gauge("sftpgate_sessions", "SFTP sessions now.", registry=registry, multiprocess_mode="livesum")
+        self._publishing = Gauge(
+            "sftpgate_publish_waiting_seconds",
+            "How long the oldest CLOSE that is not answered has waited.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._beat = Gauge(
+            "sftpgate_worker_beat_timestamp_seconds",
+            "When each worker process was last seen alive, in Unix time.",
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+
+    def login(self, outcome: str) -> None:
+        """A login was accepted, or refused by the rule that ``outcome`` names."""
+        self._logins.labels(outcome).inc()
+
+    def connection_refused(self) -> None:
+        """A connection was not let in."""
+        self._refused.inc()
+
+    def session(self, received_bytes: int, sent_bytes: int) -> None:
+        """A session has ended, with so many bytes of file content received and of answers sent."""
+        self._sessions_ended.inc()
+        self._received.inc(received_bytes)
+        self._sent.inc(sent_bytes)
+
+    def upload(self, outcome: str, size: int) -> None:
+        """An upload of so many bytes came to its end: published, held or interrupted."""
+        self._uploads.labels(outcome).inc()
+        self._upload_bytes.labels(outcome).inc(size)
+
+    def published(self, seconds: float) -> None:
+        """A client waited so long for the answer to its CLOSE."""
+        self._publish.observe(seconds)
+
+    def swept(self, seconds: float) -> None:
+        """A sweep took so long."""
+        self._sweep.observe(seconds)
+
+    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
+        """How things stand at the Unix time ``now``."""
+        self._connections.set(connections)
+        self._sessions.set(sessions)
+        self._lag.observe(lag_seconds)
+        self._publishing.set(publishing_seconds)
+        self._beat.set(now)
+
+
+def make_meter() -> Meter:
+    """The meter of this process: one that counts where the environment names a directory for it."""
+    return FileMeter() if os.environ.get(DIRECTORY_VARIABLE) else NullMeter()
