@@ -15,6 +15,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 
 BIN := .venv/bin
 WORKERS ?= 2
+FUZZ_SECONDS ?= 300
 say = @printf '==> %s\n'
 
 # $(call install,LOCK): the packages of a lock file, one line each, then sftpgate itself from this checkout.
@@ -78,6 +79,10 @@ kills: .venv/.dev  ## SIGKILL real servers and clients at random, for SFTPGATE_K
 .PHONY: faults
 faults: .venv/.dev  ## full and broken disks, broken clients and connections
 	$(BIN)/python -m pytest -n $(WORKERS) tests/faults
+
+.PHONY: fuzz
+fuzz: .venv/.dev  ## fuzz each target for FUZZ_SECONDS; 0: a bounded number of inputs
+	SFTPGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/fuzz
 
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said

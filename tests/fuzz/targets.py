@@ -1,0 +1,130 @@
+"""What is fuzzed: each target takes any bytes, lets through only the errors that its code promises, and checks what must hold.
+
+An exception that leaves a target is a finding. Nothing here writes to the disk.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sftpgate.errors import KeyRefused, NameRefused, PlaceRefused, SettingsError, UserFileError
+from sftpgate.policy.access import Zone, locate, require_writable
+from sftpgate.policy.names import VirtualPath, check_storable, folded, normalise, split
+from sftpgate.settings import of_text
+from sftpgate.users.accounts import parse_account, with_value
+from sftpgate.users.certificates import parse_certificate
+from sftpgate.users.keyformats import decode_key_file
+from sftpgate.users.keys import parse_authorized_keys, parse_public_key
+from sftpgate.users.logins import judge_key
+from sftpgate.users.registry import User
+
+Target = Callable[[bytes], None]
+
+_MOUNT = VirtualPath("/sync")
+_ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
+
+
+def names(data: bytes) -> None:
+    """A path of a client: what is accepted is in normal form, below the drop, and not reserved in any spelling."""
+    try:
+        path = normalise(data, _MOUNT)
+    except NameRefused:
+        return
+    assert path.startswith("/")
+    assert path == normalise(path.encode(), VirtualPath("/elsewhere")), "not in normal form"
+    parts = split(path)
+    assert not {"", ".", ".."} & set(parts)
+    place = locate(path, _MOUNT)
+    try:
+        inner = require_writable(place, _MOUNT)
+        check_storable(inner)
+    except (NameRefused, PlaceRefused):
+        return
+    assert place.zone is Zone.DROP
+    assert path == f"{_MOUNT}/{inner}"
+    assert folded(split(inner)[0]) not in ("archives", "reports")
+
+
+def authorized_keys(data: bytes) -> None:
+    """A file of keys: lines that are accepted are found again in what they say of themselves."""
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(UserFileError):
+        keys = parse_authorized_keys(text)
+        for key in keys:
+            [again] = parse_authorized_keys(key.line)
+            assert (again.blob, again.options) == (key.blob, key.options)
+
+
+def key_files(data: bytes) -> None:
+    """What somebody sends as a public key."""
+    with contextlib.suppress(KeyRefused):
+        key = parse_public_key(decode_key_file(data))
+        assert parse_public_key(key.line).blob == key.blob
+
+
+def certificates(data: bytes) -> None:
+    """A certificate, or any blob that a client offers as a key; nobody is let in by it."""
+    with contextlib.suppress(KeyRefused):
+        parse_certificate(data)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    user = User(name="erp", keys=tuple(parse_authorized_keys(_ED25519)))
+    judged = judge_key("erp", user, data, address="192.0.2.1", now=now, issued=now, min_rsa_bits=2048)
+    assert judged.refusal is not None or data == user.keys[0].blob
+    assert judged.login.isprintable()
+
+
+def user_toml(data: bytes) -> None:
+    """A user's file: what is accepted can be edited, and says the same afterwards."""
+    text = data.decode("utf-8", "replace")
+    try:
+        account = parse_account(text)
+    except UserFileError:
+        return
+    edited = parse_account(with_value(text, "disabled", True))
+    assert edited.disabled
+    assert (edited.home, edited.networks, edited.password_hash) == (account.home, account.networks, account.password_hash)
+
+
+def settings(data: bytes) -> None:
+    """A settings file: usable, or refused in one line."""
+    try:
+        of_text(data.decode("utf-8", "replace"), Path("sftpgate.toml"))
+    except SettingsError as error:
+        assert error.message
+
+
+TARGETS: dict[str, Target] = {
+    target.__name__: target for target in (names, authorized_keys, key_files, certificates, user_toml, settings)
+}
+
+# Where a fuzzer starts: one good example and one near miss of each.
+SEEDS: dict[str, list[bytes]] = {
+    "names": [b"sub/x.csv", b"/sync/a/../b.csv", "/sync/Archiveſ/ﬁ.csv".encode(), b"/sync/reports ./x", b"a\xff", b"~/.ssh/x"],
+    "authorized_keys": [
+        f'from="192.0.2.0/24,!192.0.2.7",expiry-time="20270101" {_ED25519} erp\n'.encode(),
+        b'cert-authority,principals="erp,hr" ssh-ed25519 AAAA\n# a comment\n\n',
+    ],
+    "key_files": [
+        _ED25519.encode(),
+        b'---- BEGIN SSH2 PUBLIC KEY ----\nComment: "x"\nAAAA\n---- END SSH2 PUBLIC KEY ----\n',
+        b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n",
+        b"PuTTY-User-Key-File-3: ssh-ed25519\n",
+        b"\xff\xfes\x00s\x00h\x00",
+    ],
+    "certificates": [
+        base64.b64decode(_ED25519.split()[1] + "="),
+        b"\0\0\0\x20ssh-ed25519-cert-v01@openssh.com\0\0\0\x04nonc\0\0\0\x20" + bytes(32) + bytes(64),
+    ],
+    "user_toml": [
+        b'home = "hr"\nnetworks = ["192.0.2.0/24"]\nexpires = 2027-01-01\n',
+        b'password_hash = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"\ndisabled = false\nnotes = """x\n"""\n',
+    ],
+    "settings": [
+        b'port = 2222\nsettle_seconds = "30m"\nmax_upload_bytes = "1GiB"\n[tools.x]\nfile = "x*.csv"\ncommand = ["true"]\n',
+        b'algorithms = "hardened"\nworkers = "auto"\nfile_mode = "0640"\n',
+    ],
+}
