@@ -171,6 +171,7 @@ class Running:
                 pool.close()
             self._trail.note("worker.stopped", pid=os.getpid())
             self._trail.close()
+            self._sweeper.close()
             self._system.close()
 
     async def _sweep_when_ready(self) -> None:

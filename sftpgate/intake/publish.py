@@ -78,7 +78,11 @@ class Publisher:
                 await self._drain()
         finally:
             await self._drain()
-            self._flushers.shutdown(wait=True)
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the threads; what they are at is ended first."""
+        self._flushers.shutdown(wait=True)
 
     async def _drain(self) -> None:
         while self._waiting:

@@ -12,9 +12,12 @@ and settling the row again knows which. Everything blocks.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 
 from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile
+from sftpgate.intake.digest import sha256_of
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area
@@ -47,9 +50,9 @@ class Files:
             target = self.layout.spot(item.location)
             self._write_note(item)
             if area_of(item.location) in NEVER_REPLACED:
-                self._move_beside(source, target, keep_source=replaced_next)
+                inode = self._move_beside(item, source, target, keep_source=replaced_next)
             else:
-                inode = self._move_over(item, source, target)
+                inode = self._move_over(item, source, target, touched)
             touched[target.parent] = None
         area = area_of(item.pending_from)
         if area in NAMED_BY_ID:
@@ -58,20 +61,25 @@ class Files:
             touched[source.parent] = None
         return inode
 
-    def _move_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+    def _move_over(self, item: Arrival, source: Spot, target: Spot, touched: Iterable[Spot]) -> int:
+        """Move, replacing what has the name. Where this has to flush on the way, what it replaces must be safe in the
+        archives first: ``touched`` are the directories of the moves before it.
+        """
         try:
             self.disk.rename(source, target)
         except NoSuchFile:
+            self.disk.sync_dirs(touched)
             self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
             self.disk.rename(source, target)
         except CrossDevice:
+            self.disk.sync_dirs(touched)
             return self._copy_over(item, source, target)
         return item.inode
 
     def _copy_over(self, item: Arrival, source: Spot, target: Spot) -> int:
         """The same from another filesystem: a durable copy takes the name, then the source goes."""
         self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
-        fresh = target.parent / f".sftpgate-{item.id}"
+        fresh = _copy_for(item, target)
         self.disk.unlink(fresh, missing_ok=True)
         self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
         self.disk.rename(fresh, target)
@@ -80,23 +88,46 @@ class Files:
         found = self.disk.lstat(target)
         return found.st_ino if found else 0
 
-    def _move_beside(self, source: Spot, target: Spot, *, keep_source: bool) -> None:
-        """Move without ever replacing. A crash between link and unlink leaves two names of one file, which settling
-        recognises.
+    def _move_beside(self, item: Arrival, source: Spot, target: Spot, *, keep_source: bool) -> int:
+        """Move without ever replacing; returns the inode. A crash between link and unlink leaves two names of one file (or
+        a file and its whole copy), which settling recognises: the name was chosen for this arrival, and nobody else has it.
         """
         try:
             self.disk.link(source, target)
         except AlreadyExists:
-            if not self._same_file(source, target):
+            if not self._is_copy(source, target):
                 raise
+            self.disk.unlink(_copy_for(item, target), missing_ok=True)
         except CrossDevice:
-            self.disk.copy(source, target, self.modes.file_mode, self.modes.gid)
+            self._copy_beside(item, source, target)
         if not keep_source:
             self.disk.unlink(source)
+        found = self.disk.lstat(target)
+        return found.st_ino if found else item.inode
 
-    def _same_file(self, one: Spot, other: Spot) -> bool:
-        first, second = self.disk.lstat(one), self.disk.lstat(other)
-        return first is not None and second is not None and (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+    def _copy_beside(self, item: Arrival, source: Spot, target: Spot) -> None:
+        """The same from another filesystem. The name is given to a whole and durable copy only."""
+        fresh = _copy_for(item, target)
+        self.disk.unlink(fresh, missing_ok=True)
+        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
+        self.disk.link(fresh, target)
+        self.disk.unlink(fresh)
+        self.disk.sync_dirs([target.parent])
+
+    def _is_copy(self, source: Spot, target: Spot) -> bool:
+        """Whether two names are of one file, or of a file and its copy on another filesystem."""
+        one, other = self.disk.lstat(source), self.disk.lstat(target)
+        if one is None or other is None or one.st_size != other.st_size:
+            return False
+        same = (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+        return same or self._sha256_of(source) == self._sha256_of(target)
+
+    def _sha256_of(self, spot: Spot) -> str:
+        fd = self.disk.open_read(spot)
+        try:
+            return sha256_of(fd)
+        finally:
+            os.close(fd)
 
     def _write_note(self, item: Arrival) -> None:
         """Beside a file named by its id lies what is needed to know it again without the ledger."""
@@ -119,7 +150,11 @@ class Files:
         if origin == item.location:  # both None: it was to be removed, and is
             if area_of(item.pending_from) in NAMED_BY_ID:
                 self.disk.unlink(_note(self.layout.spot(item.pending_from)), missing_ok=True)
-            return replace(item, pending_from=None), False
+            # Whoever moved it may have died before it flushed. A directory that was removed since has nothing to flush.
+            places = [where for where in (item.location, item.pending_from) if where and area_of(where) is not Area.STAGING]
+            directories = [self.layout.spot(where).parent for where in places]
+            touched.update((directory, None) for directory in directories if self.disk.is_dir(directory))
+            return replace(item, inode=self._inode_at(item), pending_from=None), False
         if origin is None:
             return None
         return replace(item, inode=self.move(replace(item, pending_from=origin), touched), pending_from=None), True
@@ -150,6 +185,11 @@ class Files:
         found = self.disk.lstat(self.layout.spot(where))
         return found is not None and (area_of(where) in NAMED_BY_ID or found.st_ino == item.inode)
 
+    def _inode_at(self, item: Arrival) -> int:
+        """The inode of the file of ``item`` where it is now: a move to another filesystem was a copy."""
+        found = self.disk.lstat(self.layout.spot(item.location)) if item.location is not None else None
+        return found.st_ino if found is not None else item.inode
+
     def _search(self, item: Arrival) -> Location | None:
         """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
         for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE):
@@ -157,6 +197,11 @@ class Files:
             if self.disk.exists(self.layout.spot(where)):
                 return where
         return None
+
+
+def _copy_for(item: Arrival, target: Spot) -> Spot:
+    """Where a copy is made that gets the name ``target`` when it is whole."""
+    return target.parent / f".sftpgate-{item.id}"
 
 
 def _note(spot: Spot) -> Spot:

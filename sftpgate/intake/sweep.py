@@ -122,6 +122,10 @@ class Sweeper:
             self._remember(started, result)
             return result
 
+    def close(self) -> None:
+        """Let go of the threads; what they are at is ended first."""
+        self._flushers.shutdown(wait=True)
+
     def recover(self) -> SweepResult:
         """What has to be done after a crash, before anybody is let in: complete the moves that were cut off, and find what
         is not where it must be. Logs each correction.

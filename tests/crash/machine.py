@@ -26,6 +26,7 @@ from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
+from sftpgate.errors import CrossDevice
 from sftpgate.intake.staging import boot_id
 from sftpgate.ledger.database import Ledger
 from sftpgate.store.disk import Disk
@@ -110,10 +111,32 @@ class _Rename:
     new_name: str
 
 
+class SplitDisk(Disk):
+    """A disk on which drop and store are two filesystems."""
+
+    def rename(self, source: Spot, target: Spot) -> None:
+        """As the disk does it."""
+        refuse_across(source, target)
+        super().rename(source, target)
+
+    def link(self, source: Spot, target: Spot) -> None:
+        """As the disk does it."""
+        if not self.exists(target):  # what the kernel looks at first, too
+            refuse_across(source, target)
+        super().link(source, target)
+
+
+def refuse_across(source: Spot, target: Spot) -> None:
+    """Raise CrossDevice between drop and store."""
+    if ("sync" in source.root.parts) != ("sync" in target.root.parts):
+        raise CrossDevice
+
+
 class CrashDisk(Disk):
     """A disk that knows what a power cut would leave of it. ``base`` has the data directory and the second names."""
 
-    def __init__(self, base: Path, machine: Machine) -> None:
+    def __init__(self, base: Path, machine: Machine, *, split: bool = False) -> None:
+        self._split = split
         self._data = base / "data"
         self._pins = base / "pins"
         self._machine = machine
@@ -139,10 +162,22 @@ class CrashDisk(Disk):
 
     def rename(self, source: Spot, target: Spot) -> None:
         """As the disk does it; until a flush, it may not have happened."""
+        if self._split:
+            refuse_across(source, target)
         super().rename(source, target)
         inode = target.local.stat().st_ino
         old, new = self._key(source.parent.local), self._key(target.parent.local)
         self._renames.append(_Rename(inode, old, source.name, new, target.name))
+
+    def link(self, source: Spot, target: Spot) -> None:
+        """As the disk does it."""
+        if self._split and not self.exists(target):
+            refuse_across(source, target)
+        super().link(source, target)
+
+    def after(self) -> Disk:
+        """The disk that the next start finds: of the same kind, and nothing stops it."""
+        return SplitDisk() if self._split else Disk()
 
     def sync(self, fd: int) -> None:
         """What is in the file now survives."""
@@ -177,6 +212,15 @@ class CrashDisk(Disk):
                         os.link(path, pin)
                     self._flushed[path.stat().st_ino] = path.read_bytes()
                 self._flush_names(Path(directory))
+
+    def inherit(self, before: CrashDisk) -> None:
+        """The same machine goes on after a process was killed: what ``before`` had not made last may still go."""
+        for pin in before._pins.iterdir():
+            os.link(pin, self._pins / pin.name)
+        self._flushed = dict(before._flushed)
+        self._names = {directory: dict(names) for directory, names in before._names.items()}
+        self._made_as = dict(before._made_as)
+        self._renames = list(before._renames)
 
     def _flush_names(self, directory: Path) -> None:
         key = self._key(directory)

@@ -14,6 +14,7 @@ from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalState
 from sftpgate.policy.locations import location
 from tests.crash.world import World
 
+_COPY = ".sftpgate-"  # the beginning of the names of copies under way between two filesystems
 _BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 
 
@@ -25,6 +26,7 @@ def problems(world: World) -> list[str]:
         *_promises(world, files),
         *_agreement(world, files, rows),
         *_partials(world),
+        *_copies(world),
         *(f"verify: {found.rule}: {found.location} {found.explanation}" for found in verify(world.system.moves, content=True)),
     ]
 
@@ -64,11 +66,16 @@ def _files(data: Path) -> Iterator[tuple[str, bytes]]:
             if "." not in path.name:  # notes and locks have one
                 yield location(area, path.name), path.read_bytes()
     for path in data.glob("store/archives/*"):
-        yield location(Area.ARCHIVES, path.name), path.read_bytes()
+        if not path.name.startswith(_COPY):
+            yield location(Area.ARCHIVES, path.name), path.read_bytes()
     for area, root in ((Area.STORE, "store"), (Area.DROP, "sync")):
         for path in (data / root).rglob("*"):
             inner = str(path.relative_to(data / root))
-            if path.is_file() and not inner.startswith((".sftpgate", "archives/", "reports/")):
+            if (
+                path.is_file()
+                and not inner.startswith((".sftpgate/", "archives/", "reports/"))
+                and not path.name.startswith(_COPY)
+            ):
                 yield location(area, inner), path.read_bytes()
 
 
@@ -117,6 +124,11 @@ def _partials(world: World) -> Iterator[str]:
             kept = (world.data / "store/.sftpgate/staging" / user / partial.upload).read_bytes()[: partial.size]
             if not any(content.startswith(kept) for content in sent):
                 yield f"P1: the interrupted upload of {partial.path} is not what was sent: {_short(kept)}"
+
+
+def _copies(world: World) -> Iterator[str]:
+    """Copies that were under way between two filesystems."""
+    yield from (f"a copy was left: {path}" for path in world.data.rglob(f"{_COPY}*"))
 
 
 def _short(content: bytes) -> str:

@@ -33,21 +33,34 @@ LONG_RECOVERIES = [
     "die_with_a_claim",
 ]
 
+# Scenarios in which files go from the drop to the store, or into the archives, or back.
+BETWEEN_DROP_AND_STORE = [
+    "batch_lock",
+    "batch_over_waiting",
+    "rename_away",
+    "rename_temporary_over",
+    "rename_directory",
+    "rename_local",
+    "sweep",
+]
+
 
 class Run:
     """A system on a machine that can be stopped. ``base`` may have a data directory already."""
 
-    def __init__(self, base: Path, journal: Journal, clock: Clock) -> None:
+    def __init__(self, base: Path, journal: Journal, clock: Clock, *, split: bool = False) -> None:
         self.base = base
         self.journal = journal
         self.clock = clock
         self.machine = Machine()
-        self.disk = CrashDisk(base, self.machine)
+        self.disk = CrashDisk(base, self.machine, split=split)
+        self.world: World | None = None
         self.ledger = CrashLedger(f"sqlite:///{base}/data/ledger.db", self.machine)
 
     def start(self) -> World:
         """Start the system."""
-        return World(self.base, self.journal, self.clock, disk=self.disk, ledger=self.ledger)
+        self.world = World(self.base, self.journal, self.clock, disk=self.disk, ledger=self.ledger)
+        return self.world
 
     def stop_in(self, act: Callable[[], object], stop_at: int | None) -> bool:
         """Do the act, up to the operation ``stop_at``; True where it came to its end before."""
@@ -60,23 +73,25 @@ class Run:
 
     def crash(self, target: Path, outage: Outage) -> None:
         """Leave in ``target`` what survives, and let go of everything, as the kernel does."""
+        if self.world is not None:
+            self.world.halt()
         self.disk.materialise(target, outage)
         self.ledger.close()
         release_descriptors(self.base)
 
 
-def stopped_scenario(scenario: Scenario, base: Path, stop_at: int | None) -> tuple[Run, bool]:
+def stopped_scenario(scenario: Scenario, base: Path, stop_at: int | None, *, split: bool = False) -> tuple[Run, bool]:
     """Do what was before, then the acts of the scenario, up to the operation ``stop_at``; and whether they came to their end."""
-    run = Run(base, Journal(), Clock())
+    run = Run(base, Journal(), Clock(), split=split)
     acts = scenario(run.start())
     next(acts)
     run.disk.settle()
     return run, run.stop_in(lambda: list(acts), stop_at)
 
 
-def recover(base: Path, journal: Journal, clock: Clock) -> World:
+def recover(base: Path, before: Run) -> World:
     """Start again on what is there, as ``sftpgate serve`` does."""
-    world = World(base, journal, clock)
+    world = World(base, before.journal, before.clock, disk=before.disk.after())
     world.sweeper.recover()
     world.system.moves.flush()
     return world
@@ -85,7 +100,7 @@ def recover(base: Path, journal: Journal, clock: Clock) -> World:
 def check(base: Path, before: Run) -> Iterator[str]:
     """Recover, look, sweep, look, do it all again, and see that it changed nothing."""
     try:
-        world = recover(base, before.journal, before.clock)
+        world = recover(base, before)
     except SftpgateError as error:
         yield f"recovery fails, and the server does not start: {error!r}"
         return
@@ -95,7 +110,7 @@ def check(base: Path, before: Run) -> Iterator[str]:
     yield from (f"after a sweep: {problem}" for problem in oracle.problems(world))
     first = oracle.snapshot(world)
     world.close()
-    again = recover(base, before.journal, before.clock)
+    again = recover(base, before)
     again.sweep()
     again.system.moves.flush()
     changed = sorted(oracle.snapshot(again) ^ first)
@@ -133,9 +148,22 @@ def test_every_point(name: str, outage: Outage, base: Path, record_property: Rec
 
 
 @OUTAGES
+@pytest.mark.parametrize("name", BETWEEN_DROP_AND_STORE)
+def test_every_point_on_two_filesystems(name: str, outage: Outage, base: Path, record_property: Record) -> None:
+    """P1 to P4 hold after a stop at any operation where drop and store are on two filesystems: moves are copies then."""
+    scenario = SCENARIOS[name]
+    judge(
+        *stop_everywhere(base, outage, lambda place, number: stopped_scenario(scenario, place, number, split=True)),
+        record_property,
+    )
+
+
+@OUTAGES
 @pytest.mark.parametrize("name", LONG_RECOVERIES)
 def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record_property: Record) -> None:
-    """P1 to P4 hold after a stop at any operation of a recovery and the sweep after it, and another recovery."""
+    """P1 to P4 hold after a kill that is followed by a stop, also a power cut, at any operation of the recovery and the
+    sweep after it, and another recovery.
+    """
 
     def stopped(place: Path, number: int) -> tuple[Run, bool]:
         first, _ = stopped_scenario(SCENARIOS[name], place / "first", None)
@@ -144,8 +172,8 @@ def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record
         first, _ = stopped_scenario(SCENARIOS[name], place / "first", committed)
         first.crash(place / "second", Outage.KILLED)
         run = Run(place / "second", first.journal, first.clock)
+        run.disk.inherit(first.disk)
         world = run.start()
-        run.disk.settle()
 
         def act() -> None:
             world.sweeper.recover()

@@ -85,8 +85,14 @@ class World:
         self.held: list[Claim] = []
         self.sweeper = make_sweeper(self.system, self.edits, UserRegistry(base / "keys"))
 
+    def halt(self) -> None:
+        """Wait for the threads that are still at something: what they close must not be somebody else's by then."""
+        self.publisher.close()
+        self.sweeper.close()
+
     def close(self) -> None:
         """Stop in order; runners that still hold a claim die."""
+        self.halt()
         self.die()
         self.system.close()
 
