@@ -32,6 +32,7 @@ from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
 from sftpgate.intake.staging import Staging
+from sftpgate.intake.undo import try_again
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals, audit
@@ -163,17 +164,19 @@ class Edits:
         about = draft or there.arrival
         assert about is not None
         self._placer.prepare([replace(about, path=new)])
+        before: Arrival | None = None
         with self._moves.change() as change:
             if draft is not None:
                 moved = self._placer.admit(change, draft)
             else:
-                item = change.get(about.id)
+                item = before = change.get(about.id)
                 if item.state not in UNCLAIMED_STATES or item.path != old:
                     raise NoSuchFile()
                 if item.state is ArrivalState.IGNORED and self._placer.rules.names.eligible(new):
                     item = replace(item, grade=Grade.PROVEN)
                 moved = self._placer.move(change, item, new, actor=sender.user)
-        self._raise_failure(change, moved.id)
+        for failure in try_again(self._moves, self._placer, change, {moved.id: before}).failures.values():
+            raise failure
         self._staging.remove_partials(sender.user, new)
         self._placer.look_again(change.unverified.values())
         self.names_changed(sender.home, gone=[old], appeared=[new])

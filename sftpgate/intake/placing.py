@@ -213,7 +213,9 @@ class Placer:
     # -- making room -------------------------------------------------------------------------------------------------
 
     def _prepare(self, change: Change, item: Arrival, new: Placement, earlier: Sequence[Arrival]) -> Location:
-        """Where ``item`` goes, after what has to make way for it was sent away."""
+        """Where ``item`` goes, after what has to make way for it was sent away. Raises IsADirectory before anything is."""
+        if new.state in (ArrivalState.WAITING, ArrivalState.IGNORED):
+            self._refuse_directory(location(Area.STORE if new.state is ArrivalState.WAITING else Area.DROP, item.path))
         queued = self._is_queued(item.path)
         for other in earlier:
             if other.state not in UNCLAIMED_STATES:
@@ -241,9 +243,7 @@ class Placer:
                     return in_drop
                 return location(Area.HELD, item.id)
             case _:
-                where = location(Area.DROP, item.path)
-                self._refuse_directory(where)
-                return where
+                return location(Area.DROP, item.path)
 
     def _is_taken(self, change: Change, where: Location) -> bool:
         return self._disk.exists(self._layout.spot(where)) and not change.vacates(where)

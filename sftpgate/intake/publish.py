@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,8 +22,9 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
 from sftpgate.intake.staging import Staging
+from sftpgate.intake.undo import try_again
 from sftpgate.intake.uploads import Upload
-from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 
@@ -128,27 +129,14 @@ class Publisher:
                             outcomes[index] = error
         except SftpgateError as error:
             return [outcome if isinstance(outcome, SftpgateError) else error for outcome in outcomes]
-        failures = self._retried(change.failures)
+        left = try_again(self._moves, self._placer, change, {uploads[index].id: None for index in handed_over})
         for index in handed_over:
             upload = uploads[index]
-            self._hand_over(upload, moved=upload.id not in failures)
-            outcomes[index] = failures.get(upload.id, outcomes[index])
+            if upload.id not in left.taken_back:
+                self._hand_over(upload, moved=upload.id not in left.failures)
+            outcomes[index] = left.failures.get(upload.id, outcomes[index])
         self._follow_up([outcomes[index] for index in handed_over], change.unverified.values())
         return outcomes
-
-    def _retried(self, failures: Mapping[ArrivalId, SftpgateError]) -> Mapping[ArrivalId, SftpgateError]:
-        """The failures that are left when recorded moves that failed were tried once more. What is left stays recorded: the
-        file is whole and durable, its sender is told of a failure, and the sweeper goes on trying.
-        """
-        if not failures:
-            return failures
-        try:
-            with self._moves.change() as change:
-                pass
-        except SftpgateError:
-            return failures
-        done = {row.id for row in change.completed}
-        return {arrival: error for arrival, error in failures.items() if arrival not in done}
 
     def _prepare(self, upload: Upload) -> Outcome:
         """Everything that can be done for one upload alone: its hash, its grade, its mode and times, and the flush."""

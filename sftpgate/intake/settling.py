@@ -11,12 +11,13 @@ and settling the row again knows which. Everything blocks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile
+from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
 from sftpgate.intake.digest import sha256_of
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
@@ -49,10 +50,14 @@ class Files:
         else:
             target = self.layout.spot(item.location)
             self._write_note(item)
-            if area_of(item.location) in NEVER_REPLACED:
-                inode = self._move_beside(item, source, target, keep_source=replaced_next)
-            else:
-                inode = self._move_over(item, source, target, touched)
+            try:
+                if area_of(item.location) in NEVER_REPLACED:
+                    inode = self._move_beside(item, source, target, keep_source=replaced_next)
+                else:
+                    inode = self._move_over(item, source, target, touched)
+            except SftpgateError:
+                self._remove_note(item.location)  # its record may be taken back
+                raise
             touched[target.parent] = None
         area = area_of(item.pending_from)
         if area in NAMED_BY_ID:
@@ -141,6 +146,11 @@ class Files:
             }
             self.disk.write_small(_note(self.layout.spot(item.location)), json.dumps(note, ensure_ascii=False).encode())
 
+    def _remove_note(self, where: Location) -> None:
+        if area_of(where) in NAMED_BY_ID:
+            with contextlib.suppress(SftpgateError):
+                self.disk.unlink(_note(self.layout.spot(where)), missing_ok=True)
+
     # -- settling ----------------------------------------------------------------------------------------------------
 
     def settle(self, item: Arrival, touched: dict[Spot, None]) -> tuple[Arrival, bool] | None:
@@ -165,7 +175,7 @@ class Files:
         Its inode decides before its size and time do: two exports of one second can be alike in those.
         """
         places = [where for where in (item.pending_from, item.location) if where is not None]
-        for is_there in (self._is_surely_at, self.is_at):
+        for is_there in (self.is_surely_at, self.is_at):
             for where in places:
                 if is_there(item, where):
                     return where
@@ -173,7 +183,7 @@ class Files:
 
     def is_at(self, item: Arrival, where: Location) -> bool:
         """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
-        if self._is_surely_at(item, where):
+        if self.is_surely_at(item, where):
             return True
         found = self.disk.lstat(self.layout.spot(where))
         return found is not None and (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
@@ -181,7 +191,8 @@ class Files:
             arrivals.storable_time(item.mtime_ns),
         )
 
-    def _is_surely_at(self, item: Arrival, where: Location) -> bool:
+    def is_surely_at(self, item: Arrival, where: Location) -> bool:
+        """The same by what cannot mislead: a place of its own, or its inode."""
         found = self.disk.lstat(self.layout.spot(where))
         return found is not None and (area_of(where) in NAMED_BY_ID or found.st_ino == item.inode)
 

@@ -7,7 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
 from tests.crash import oracle
 from tests.crash.machine import Clock, release_descriptors
-from tests.crash.scenarios import SCENARIOS, Scenario
+from tests.crash.scenarios import NEW, OLD, SCENARIOS, Scenario
 from tests.crash.world import Journal, World
 
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
@@ -120,4 +120,50 @@ def test_every_operation_fails(name: str, lasts: bool, base: Path) -> None:
         shutil.rmtree(base / "run")
         if not trouble.failed:
             break
+    assert not found, f"{len(found)} problems\n" + "\n".join(found)
+
+
+# What was before, and the act that fails and is done again.
+AGAIN: dict[str, tuple[Callable[[World], object], Callable[[World], object]]] = {
+    "behind another one in a queue": (
+        lambda world: world.publish("queue.csv", OLD),
+        lambda world: world.publish("queue.csv", NEW),
+    ),
+    "first in a directory": (lambda world: world.make_directory("sub"), lambda world: world.publish("sub/x.csv", NEW)),
+    "rename to a final name": (
+        lambda world: world.publish("x.csv.tmp", NEW),
+        lambda world: world.rename("x.csv.tmp", "queue.csv", replacing=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_what_failed_and_is_done_again(name: str, base: Path) -> None:
+    """P1, P3: whichever operation fails, an act that was answered as failed and is done again has happened once."""
+    before, act = AGAIN[name]
+    found: list[str] = []
+    number, refused = 0, 0
+    while True:
+        number += 1
+        trouble = Trouble(number, lasts=False)
+        ledger = FaultyLedger(f"sqlite:///{base}/run/data/ledger.db", trouble)
+        world = World(base / "run", Journal(), Clock(), disk=FaultyDisk(trouble), ledger=ledger)
+        before(world)
+        trouble.begin()
+        try:
+            act(world)
+        except SftpgateError:
+            trouble.mend()
+            refused += 1
+            act(world)
+        trouble.mend()
+        world.sweep()
+        world.system.moves.flush()
+        found += [f"{number} ({trouble.failed}): {problem}" for problem in oracle.problems(world)]
+        world.close()
+        release_descriptors(base)
+        shutil.rmtree(base / "run")
+        if not trouble.failed:
+            break
+    assert refused, "nothing failed"
     assert not found, f"{len(found)} problems\n" + "\n".join(found)

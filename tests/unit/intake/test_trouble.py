@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sftpgate.errors import NoSuchFile, QuotaExceeded, SftpgateError
+from sftpgate.errors import IsADirectory, NoSuchFile, QuotaExceeded, SftpgateError
 from sftpgate.intake.uploads import SessionTrace
 from sftpgate.intake.verify import verify
 from sftpgate.policy.lifecycle import ArrivalState
@@ -24,16 +24,32 @@ def test_a_file_that_cannot_be_moved_stops_nobody(gate: Gate) -> None:
     assert gate.read("b.csv") == b"a,1\n"
 
 
-def test_a_file_that_could_not_be_moved_is_moved_later(gate: Gate) -> None:
-    """P1: what was recorded and could not be moved is moved by the sweep when its place is free."""
+def test_a_file_that_could_not_be_moved_is_not_there(gate: Gate) -> None:
+    """P1: an upload that was answered as failed is not published later; sent again it is there once, and it can be resumed."""
     (gate.drop / "sub").mkdir()
     (gate.store / "sub").write_bytes(b"in the way\n")
-    [outcome] = gate.publisher.commit([gate.upload("sub/a.csv", b"a\n")])
+    upload = gate.upload("sub/a.csv", b"a\n")
+    [outcome] = gate.publisher.commit([upload])
     assert isinstance(outcome, SftpgateError)
+    gate.system.staging.interrupt(upload)
+    assert gate.system.staging.partial_at("erp", "sub/a.csv") is not None
     (gate.store / "sub").unlink()
-    result = gate.sweeper.run()
-    assert result is not None and result.completed_moves == 1
-    assert gate.read("sub/a.csv") == b"a\n" and verify(gate.system.moves, content=True) == []
+    gate.sweeper.run()
+    assert gate.read("sub/a.csv") is None
+    assert gate.put("sub/a.csv", b"a\n").state is ArrivalState.WAITING
+    assert gate.read("sub/a.csv") == b"a\n" and gate.archived() == []
+    assert gate.system.staging.partial_at("erp", "sub/a.csv") is None
+    assert verify(gate.system.moves, content=True) == []
+
+
+def test_a_directory_that_has_the_name(gate: Gate) -> None:
+    """P3: an upload that is refused sends nothing away: what was held under its name stays held."""
+    held = gate.put("x.csv", b"x" * 65536)
+    assert held.state is ArrivalState.HELD
+    (gate.store / "x.csv").mkdir()
+    [outcome] = gate.publisher.commit([gate.upload("x.csv", b"whole\n")])
+    assert isinstance(outcome, IsADirectory)
+    assert gate.now(held).state is ArrivalState.HELD and gate.archived() == []
 
 
 def test_one_bad_upload_of_a_batch(gate: Gate) -> None:
