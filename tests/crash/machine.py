@@ -294,14 +294,18 @@ class CrashDisk(Disk):
 
 
 def release_descriptors(base: Path) -> list[str]:
-    """Close what is still open below ``base``, as the kernel does for a dead process; returns what it was."""
+    """Close the files that are still open below ``base``, as the kernel does for a dead process; returns what they were.
+
+    Directories are left: they hold no lock, and the disk that keeps them open closes them when it is forgotten. Closed here,
+    their numbers would be somebody else's by then.
+    """
     found = []
     for entry in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             name = os.readlink(f"/proc/self/fd/{entry}")
-            if os.path.isdir(name):  # the disk's, which closes it; it holds no lock
+            if not name.startswith(f"{base}/data/") or name.removeprefix(f"{base}/data/").startswith("ledger.db"):
                 continue
-            if name.startswith(f"{base}/data/") and not name.removeprefix(f"{base}/data/").startswith("ledger.db"):
+            if stat.S_ISREG(os.fstat(int(entry)).st_mode):
                 found.append(name.removeprefix(f"{base}/data/"))
                 os.close(int(entry))
     return found
