@@ -41,6 +41,7 @@ DEFAULT_CONFIG_NAME = "sftpgate.toml"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_SECONDS = 1000 * 365 * 86400  # what can be added to today's date
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*")
 
 
@@ -51,6 +52,12 @@ def parse_duration(value: object) -> object:
     if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _UNITS[match[2] or "s"]
     return value
+
+
+def duration_of(text: str) -> float | None:
+    """Seconds of a duration that somebody typed; None where it is none, or longer than a thousand years."""
+    seconds = parse_duration(text)
+    return seconds if isinstance(seconds, float) and seconds <= _LONGEST_SECONDS else None
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]

@@ -18,6 +18,7 @@ from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.expiry import warn_of_endings
+from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.sampling import sample_regularly
@@ -43,7 +44,7 @@ from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
 from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
-from sftpgate.users.hostkeys import ensure_host_keys
+from sftpgate.users.hostrotation import finish_rotation
 from sftpgate.users.registry import UserRegistry
 
 log = get_logger("gate")
@@ -99,7 +100,6 @@ class Running:
     def __init__(self, settings: Settings, *, recovering: bool = True) -> None:
         self._registry = registry = UserRegistry(settings.keys_dir)
         registry.preload()
-        host_keys = ensure_host_keys(settings.keys_dir)
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
@@ -148,7 +148,7 @@ class Running:
                     signature_algs=frozenset(offer(settings.algorithms).signature_algs),
                     last_uses=LastUses(system.ledger),
                 ),
-                host_keys=host_keys,
+                host_keys=HostKeys(settings.keys_dir, offer(settings.algorithms).host_key_algs),
                 log=witness(get_logger("gateway"), self._trail, self._meter),
             )
         )
@@ -183,6 +183,8 @@ class Running:
 
     def _look_after_access(self) -> None:
         settings = self._settings
+        if finish_rotation(settings.keys_dir, self._system.clock()):
+            log.warning("host_keys.rotated")
         warn_of_endings(
             self._system.ledger,
             self._registry,

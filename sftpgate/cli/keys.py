@@ -146,15 +146,11 @@ def _parts(text: str) -> list[str]:
 
 
 def _overlap(text: str) -> timedelta:
-    from sftpgate.settings import parse_duration
+    from sftpgate.settings import duration_of
 
-    seconds = parse_duration(text)
-    if not isinstance(seconds, float):
+    seconds = duration_of(text)
+    if seconds is None:
         raise typer.BadParameter("--overlap is a duration such as 7d, 12h or 0")
-    try:
-        datetime.now(UTC) + timedelta(seconds=seconds)
-    except OverflowError as error:
-        raise typer.BadParameter("--overlap is too long") from error
     return timedelta(seconds=seconds)
 
 

@@ -21,6 +21,7 @@ from sftpgate.cli.arrivals import arrivals, discard, release, show
 from sftpgate.cli.audit import audit
 from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
+from sftpgate.cli.hostkeys import hostkey_app
 from sftpgate.cli.keys import key_app
 from sftpgate.cli.quarantine import quarantine_app
 from sftpgate.cli.record import record_command
@@ -108,6 +109,7 @@ for _group, _name in (
     (store_app, "store"),
     (user_app, "user"),
     (key_app, "key"),
+    (hostkey_app, "hostkey"),
 ):
     app.add_typer(_group, name=_name)
 

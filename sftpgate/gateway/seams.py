@@ -31,6 +31,7 @@ _EXPECTED = (
     (asyncssh.SSHServerConnection, "validate_public_key", ["self", "username", "key_data", "msg", "signature"]),
     (asyncssh.SSHServerConnection, "send_userauth_success", ["self"]),
     (asyncssh.SSHServerConnection, "send_userauth_failure", ["self", "partial_success"]),
+    (asyncssh.SSHServerConnection, "send_server_host_keys", ["self"]),
     (asyncssh.SSHServerConnection, "set_authorized_keys", ["self", "authorized_keys"]),
     (asyncssh.SSHAuthorizedKeys, "validate", ["self", "key", "client_host", "client_addr", "cert_principals", "ca"]),
     (asyncssh.SSHAuthorizedKeys, "validate_x509", ["self", "cert", "client_host", "client_addr"]),
@@ -92,6 +93,9 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
     async def send_userauth_success() -> None:
         if desk.login_complete():
             await succeed()
+            # a server that was given its connection (asyncssh.run_server) does not do it by itself
+            if not connection.is_closed():
+                connection.send_server_host_keys()
         else:
             connection.send_userauth_failure(True)
 

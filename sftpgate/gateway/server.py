@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import asyncssh
 
+from sftpgate.errors import SftpgateError
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.seams import check_asyncssh
 from sftpgate.gateway.services import Services, Spawn
 from sftpgate.gateway.session import SftpSession
@@ -35,7 +36,7 @@ log = get_logger("gateway")
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
 ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is gone, twice: see Gatekeeper.check_again
-LAST_USE_SECONDS = 2.0  # how much of the record of last uses a kill of the server may lose
+KEY_ROUND_SECONDS = 2.0  # how much of the record of last uses a kill of the server may lose
 HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
@@ -51,7 +52,7 @@ class GateParts:
     parts: Parts
     services: Callable[[Spawn, Callable[[], bool]], Services]
     login: LoginServices
-    host_keys: list[Path]
+    host_keys: HostKeys
     log: Logger  # of connections and sessions
 
 
@@ -113,7 +114,7 @@ class Gate:
         publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds(), self._last_uses())]
+                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds(), self._key_rounds())]
                 self.ready.set()
                 await self.stopping.wait()
                 await self._let_uploads_finish()
@@ -136,8 +137,7 @@ class Gate:
             log.warning("algorithms.legacy", added=", ".join(algorithms.added_by_legacy()))
         return {
             "server_factory": self._keeper,
-            # loaded once: asyncssh would read the paths again, and check the RSA key, for each connection
-            "server_host_keys": _host_keys(self._made_of.host_keys, offer.host_key_algs),
+            "server_host_keys": self._made_of.host_keys.load(),
             "send_server_host_keys": True,  # so that clients learn the others, and during a rotation the next ones
             "server_version": _PUBLIC_VERSION,
             "kex_algs": list(offer.kex_algs),
@@ -216,11 +216,20 @@ class Gate:
                 if keeper.user is not None:
                     keeper.check_again(users[keeper.user.name])
 
-    async def _last_uses(self) -> None:
-        """Write down which keys were used."""
+    async def _key_rounds(self) -> None:
+        """Write down which keys were used, and take up host keys that have changed: new connections are shown those."""
+        hops, host_keys = self._services.hops, self._made_of.host_keys
         while True:
-            await asyncio.sleep(LAST_USE_SECONDS)
-            await self._services.hops.run(self._made_of.login.last_uses.write)
+            await asyncio.sleep(KEY_ROUND_SECONDS)
+            await hops.run(self._made_of.login.last_uses.write)
+            if not await hops.run(host_keys.changed):
+                continue
+            try:
+                self._options = asyncssh.SSHServerConnectionOptions(**await hops.run(self._ssh_options))
+            except (SftpgateError, asyncssh.Error, OSError, ValueError) as error:
+                log.error("host_keys.not_loaded", reason=str(error))  # those from before are shown on
+            else:
+                log.info("host_keys.loaded")
 
     # -- connections and sessions ------------------------------------------------------------------------------------
 
@@ -271,17 +280,6 @@ class Gate:
 
 def _users(registry: UserRegistry, names: Collection[str]) -> dict[str, User | None]:
     return {name: registry.get(name) for name in names}
-
-
-def _host_keys(paths: Sequence[Path], allowed: Sequence[str]) -> list[asyncssh.SSHKeyPair]:
-    """The host keys, each with those of its algorithms that the profile offers; one that has none of them is left out."""
-    found = []
-    for pair in asyncssh.load_keypairs([asyncssh.read_private_key(str(path)) for path in paths]):
-        names = [name.encode() for name in allowed]
-        pair.host_key_algorithms = [name for name in pair.host_key_algorithms if name in names]
-        if pair.host_key_algorithms:
-            found.append(pair)
-    return found
 
 
 async def _guarded(work: Coroutine[object, object, None]) -> None:

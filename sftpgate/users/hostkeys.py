@@ -1,13 +1,16 @@
 """The server's own keys: made at the first start, checked at each.
 
 There is one of each kind: ed25519 is what clients want, ECDSA and RSA are for old ones (JSch 0.1.55 knows no ed25519). A key
-is never replaced: where the private half is missing and the public one is there, somebody lost it or forgot to mount it, and
+is never replaced but by a rotation (``hostrotation``): where the private half is missing and the public one is there,
+somebody lost it or forgot to mount it, and
 a new one would make every client shout. A crash between the two files leaves the private key alone; the next start writes the
 public one. All functions block.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +34,9 @@ HostPrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RS
 
 _RSA_BITS = 3072  # ssh-keygen's default, about as strong as nistp256
 _DEFAULT_PORT = 22
-_PUBLIC_MODE = 0o644
+PUBLIC_MODE = 0o644
+_SSHFP_ALGORITHMS = {"ssh-rsa": 1, "ecdsa": 3, "ssh-ed25519": 4}
+_SSHFP_SHA256 = 2
 
 # best first: the order in which the server offers them
 _GENERATORS: dict[str, Callable[[], HostPrivateKey]] = {
@@ -56,14 +61,24 @@ def ensure_host_keys(keys_dir: Path) -> list[Path]:
     directory = keys_dir / "host"
     make_directory(directory)
     with locked(directory):  # several workers start at a time
-        return [_ensure(directory / _file_name(kind), generate) for kind, generate in _GENERATORS.items()]
+        return make_host_keys(directory)
+
+
+def make_host_keys(directory: Path) -> list[Path]:
+    """As ``ensure_host_keys``, in a directory that the caller has for itself."""
+    return [_ensure(directory / file_name(kind), generate) for kind, generate in _GENERATORS.items()]
 
 
 def host_key_fingerprints(keys_dir: Path) -> list[HostKey]:
     """The host keys that there are, for people to compare; nothing is made. Raises HostKeyError."""
+    return public_halves(keys_dir / "host")
+
+
+def public_halves(directory: Path) -> list[HostKey]:
+    """The public halves of the host keys in ``directory``, best first."""
     found = []
     for kind in _GENERATORS:
-        path = _public(keys_dir / "host" / _file_name(kind))
+        path = public_file(directory / file_name(kind))
         try:
             text = read_text(path)
             key = None if text is None else parse_public_key(text)
@@ -76,21 +91,34 @@ def host_key_fingerprints(keys_dir: Path) -> list[HostKey]:
 
 
 def known_hosts_lines(keys_dir: Path, host: str, port: int) -> Sequence[str]:
-    """Lines for a client's ``known_hosts`` (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); a port other than 22 is part of the name."""
+    """Lines for a client's ``known_hosts``, of the keys in use and, during a rotation, of the next ones."""
+    return [known_hosts_line(key, host, port) for part in ("host", "host/next") for key in public_halves(keys_dir / part)]
+
+
+def known_hosts_line(key: HostKey, host: str, port: int) -> str:
+    """The line of one key (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT); a port other than 22 is part of the name."""
     name = host.lower() if port == _DEFAULT_PORT else f"[{host.lower()}]:{port}"
-    return [f"{name} {key.line}" for key in host_key_fingerprints(keys_dir)]
+    return f"{name} {key.line}"
 
 
-def _file_name(kind: str) -> str:
+def sshfp_record(key: HostKey, host: str) -> str:
+    """The DNS record of one key (RFC 4255, with the numbers of RFC 6594 and RFC 7479), its fingerprint by SHA-256."""
+    digest = hashlib.sha256(base64.b64decode(key.line.split()[1])).hexdigest()
+    return f"{host.lower().rstrip('.')}. IN SSHFP {_SSHFP_ALGORITHMS[key.type.partition('-sha2-')[0]]} {_SSHFP_SHA256} {digest}"
+
+
+def file_name(kind: str) -> str:
+    """The name of the private key's file."""
     return f"ssh_host_{kind}_key"
 
 
-def _public(path: Path) -> Path:
+def public_file(path: Path) -> Path:
+    """The file of the public half."""
     return path.with_name(path.name + ".pub")
 
 
 def _ensure(path: Path, generate: Callable[[], HostPrivateKey]) -> Path:
-    public = _public(path)
+    public = public_file(path)
     if path.exists():
         line = _public_line(_load(path))
     elif public.exists():
@@ -102,7 +130,7 @@ def _ensure(path: Path, generate: Callable[[], HostPrivateKey]) -> Path:
         line = _public_line(key)
         write_text(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode("ascii"))
     if not public.exists():
-        write_text(public, line, mode=_PUBLIC_MODE)
+        write_text(public, line, mode=PUBLIC_MODE)
     elif (read_text(public) or "").split()[:2] != line.split():
         raise HostKeyError(f"{public} does not belong to {path.name}: remove it, and it is made again")
     return path
@@ -131,3 +159,6 @@ def _load(path: Path) -> HostPrivateKey:
 
 def _public_line(key: HostPrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode("ascii") + "\n"
+
+
+KINDS = tuple(_GENERATORS)
