@@ -119,6 +119,11 @@ class FileMeter:
             multiprocess_mode="liveall",
         )
 
+        self._logins.labels("accepted")  # what never happened is 0, and not missing: alerts rest on that
+        for outcome in ("published", "held", "interrupted"):
+            self._uploads.labels(outcome)
+            self._upload_bytes.labels(outcome)
+
     def login(self, outcome: str) -> None:
         """A login was accepted, or refused by the rule that ``outcome`` names."""
         self._logins.labels(outcome).inc()

@@ -230,6 +230,12 @@ class Settings(BaseSettings):
     )
     shutdown_grace: Duration = Field(30.0, description="seconds that uploads in flight have to finish at SIGTERM")
 
+    # monitoring
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="port of metrics (/metrics) and health (/healthz); 0 takes a free one; default: none"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address of that port; it has no login: leave it on the loopback")
+
     # SSH
     algorithms: Algorithms = Field(Algorithms.DEFAULT, description='"default", "hardened" or "legacy"')
     min_rsa_bits: int = Field(2048, ge=1024, le=16384, description="smallest RSA key of a user")

@@ -23,6 +23,7 @@ from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
 from sftpgate.cli.hostkeys import hostkey_app
 from sftpgate.cli.keys import key_app
+from sftpgate.cli.monitor import monitor
 from sftpgate.cli.quarantine import quarantine_app
 from sftpgate.cli.record import record_command
 from sftpgate.cli.run import run
@@ -103,6 +104,7 @@ _RUNNING = (run, claim, done, fail, extend)
 for _command in (*_SERVING, *_LOOKING, *_RUNNING):
     app.command()(_command)
 app.command(hidden=True)(worker)
+app.command(hidden=True)(monitor)
 for _group, _name in (
     (tool_app, "tool"),
     (quarantine_app, "quarantine"),

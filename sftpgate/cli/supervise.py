@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from sftpgate.cli.watch import Watch, watching
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.listening import bind
 from sftpgate.gateway.supervisor import Start, Supervisor
@@ -26,17 +27,19 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None]) ->
     listeners = bind(settings.host, settings.port)
     supervisor = Supervisor(launch_worker, listeners, count=settings.worker_count, stop_seconds=stop_seconds)
     stop_at_signals(supervisor.stop)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, supervisor)
+    loop = asyncio.get_running_loop()
     host, port = supervisor.address
 
     def ready() -> None:
         announce(ready_line(host, port))
         log.info("gate.ready", address=host, port=port, pid=os.getpid(), workers=settings.worker_count)
 
-    try:
-        await supervisor.run(ready)
-    finally:
-        log.info("gate.stopped")
+    async with watching(settings) as watch:
+        loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, watch)
+        try:
+            await supervisor.run(ready)
+        finally:
+            log.info("gate.stopped")
 
 
 async def launch_worker(start: Start, link: socket.socket) -> asyncio.subprocess.Process:
@@ -46,7 +49,7 @@ async def launch_worker(start: Start, link: socket.socket) -> asyncio.subprocess
     return await asyncio.create_subprocess_exec(sys.executable, "-m", "sftpgate", *words, pass_fds=[link.fileno()])
 
 
-def _reload(supervisor: Supervisor) -> None:
+def _reload(supervisor: Supervisor, watch: Watch | None) -> None:
     """New workers with the settings as they are now; where those are not usable, everything stays as it is."""
     try:
         settings = load()
@@ -55,6 +58,8 @@ def _reload(supervisor: Supervisor) -> None:
     else:
         log.info("reload.begun", workers=settings.worker_count)
         supervisor.reload(settings.worker_count)
+        if watch is not None:
+            watch.reload()
 
 
 def ready_line(host: str, port: int) -> str:

@@ -16,14 +16,16 @@ async def sample_regularly(gate: Gate, meter: Meter) -> None:
     if isinstance(meter, NullMeter):
         return
     loop = asyncio.get_running_loop()
+    lag_seconds = 0.0
     while True:
-        due = loop.time() + SAMPLE_SECONDS
-        await asyncio.sleep(SAMPLE_SECONDS)
         load = gate.load()
         meter.sample(
             connections=load.connections,
             sessions=load.sessions,
-            lag_seconds=max(0.0, loop.time() - due),
+            lag_seconds=lag_seconds,
             publishing_seconds=load.publishing_seconds,
             now=time.time(),
         )
+        due = loop.time() + SAMPLE_SECONDS
+        await asyncio.sleep(SAMPLE_SECONDS)
+        lag_seconds = max(0.0, loop.time() - due)

@@ -5,11 +5,11 @@ A run has the id of its claim. All functions take an open connection, so that se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from sftpgate.ledger import reports
 from sftpgate.ledger.schema import runs
@@ -37,6 +37,7 @@ class Run:
     tryback: str | None = None
 
 
+_PAGE = 1000
 _FIELDS = [field.name for field in fields(Run)]
 _ALL = select(*(runs.c[name] for name in _FIELDS))
 
@@ -74,6 +75,12 @@ def last_of_tool(connection: Connection, tool: str) -> Run | None:
     """The run of a tool that began last, or None where it never ran."""
     found = _runs(connection.execute(_ALL.where(runs.c.tool == tool).order_by(runs.c.seq.desc()).limit(1)).all())
     return found[0] if found else None
+
+
+def outcomes(connection: Connection, after: int, also: Collection[int]) -> Iterator[tuple[int, str | None]]:
+    """Number and outcome (None: not over) of the runs after a number, and of those that ``also`` names; a page at a time."""
+    query = select(runs.c.seq, runs.c.outcome).where(or_(runs.c.seq > after, runs.c.seq.in_(also))).order_by(runs.c.seq)
+    yield from ((seq, outcome) for seq, outcome in connection.execute(query.execution_options(yield_per=_PAGE)))
 
 
 def _runs(rows: Sequence[Row[tuple[object, ...]]]) -> list[Run]:

@@ -1,0 +1,92 @@
+"""Whether the gate is ready, degraded or not ready, and why: the decision alone, on what was seen.
+
+*Not ready*: nobody can hand over a file. *Degraded*: it works, and somebody must see to something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+BEAT_SECONDS = 15.0  # a worker says that it is alive every half second; above what a busy machine delays it
+STUCK_SECONDS = 30.0  # a CLOSE that waits so long: above the ledger's busy timeout
+SWEEPS_MISSED = 3
+SWEEP_MARGIN = timedelta(seconds=60)  # a sweep itself takes time
+
+
+class Condition(StrEnum):
+    """How the gate does."""
+
+    READY = "ready"
+    DEGRADED = "degraded"
+    NOT_READY = "not ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What was seen at ``now``. ``None``: could not be seen, or never was."""
+
+    now: datetime
+    started_at: datetime
+    workers_wanted: int
+    workers_alive: int
+    ledger_problem: str | None
+    free_bytes: int | None
+    free_space_floor: int
+    swept_at: datetime | None
+    sweep_interval: timedelta
+    publishing_seconds: float
+    stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that is not as it should be. ``check`` names it for programs, ``reason`` for people."""
+
+    check: str
+    condition: Condition
+    reason: str
+
+
+def problems(seen: Seen) -> list[Problem]:
+    """Everything that is wrong, the worst first."""
+    return sorted(_found(seen), key=lambda problem: problem.condition is not Condition.NOT_READY)
+
+
+def condition(found: list[Problem]) -> Condition:
+    """What all problems together mean."""
+    if any(problem.condition is Condition.NOT_READY for problem in found):
+        return Condition.NOT_READY
+    return Condition.DEGRADED if found else Condition.READY
+
+
+def _found(seen: Seen) -> Iterator[Problem]:
+    if seen.ledger_problem is not None:
+        yield Problem(check="ledger", condition=Condition.NOT_READY, reason=seen.ledger_problem)
+    if seen.workers_alive == 0:
+        yield Problem(check="workers", condition=Condition.NOT_READY, reason="no worker process is alive")
+    elif seen.workers_alive < seen.workers_wanted:
+        reason = f"{seen.workers_alive} of {seen.workers_wanted} worker processes are alive"
+        yield Problem(check="workers", condition=Condition.DEGRADED, reason=reason)
+    if seen.free_bytes is None:
+        yield Problem(check="disk", condition=Condition.NOT_READY, reason="the store cannot be looked at")
+    elif seen.free_bytes < seen.free_space_floor:
+        reason = f"{seen.free_bytes} bytes are free, fewer than free_space_floor: uploads are refused"
+        yield Problem(check="disk", condition=Condition.DEGRADED, reason=reason)
+    yield from _late_sweep(seen)
+    if seen.publishing_seconds > STUCK_SECONDS:
+        reason = f"a client has waited {seen.publishing_seconds:.0f} s for the answer to its CLOSE"
+        yield Problem(check="publisher", condition=Condition.DEGRADED, reason=reason)
+    for home in seen.stale_locks:
+        reason = f"a batch lock lies in {home or 'the drop'} for longer than batch_lock_ttl: it is passed over"
+        yield Problem(check="batch lock", condition=Condition.DEGRADED, reason=reason)
+
+
+def _late_sweep(seen: Seen) -> Iterator[Problem]:
+    allowed = SWEEPS_MISSED * seen.sweep_interval + SWEEP_MARGIN
+    last = max(seen.swept_at or seen.started_at, seen.started_at)
+    if seen.now - last > allowed:
+        when = "never" if seen.swept_at is None else f"at {seen.swept_at.isoformat(timespec='seconds')}"
+        yield Problem(check="sweeper", condition=Condition.DEGRADED, reason=f"the last sweep ended {when}")

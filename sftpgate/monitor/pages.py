@@ -1,0 +1,102 @@
+"""The two pages of the monitor: ``/metrics`` for Prometheus, ``/healthz`` for people, load balancers and probes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from sftpgate.monitor.health import Condition, condition, problems
+from sftpgate.monitor.http import Page
+from sftpgate.monitor.sight import Sight, Stock
+from sftpgate.policy.lifecycle import ArrivalState
+
+_CONDITIONS = {Condition.READY: 2, Condition.DEGRADED: 1, Condition.NOT_READY: 0}
+
+
+def metrics(sight: Sight) -> Page:
+    """What the workers count, and what the ledger and the disk say."""
+    registry = CollectorRegistry()
+    registry.register(_Stock(sight))
+    body = generate_latest(sight.counted()) + generate_latest(registry)
+    return Page(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, body)
+
+
+def healthz(sight: Sight) -> Page:
+    """200 where the gate is ready or degraded, 503 where it is not ready; the body says why."""
+    found = problems(sight.seen(sight.stock()))
+    verdict = condition(found)
+    status = HTTPStatus.SERVICE_UNAVAILABLE if verdict is Condition.NOT_READY else HTTPStatus.OK
+    body = {"status": verdict, "problems": [asdict(problem) for problem in found]}
+    return Page(status, "application/json", json.dumps(body, indent=2).encode() + b"\n")
+
+
+class _Stock(Collector):
+    """The families that are not counted by workers: made of one look."""
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: so a registry does not look at the ledger to register us."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families."""
+        stock = self._sight.stock()
+        seen = self._sight.seen(stock)
+        yield _gauge("sftpgate_health", "2: ready, 1: degraded, 0: not ready.", _CONDITIONS[condition(problems(seen))])
+        yield _gauge("sftpgate_workers", "Worker processes that are alive.", seen.workers_alive)
+        yield _gauge("sftpgate_workers_wanted", "Worker processes that there should be.", seen.workers_wanted)
+        if seen.free_bytes is not None:
+            yield _gauge("sftpgate_disk_free_bytes", "Free space of the store's disk.", seen.free_bytes)
+        yield _gauge("sftpgate_disk_floor_bytes", "Free space below which uploads are refused.", seen.free_space_floor)
+        yield _gauge(
+            "sftpgate_batch_locks_stale", "Batch locks that are passed over because of their age.", len(seen.stale_locks)
+        )
+        if stock.problem is None:
+            yield from _of_ledger(stock, seen.now.timestamp())
+
+
+def _of_ledger(stock: Stock, now: float) -> Iterator[Metric]:
+    states = {ArrivalState.WAITING: [0, 0], ArrivalState.QUEUED: [0, 0]}
+    for item in stock.waiting:
+        states[item.state][0] += item.count
+        states[item.state][1] += item.size
+    files = GaugeMetricFamily("sftpgate_waiting_files", "Files that wait for a runner.", labels=["state"])
+    size = GaugeMetricFamily("sftpgate_waiting_bytes", "Bytes of these files.", labels=["state"])
+    for state, (count, total) in states.items():
+        files.add_metric([state.value], count)
+        size.add_metric([state.value], total)
+    yield files
+    yield size
+    oldest = min((item.oldest_at.timestamp() for item in stock.waiting), default=now)
+    yield _gauge(
+        "sftpgate_oldest_waiting_seconds", "Age of the oldest file that waits for a runner; 0: none.", max(0.0, now - oldest)
+    )
+    held = GaugeMetricFamily("sftpgate_held_files", "Files that are held, by reason, or in quarantine.", labels=["reason"])
+    held.add_metric(["quarantine"], sum(kept.count for kept in stock.held if kept.reason is None))
+    for kept in stock.held:
+        if kept.reason is not None:
+            held.add_metric([kept.reason.value], kept.count)
+    yield held
+    yield _gauge("sftpgate_claims", "Files that runners have at this moment.", stock.claims)
+    runs = CounterMetricFamily("sftpgate_runs", "Runs of tools that ended, by outcome.", labels=["outcome"])
+    for outcome, count in sorted(stock.runs.items()):
+        runs.add_metric([outcome], count)
+    yield runs
+    yield CounterMetricFamily("sftpgate_audit_records", "Records of the audit chain, ever.", value=stock.records)
+    if stock.swept_at is not None:
+        yield _gauge(
+            "sftpgate_last_sweep_timestamp_seconds", "When the last sweep ended, in Unix time.", stock.swept_at.timestamp()
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

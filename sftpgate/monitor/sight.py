@@ -1,0 +1,170 @@
+"""What the monitor sees: the ledger, the disk, and what the workers count. Blocks; callers are in a thread.
+
+Nothing here writes, but for removing the live values of worker processes that are gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from sftpgate.errors import LedgerError, SftpgateError
+from sftpgate.intake.sweep import LAST_SWEEP
+from sftpgate.ledger import overview, runs
+from sftpgate.ledger.chain import ends
+from sftpgate.ledger.database import Ledger, get_fact
+from sftpgate.ledger.overview import HeldBack, Waiting
+from sftpgate.monitor.health import BEAT_SECONDS, Seen
+from sftpgate.settings import Settings
+from sftpgate.users.registry import UserRegistry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """What the ledger says."""
+
+    waiting: list[Waiting] = field(default_factory=list)
+    held: list[HeldBack] = field(default_factory=list)
+    claims: int = 0
+    records: int = 0
+    swept_at: datetime | None = None
+    runs: Counter[str] = field(default_factory=Counter)
+    problem: str | None = None
+
+
+class RunTally:
+    """How many runs ended with which outcome. Reads the whole table once, and later only what is new or was not over."""
+
+    def __init__(self) -> None:
+        self._last = 0
+        self._open: set[int] = set()
+        self._totals: Counter[str] = Counter()
+
+    def update(self, found: Iterable[tuple[int, str | None]]) -> Counter[str]:
+        """Add rows (number and outcome); returns the totals."""
+        for seq, outcome in found:
+            self._last = max(self._last, seq)
+            if outcome is None:
+                self._open.add(seq)
+            else:
+                self._open.discard(seq)
+                self._totals[outcome] += 1
+        return Counter(self._totals)
+
+    @property
+    def position(self) -> tuple[int, frozenset[int]]:
+        """What was seen: the last number, and those of the runs that were not over."""
+        return self._last, frozenset(self._open)
+
+
+class Sight:
+    """One per monitor. Its methods may be called from several threads."""
+
+    def __init__(self, settings: Settings, directory: Path, ledger: Ledger, *, started_at: datetime) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._ledger = ledger
+        self._started_at = started_at
+        self._tally = RunTally()
+        self._lock = threading.Lock()
+
+    def stock(self) -> Stock:
+        """What the ledger says at this moment; where it cannot be read, only why."""
+        with self._lock:
+            if self._ledger.file is not None and not self._ledger.file.exists():
+                return Stock(problem="there is no ledger yet: the gate has not come up")
+            try:
+                with self._ledger.reading() as connection:
+                    last = json.loads(get_fact(connection, LAST_SWEEP) or "{}")
+                    return Stock(
+                        waiting=overview.waiting(connection),
+                        held=overview.held_back(connection),
+                        claims=len(overview.open_claims(connection)),
+                        records=ends(connection).head_seq,
+                        swept_at=_ended(last),
+                        runs=self._tally.update(runs.outcomes(connection, *self._tally.position)),
+                    )
+            except LedgerError as error:
+                return Stock(problem=error.message)
+
+    def counted(self) -> CollectorRegistry:
+        """What the workers count, added up."""
+        self._forget_dead()
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._directory))  # type: ignore[no-untyped-call]  # the library's
+        return registry
+
+    def seen(self, stock: Stock) -> Seen:
+        """Everything that health is decided on."""
+        now = datetime.now(UTC)
+        beats, publishing = self._beats()
+        settings = self._settings
+        return Seen(
+            now=now,
+            started_at=self._started_at,
+            workers_wanted=settings.worker_count,
+            workers_alive=sum(now.timestamp() - beat < BEAT_SECONDS for beat in beats),
+            ledger_problem=stock.problem,
+            free_bytes=self.free_bytes(),
+            free_space_floor=settings.free_space_floor,
+            swept_at=stock.swept_at,
+            sweep_interval=timedelta(seconds=settings.sweep_interval),
+            publishing_seconds=publishing,
+            stale_locks=tuple(self._stale_locks(now)),
+        )
+
+    def free_bytes(self) -> int | None:
+        """The free space of the store's disk."""
+        try:
+            found = os.statvfs(self._settings.store)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize
+
+    def _beats(self) -> tuple[list[float], float]:
+        beats: list[float] = []
+        publishing = 0.0
+        for metric in self.counted().collect():
+            for sample in metric.samples:
+                if sample.name == "sftpgate_worker_beat_timestamp_seconds":
+                    beats.append(sample.value)
+                elif sample.name == "sftpgate_publish_waiting_seconds":
+                    publishing = max(publishing, sample.value)
+        return beats, publishing
+
+    def _stale_locks(self, now: datetime) -> list[str]:
+        settings = self._settings
+        try:
+            homes = sorted({"", *(user.home for user in UserRegistry(settings.keys_dir).list())})
+        except (SftpgateError, OSError):
+            homes = [""]
+        return [home for home in homes if self._is_stale(settings.drop / home / settings.batch_lock_name, now)]
+
+    def _is_stale(self, lock: Path, now: datetime) -> bool:
+        try:
+            return now.timestamp() - lock.lstat().st_ctime > self._settings.batch_lock_ttl
+        except OSError:
+            return False
+
+    def _forget_dead(self) -> None:
+        """The live values of a worker that is gone are not true any more; its counts stay."""
+        for path in self._directory.glob("gauge_live*_*.db"):
+            pid = path.stem.rpartition("_")[2]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                mark_process_dead(int(pid), str(self._directory))  # type: ignore[no-untyped-call]  # the library's
+
+
+def _ended(last: dict[str, object]) -> datetime | None:
+    at, seconds = last.get("at"), last.get("seconds")
+    if not isinstance(at, str):
+        return None
+    return datetime.fromisoformat(at) + timedelta(seconds=float(seconds) if isinstance(seconds, int | float) else 0.0)

@@ -1,0 +1,156 @@
+"""Metrics and health of a real server with two worker processes, scraped over HTTP; the documents name what there is."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from docs.generate import ROOT
+from tests.faults.servers import Gate, until
+
+DASHBOARD = ROOT / "docs/monitoring/grafana-dashboard.json"
+ALERTS = ROOT / "docs/monitoring/alerts.yml"
+NAME = re.compile(r"\bsftpgate_[a-z_]+\b")
+
+
+class Monitored:
+    """A server, and what its monitor says."""
+
+    def __init__(self, gate: Gate, port: int) -> None:
+        self.gate = gate
+        self._url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of a page."""
+        try:
+            with urllib.request.urlopen(self._url + path, timeout=20) as answer:  # noqa: S310 - http, of this test
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def samples(self) -> dict[tuple[str, str], float]:
+        """Every sample, by its name and the value of its first label."""
+        text = self.get("/metrics")[1].decode()
+        return {
+            (sample.name, next(iter(sample.labels.values()), "")): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def health(self) -> tuple[int, str, list[str]]:
+        """Status code, verdict, and the checks that found something."""
+        status, body = self.get("/healthz")
+        found = json.loads(body)
+        return status, found["status"], [problem["check"] for problem in found["problems"]]
+
+    def monitor(self) -> psutil.Process:
+        """The monitor's process."""
+        [process] = [child for child in psutil.Process(self.gate.pid).children() if "monitor" in child.cmdline()]
+        return process
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
+    """A server with two workers, ready."""
+    port = _free_port()
+    with Gate(
+        tmp_path_factory.mktemp("gate"), WORKERS="2", METRICS_PORT=str(port), SWEEP_INTERVAL="1s", BATCH_LOCK_TTL="1s"
+    ) as gate:
+        gate.start()
+        made = Monitored(gate, port)
+        until(lambda: made.health() == (200, "ready", []), "both workers are alive")
+        yield made
+
+
+def test_two_workers_are_one_gate(monitored: Monitored) -> None:
+    """What several workers count is added up: logins, uploads, bytes and times of closes; and the ledger's files are there."""
+    before = monitored.samples()
+    (monitored.gate.directory / "a.csv").write_bytes(b"a,b\n1,2\n")
+    for number in range(4):
+        assert monitored.gate.sftp(f"put a.csv a{number}.csv\n").wait() == 0
+
+    def gained(name: str, label: str = "") -> float:
+        return monitored.samples().get((name, label), 0.0) - before.get((name, label), 0.0)
+
+    until(lambda: gained("sftpgate_received_bytes_total") == 32, "the ends of all sessions are counted")
+    assert gained("sftpgate_logins_total", "accepted") == 4
+    assert gained("sftpgate_uploads_total", "published") == 4
+    assert gained("sftpgate_upload_bytes_total", "published") == 32
+    assert gained("sftpgate_publish_seconds_count") == 4
+    assert gained("sftpgate_waiting_files", "waiting") == 4
+    assert monitored.samples()["sftpgate_workers", ""] == 2
+
+
+def test_the_documents_name_what_there_is(monitored: Monitored) -> None:
+    """Dashboard, alert rules and the table of metrics name metrics that the server has, and the table names all of them."""
+    text = monitored.get("/metrics")[1].decode()
+    families = {family.name: family.type for family in text_string_to_metric_families(text)}
+    there = {f"{name}_total" if kind == "counter" else name for name, kind in families.items()}
+    parts = {f"{name}_{part}" for name, kind in families.items() if kind == "histogram" for part in ("bucket", "sum", "count")}
+    rules = re.findall(r"- alert: \w+\n +expr: (.+)\n", ALERTS.read_text(encoding="utf-8"))
+    assert len(rules) == ALERTS.read_text(encoding="utf-8").count("expr:")
+    targets = [
+        target["expr"] for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"] for target in panel["targets"]
+    ]
+    for expression in rules + targets:
+        assert set(NAME.findall(expression)) <= there | parts, expression
+    table = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8").partition("### /metrics")[2].partition("## ")[0]
+    assert set(NAME.findall(table)) == there
+
+
+def test_a_dead_monitor_is_replaced(monitored: Monitored) -> None:
+    """A monitor that dies is replaced on the same port, and the gate serves meanwhile."""
+    dead = monitored.monitor()
+    dead.kill()
+    (monitored.gate.directory / "b.csv").write_bytes(b"a,b\n")
+    assert monitored.gate.sftp("put b.csv\n").wait() == 0
+    assert monitored.health()[1] in ("ready", "degraded")
+    assert monitored.monitor().pid != dead.pid
+
+
+def test_a_missing_worker_and_a_stale_lock(monitored: Monitored) -> None:
+    """A hung worker makes the gate degraded, and so does a batch lock that is too old; both are named. When they are gone, it is
+    ready again.
+    """
+    [worker, _] = [pid for pid in monitored.gate.workers() if "worker" in psutil.Process(pid).cmdline()]
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        until(lambda: monitored.health() == (200, "degraded", ["workers"]), "the hung worker is missed")
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    lock = monitored.gate.data / "sync/alock.txt"
+    lock.touch()
+    until(lambda: monitored.health() == (200, "degraded", ["batch lock"]), "the lock is stale")
+    lock.unlink()
+    until(lambda: monitored.health() == (200, "ready", []), "it is back")
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """A metrics port that another program has is said in one line, and nothing starts."""
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with Gate(tmp_path, METRICS_PORT=str(taken.getsockname()[1])) as gate:
+            done = gate.attempt("serve")
+    assert done.returncode == 78
+    assert len(done.stderr.splitlines()) == 1
+    assert "metrics_port: cannot listen on 127.0.0.1" in done.stderr
