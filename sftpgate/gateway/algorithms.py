@@ -1,8 +1,8 @@
 """Which SSH algorithms each profile offers. ``docs/algorithms.md`` names the client that needs each of the old ones.
 
-``default`` is what a current OpenSSH server offers, as far as asyncssh has it; clients choose by their own order.
-``hardened`` leaves out what auditors find fault with. ``legacy`` adds, at the end of the lists, what clients of ten and
-more years ago need: SHA-1 and CBC.
+``default`` is what a current OpenSSH server offers, as far as asyncssh has it and does it as well; clients choose by their
+own order. ``hardened`` leaves out what auditors find fault with, key exchange that is not post-quantum included. ``legacy``
+adds, at the end of the lists, what clients of ten and more years ago need: SHA-1 and CBC.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ _DEFAULT = Offer(
         "ecdh-sha2-nistp256",
         "ecdh-sha2-nistp384",
         "ecdh-sha2-nistp521",
-        "diffie-hellman-group-exchange-sha256",
         "diffie-hellman-group16-sha512",
         "diffie-hellman-group18-sha512",
         "diffie-hellman-group14-sha256",
@@ -66,13 +65,7 @@ _DEFAULT = Offer(
 )
 
 _HARDENED = Offer(
-    kex_algs=(
-        "mlkem768x25519-sha256",
-        "curve25519-sha256",
-        "curve25519-sha256@libssh.org",
-        "diffie-hellman-group16-sha512",
-        "diffie-hellman-group18-sha512",
-    ),
+    kex_algs=("mlkem768x25519-sha256",),
     encryption_algs=("aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr"),
     mac_algs=("hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"),
     signature_algs=("ssh-ed25519", "sk-ssh-ed25519@openssh.com", "rsa-sha2-512", "rsa-sha2-256"),
@@ -82,6 +75,7 @@ _HARDENED = Offer(
 _LEGACY = Offer(
     kex_algs=(
         *_DEFAULT.kex_algs,
+        "diffie-hellman-group-exchange-sha256",  # asyncssh gives 1024 bits to who asks for no more
         "diffie-hellman-group14-sha1",
         "diffie-hellman-group-exchange-sha1",
         "diffie-hellman-group1-sha1",

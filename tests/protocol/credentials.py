@@ -51,8 +51,7 @@ async def login(gate: Gate, user: str = "erp", **options: Any) -> AsyncIterator[
         known_hosts=None,
         config=None,
         agent_path=None,
-        kex_algs=["curve25519-sha256"],
-        **({"client_keys": None} | options),
+        **({"client_keys": None, "kex_algs": ["curve25519-sha256"]} | options),
     )
     try:
         yield connection

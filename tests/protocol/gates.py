@@ -127,8 +127,7 @@ class Gate:
             config=None,
             agent_path=None,
             # the quickest that the server offers: the tests make hundreds of connections
-            kex_algs=["curve25519-sha256"],
-            **options,
+            **({"kex_algs": ["curve25519-sha256"]} | options),
         )
 
     @asynccontextmanager

@@ -51,7 +51,7 @@ async def test_a_kind_that_the_profile_leaves_out(start: Start) -> None:
     async with start(algorithms="hardened") as gate:
         tokens = [SoftwareToken(flags=TOUCHED, curve=curve) for curve in (True, False)]
         authorize(gate, *(token.line for token in tokens))
-        hardened: dict[str, Any] = {"mac_algs": ["hmac-sha2-512-etm@openssh.com"], "encryption_algs": ["aes256-gcm@openssh.com"]}
+        hardened: dict[str, Any] = {"kex_algs": ["mlkem768x25519-sha256"], "encryption_algs": ["aes256-gcm@openssh.com"]}
         assert await refused(gate, client_keys=tokens[:1], **hardened) == [LoginRefusal.WEAK_SIGNATURE]
         async with login(gate, client_keys=tokens[1:], **hardened):
             pass
