@@ -76,6 +76,13 @@ class LinkRefused(Refused):
     """Links are not supported here: symbolic and hard links are refused."""
 
 
+class ConsumerReading(Refused):
+    """The batch tool is reading at this moment: its files cannot be changed or removed until it has finished. Try again then."""
+
+    temporary = True
+    exit_code = ExitCode.TRY_AGAIN
+
+
 class OwnedByAnother(Refused):
     """A file of this name from another sender is still waiting to be processed: choose another name or try again later."""
 

@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -106,6 +106,13 @@ class Order(StrEnum):
 
     LATEST = "latest"
     QUEUE = "queue"
+
+
+class Handover(StrEnum):
+    """Who takes files from the top level of the store."""
+
+    TOOLS = "tools"
+    LOCK_TXT = "lock.txt"
 
 
 class ToolSettings(BaseModel):
@@ -207,6 +214,14 @@ class Settings(BaseSettings):
         (".sha256", ".md5", ".done", ".ok"), description="names that end so speak of the file beside them and are never taken"
     )
     require_done_file: bool = Field(False, description="a file waits until NAME.done or NAME.ok lies beside it")
+    handover: Handover = Field(
+        Handover.TOOLS,
+        description='who takes files from the store: "tools", or "lock.txt": a batch tool that sweeps its top level by itself '
+        "and creates lock.txt meanwhile",
+    )
+    consumer_lock_ttl: Duration = Field(
+        10800.0, gt=0, description="seconds after which lock.txt is stale and passed over, where handover is lock.txt"
+    )
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
     # limits
@@ -255,6 +270,17 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, data: Any) -> Any:
         return {key: value for key, value in data.items() if value != ""} if isinstance(data, dict) else data
+
+    @model_validator(mode="after")
+    def _one_consumer(self) -> Self:
+        if self.handover is Handover.LOCK_TXT:
+            for name, tool in self.tools.items():
+                if top := [file for file in tool.files if "/" not in file]:
+                    raise ValueError(
+                        f"handover: the batch tool takes every file at the top of the store, also {top[0]!r} of tools.{name}; "
+                        'point that tool at a file in a subdirectory, or set handover to "tools"'
+                    )
+        return self
 
     @property
     def drop(self) -> Path:
@@ -368,4 +394,6 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     if finding["type"] == "missing":
         return f"{where}: {key} is missing"
     message = finding["msg"].removeprefix("Value error, ")
+    if not location:  # of the settings together
+        return f"{path or 'settings'}: {message}"
     return f"{where}: {key}: {message[:1].lower()}{message[1:]} (got {finding['input']!r})"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sftpgate.errors import SettingsError, StorageError
+from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.ids import Clock
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import IntakeRules, Placer
@@ -19,7 +20,7 @@ from sftpgate.intake.staging import Staging
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.tools import Pointer
-from sftpgate.settings import Durability, Order, Settings
+from sftpgate.settings import Durability, Handover, Order, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes
@@ -86,7 +87,9 @@ def build(
         raise SettingsError(f"{error.message}; give the directory to the user that sftpgate runs as") from error
     ledger = ledger or Ledger(settings.ledger, durable=durable)
     ledger.create()
-    moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable)
+    consumer = Consumer(layout, disk, timedelta(seconds=settings.consumer_lock_ttl))
+    has_consumer = settings.handover is Handover.LOCK_TXT
+    moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable, consumer=consumer if has_consumer else None)
     rebuild_if_new(moves)
     pointed = pointers_of(settings)
     rules = IntakeRules(

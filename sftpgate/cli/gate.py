@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
+from sftpgate.cli.bring_up import bring_up_regularly
 from sftpgate.cli.compose import System, build, utc_now
 from sftpgate.cli.pointers import LivePointers
 from sftpgate.cli.supervise import ready_line, stop_at_signals
@@ -177,9 +178,13 @@ class Running:
     async def _sweep_when_ready(self) -> None:
         await self.gate.ready.wait()
         said = witness(log, self._trail, self._meter)
-        await _sweep_regularly(
-            self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access, said, self._meter
-        )
+        bringing_up = asyncio.create_task(bring_up_regularly(self._system, self._hops))
+        try:
+            await _sweep_regularly(
+                self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access, said, self._meter
+            )
+        finally:
+            bringing_up.cancel()
 
     def _look_after_access(self) -> None:
         settings = self._settings

@@ -65,6 +65,7 @@ _TABLE: tuple[tuple[type[SftpgateError], Status], ...] = (
     (errors.OwnedByAnother, Status.PERMISSION_DENIED),
     (errors.TooMany, Status.FAILURE),
     (errors.ShuttingDown, Status.FAILURE),
+    (errors.ConsumerReading, Status.FAILURE),
     (errors.Refused, Status.PERMISSION_DENIED),
     (errors.NotFound, Status.NO_SUCH_FILE),
     (errors.NoSpace, Status.NO_SPACE_ON_FILESYSTEM),

@@ -154,12 +154,18 @@ class Change:
         state = after(item.state, event)
         if "location" in changes:
             if item.location is not None:
+                self._require_unread(item.location)
                 self._vacated.add(item.location)
             item = arrivals.moved(item, changes.pop("location"))  # type: ignore[arg-type]  # a Location or None, by the callers
         changed = replace(item, state=state, changed_at=self.now, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **
         self.put(changed)
         self.note(f"arrival.{event.replace(' ', '_')}", changed, actor=actor)
         return changed
+
+    def _require_unread(self, where: Location) -> None:
+        """Raise ConsumerReading where a stock consumer could be reading what lies at ``where``."""
+        if self._files.consumer is not None and self._files.consumer.sweeps(where):
+            self._files.consumer.require_absent(self.now)
 
     def put(self, item: Arrival) -> None:
         """Record a changed row."""
@@ -253,8 +259,10 @@ def refuse_occupied(item: Arrival, occupied: Collection[Location | None]) -> Non
 
 
 def _how_it_went(row: Arrival) -> ArrivalEvent:
-    """What it means that a file is neither where it was nor where it shall be: from the store a plain program takes files."""
-    in_store = row.pending_from is not None and area_of(row.pending_from) is Area.STORE
+    """What it means that a file is neither where it was nor where it shall be: from the store a plain program takes files,
+    also in the moment between our move and our note of it. Nobody but us moves it from the other places.
+    """
+    in_store = any(where is not None and area_of(where) is Area.STORE for where in (row.pending_from, row.location))
     return ArrivalEvent.TAKEN if in_store and (row.state, ArrivalEvent.TAKEN) in TRANSITIONS else ArrivalEvent.LOST
 
 

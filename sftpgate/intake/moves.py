@@ -26,6 +26,7 @@ from threading import Lock
 
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change, refuse_occupied
+from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.ids import Clock
 from sftpgate.intake.settling import Files
 from sftpgate.ledger import arrivals
@@ -41,14 +42,23 @@ class Moves:
     """The door through which names in the store change. One instance per process; any thread may open a change."""
 
     def __init__(
-        self, layout: Layout, disk: Disk, ledger: Ledger, *, clock: Clock, modes: FileModes, durable: bool = True
+        self,
+        layout: Layout,
+        disk: Disk,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        modes: FileModes,
+        durable: bool = True,
+        consumer: Consumer | None = None,
     ) -> None:
         self.layout = layout
         self.disk = disk
         self.ledger = ledger
         self.clock = clock
         self.modes = modes
-        self.files = Files(layout, disk, modes)
+        self.files = Files(layout, disk, modes, consumer)
+        self.consumer = consumer
         self.durable = durable
         self._settled: dict[ArrivalId, int] = {}
         self._settled_lock = Lock()

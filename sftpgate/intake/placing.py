@@ -28,6 +28,7 @@ log = get_logger("placing")
 
 # What can still be kept from runners, where a checksum file says so.
 _IN_REACH = frozenset({ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED})
+_AT_ONCE = 500  # names in one change: publishers get their turn
 _LOOKS = 3  # at a companion that appears while we look; the sweeper looks again later
 
 
@@ -63,7 +64,7 @@ class Placer:
         earlier = change.live_at(draft.path)
         refuse_foreign(earlier, draft.owner)
         if continues is not None:
-            earlier = self._replace_continued(change, earlier, continues)
+            earlier = self._replace_continued(change, draft.path, earlier, continues)
         found = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
         origin = None if draft.pending_from == where else draft.pending_from
@@ -77,11 +78,17 @@ class Placer:
             sha256=draft.sha256,
             grade=draft.grade,
         )
-        return arrival
+        if found.state is ArrivalState.QUEUED:
+            self.advance(change, arrival.path)  # the head may have been taken unnoticed
+        return change.get(arrival.id)
 
-    def _replace_continued(self, change: Change, earlier: list[Arrival], continues: ArrivalId) -> list[Arrival]:
-        """A changed copy takes the place of the arrival that it was made of, in a queue too; returns the other ones."""
+    def _replace_continued(self, change: Change, path: str, earlier: list[Arrival], continues: ArrivalId) -> list[Arrival]:
+        """A changed copy takes the place of the arrival that it was made of, in a queue too; returns the other ones. Where a
+        stock consumer may have that one, the copy is a version of its own.
+        """
         copied = [item for item in earlier if item.id == continues]
+        if self._is_swept(location(Area.STORE, path)) and (not copied or copied[0].state is ArrivalState.WAITING):
+            return earlier
         if not copied or copied[0].state not in UNCLAIMED_STATES:
             raise Refused("the file was taken while it was being changed: send what is new as a file of its own")
         if copied[0].state is ArrivalState.IGNORED:
@@ -105,7 +112,7 @@ class Placer:
         whatever they say.
         """
         others = [other for other in change.live_at(item.path) if other.id != item.id]
-        found = self._free(item, others) if release else self._placement(change, item, others)
+        found = self._free(change, item, others) if release else self._placement(change, item, others)
         if item.id in change.unverified and not release:
             return item
         if found.state is ArrivalState.WAITING and any(
@@ -154,8 +161,8 @@ class Placer:
         if any(item.state in (ArrivalState.WAITING, ArrivalState.CLAIMED) for item in live):
             return
         queue = [item for item in live if item.state is ArrivalState.QUEUED]
-        if queue:
-            where = location(Area.STORE, path)
+        where = location(Area.STORE, path)
+        if queue and self._may_take(change, where):
             self._clear(change, where, path)
             change.event(queue[0], ArrivalEvent.PUBLISHED, location=where)
 
@@ -185,16 +192,53 @@ class Placer:
                 require_done_file=self.rules.require_done_file,
                 publish_suspect=self.rules.publish_suspect,
                 queued=self._is_queued(item.path),
-                occupied=_occupied(earlier),
+                occupied=self._is_occupied(change, item, earlier),
             )
         )
 
-    def _free(self, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
-        queued = self._is_queued(item.path) and _occupied(earlier)
+    def _free(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
+        queued = self._is_queued(item.path) and self._is_occupied(change, item, earlier)
         return Placement(ArrivalState.QUEUED if queued else ArrivalState.WAITING)
 
     def _is_queued(self, path: str) -> bool:
-        return is_queued(path, self.rules.pointers())
+        return self._is_swept(location(Area.STORE, path)) or is_queued(path, self.rules.pointers())
+
+    def _is_occupied(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> bool:
+        """Whether a file that has to keep its turn cannot have its name yet."""
+        where = location(Area.STORE, item.path)
+        if any(other.state in _IN_LINE for other in earlier):
+            return True
+        return item.location != where and not self._may_take(change, where)
+
+    # -- in front of a stock consumer --------------------------------------------------------------------------------
+
+    def _is_swept(self, where: Location) -> bool:
+        return self._moves.consumer is not None and self._moves.consumer.sweeps(where)
+
+    def _may_take(self, change: Change, where: Location) -> bool:
+        """Whether a name may be taken now, for all that a stock consumer could be doing: see ``consumer``."""
+        consumer = self._moves.consumer
+        if consumer is None or not consumer.sweeps(where):
+            return True
+        return not (consumer.is_reading(change.now) or self._disk.exists(self._layout.spot(where)))
+
+    def bring_up(self) -> int:
+        """Give the store the next file of each queue whose name the stock consumer has freed; returns how many. A change of
+        its own; does nothing while the consumer is at work.
+        """
+        consumer = self._moves.consumer
+        if consumer is None or consumer.is_reading(self._moves.clock()):
+            return 0
+        with self._moves.ledger.reading() as connection:
+            paths = arrivals.queued_paths(connection)
+        free = [path for path in paths if not self._disk.exists(self._layout.spot(location(Area.STORE, path)))][:_AT_ONCE]
+        if not free:
+            return 0
+        with self._moves.change() as change:
+            change.load(free)
+            for path in free:
+                self.advance(change, path)
+        return sum(item.state is ArrivalState.WAITING for item in change.written)
 
     def batch_locked(self, home: str, now: datetime) -> bool:
         """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a
@@ -259,6 +303,9 @@ class Placer:
             raise IsADirectory("a directory of this name is already there (rule: one name is one file)")
 
 
+# What a file of a queue waits behind.
+_IN_LINE = frozenset({ArrivalState.WAITING, ArrivalState.QUEUED, ArrivalState.CLAIMED})
+
 _SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)
 
 _LOCAL_ACTORS = {"put": audit.ADMIN}  # who brought a file that has no owner, by its source
@@ -282,7 +329,3 @@ def companion_of(path: str, suffixes: Sequence[str]) -> str | None:
     return next(
         (path[: -len(suffix)] for suffix in suffixes if path.casefold().endswith(suffix) and len(path) > len(suffix)), None
     )
-
-
-def _occupied(earlier: Sequence[Arrival]) -> bool:
-    return any(item.state in (ArrivalState.WAITING, ArrivalState.QUEUED, ArrivalState.CLAIMED) for item in earlier)

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
+from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.digest import sha256_of
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
@@ -31,10 +32,11 @@ from sftpgate.store.spots import FileModes, Spot
 class Files:
     """The files of arrivals. One instance per process; used under the store's lock where it moves."""
 
-    def __init__(self, layout: Layout, disk: Disk, modes: FileModes) -> None:
+    def __init__(self, layout: Layout, disk: Disk, modes: FileModes, consumer: Consumer | None = None) -> None:
         self.layout = layout
         self.disk = disk
         self.modes = modes
+        self.consumer = consumer
 
     def move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
         """Move the file of ``item`` from where it is to where the record says; returns its inode.
@@ -70,24 +72,25 @@ class Files:
         """Move, replacing what has the name. Where this has to flush on the way, what it replaces must be safe in the
         archives first: ``touched`` are the directories of the moves before it.
         """
+        replacing = self.consumer is None or not self.consumer.sweeps(item.location)
         try:
-            self.disk.rename(source, target)
+            self.disk.rename(source, target, replacing=replacing)
         except NoSuchFile:
             self.disk.sync_dirs(touched)
             self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
-            self.disk.rename(source, target)
+            self.disk.rename(source, target, replacing=replacing)
         except CrossDevice:
             self.disk.sync_dirs(touched)
-            return self._copy_over(item, source, target)
+            return self._copy_over(item, source, target, replacing)
         return item.inode
 
-    def _copy_over(self, item: Arrival, source: Spot, target: Spot) -> int:
+    def _copy_over(self, item: Arrival, source: Spot, target: Spot, replacing: bool) -> int:
         """The same from another filesystem: a durable copy takes the name, then the source goes."""
         self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
         fresh = _copy_for(item, target)
         self.disk.unlink(fresh, missing_ok=True)
         self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
-        self.disk.rename(fresh, target)
+        self.disk.rename(fresh, target, replacing=replacing)
         self.disk.sync_dirs([target.parent])
         self.disk.unlink(source)
         found = self.disk.lstat(target)

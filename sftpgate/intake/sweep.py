@@ -172,6 +172,10 @@ class Sweeper:
             if age is not None and age > self._placer.rules.batch_lock_ttl:
                 log.warning("batch_lock.stale", home=home, age_seconds=round(age.total_seconds()))
             result.released += self._edits.release_batch(home)
+        if self._moves.consumer is not None and self._moves.consumer.has_stale_lock(now):
+            log.warning(
+                "consumer_lock.stale", age_seconds=round((self._moves.consumer.lock_age(now) or now - now).total_seconds())
+            )
 
     def _reconsider_held(self, result: SweepResult) -> None:
         last = 0

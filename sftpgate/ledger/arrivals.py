@@ -280,6 +280,12 @@ def archive_owner(connection: Connection, name: str) -> str | None:
     return connection.execute(select(arrivals.c.owner).where(arrivals.c.archived_as == name)).scalar()
 
 
+def queued_paths(connection: Connection) -> list[str]:
+    """The paths of which files wait in a queue, sorted."""
+    query = select(arrivals.c.path).where(arrivals.c.state == ArrivalState.QUEUED.value).distinct().order_by(arrivals.c.path)
+    return list(connection.execute(query).scalars())
+
+
 def doubly_located(connection: Connection) -> list[tuple[str, int]]:
     """Places that more than one live arrival claims to be at, with their number: there must be none."""
     states = [state.value for state in LIVE_STATES]

@@ -30,6 +30,7 @@ from sftpgate.errors import (
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.directories import Directories
+from sftpgate.store.noreplace import rename_noreplace
 from sftpgate.store.spots import Entry, Spot, translate, translated
 
 
@@ -191,11 +192,15 @@ class Disk:
 
     # -- names -------------------------------------------------------------------------------------------------------
 
-    def rename(self, source: Spot, target: Spot) -> None:
-        """Give the file the name ``target``, replacing what has it; both on one filesystem."""
+    def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
+        """Give the file the name ``target``; both on one filesystem. What has the name is replaced, or raises AlreadyExists."""
         with translated("rename", source, target):
             with self.directory(source.parent) as old, self.directory(target.parent) as new:
                 self.step("rename", source, target)
+                if not replacing and rename_noreplace(source.name, target.name, source_directory=old, target_directory=new):
+                    return
+                if not replacing and self.exists(target):  # where the disk cannot do it at once, we look first
+                    raise AlreadyExists()
                 os.rename(source.name, target.name, src_dir_fd=old, dst_dir_fd=new)
 
     def link(self, source: Spot, target: Spot) -> None:

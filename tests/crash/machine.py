@@ -114,10 +114,10 @@ class _Rename:
 class SplitDisk(Disk):
     """A disk on which drop and store are two filesystems."""
 
-    def rename(self, source: Spot, target: Spot) -> None:
+    def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
         """As the disk does it."""
         refuse_across(source, target)
-        super().rename(source, target)
+        super().rename(source, target, replacing=replacing)
 
     def link(self, source: Spot, target: Spot) -> None:
         """As the disk does it."""
@@ -160,11 +160,11 @@ class CrashDisk(Disk):
         self._made_as[inode] = (self._key(spot.parent.local), spot.name)
         return fd
 
-    def rename(self, source: Spot, target: Spot) -> None:
+    def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
         """As the disk does it; until a flush, it may not have happened."""
         if self._split:
             refuse_across(source, target)
-        super().rename(source, target)
+        super().rename(source, target, replacing=replacing)
         inode = target.local.stat().st_ino
         old, new = self._key(source.parent.local), self._key(target.parent.local)
         self._renames.append(_Rename(inode, old, source.name, new, target.name))

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import SftpgateError
+from sftpgate.settings import Handover
 from tests.crash import oracle
 from tests.crash.machine import Clock, CrashDisk, CrashLedger, Machine, Outage, Stopped, release_descriptors
-from tests.crash.scenarios import CUT_OFF, NEW, OLD, SCENARIOS, THIRD, Scenario
-from tests.crash.world import Journal, World
+from tests.crash.scenarios import CUT_OFF, LARGE, NEW, OLD, SCENARIOS, THIRD, Scenario
+from tests.crash.world import NEVER, Journal, World
+from tests.stock_consumer import StockConsumer
 
 Record = Callable[[str, object], None]
 
@@ -183,6 +185,66 @@ def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record
         return run, run.stop_in(act, number)
 
     judge(*stop_everywhere(base, outage, stopped), record_property)
+
+
+@OUTAGES
+def test_every_point_in_front_of_a_stock_consumer(outage: Outage, base: Path, record_property: Record) -> None:
+    """P1 to P3 hold after a stop at any operation in front of a stock consumer, which takes what it finds before anybody
+    recovers: every version comes to it, whole; once, where the disk has kept what it was told.
+    """
+
+    def versions(consumer: StockConsumer, world: World) -> None:
+        world.publish("x.csv", NEW)
+        world.publish("x.csv", THIRD)
+        consumer.sweep()
+        world.system.placer.bring_up()
+        world.publish("y.csv", LARGE)
+
+    def stopped(place: Path, number: int) -> tuple[Run, bool]:
+        run = Run(place, Journal(handover=Handover.LOCK_TXT), Clock())
+        world = run.start()
+        world.publish("x.csv", OLD)
+        run.disk.settle()
+        consumer = StockConsumer(world.data / "store")
+        ended = run.stop_in(lambda: versions(consumer, world), number)
+        _taken(run.journal, consumer.contents)
+        return run, ended
+
+    points, found = 0, list[str]()
+    ended = False
+    while not ended:
+        points += 1
+        place = base / str(points)
+        run, ended = stopped(place, points)
+        acknowledged = {content for content, allowed in run.journal.counts.items() if 0 not in allowed}
+        gone = {content for content, allowed in run.journal.counts.items() if 1 not in allowed}
+        run.crash(place / "after", outage)
+        after = StockConsumer(place / "after" / "data" / "store")
+        if outage is Outage.KILLED:
+            after.sweep()
+        _taken(run.journal, after.contents)
+        world = recover(place / "after", run)
+        for _ in range(4):
+            world.sweep()
+            world.system.placer.bring_up()
+            after.sweep()
+        world.sweep()
+        taken = after.contents
+        where = "the end" if ended else run.machine.trace[-1]
+        found += [f"{points} ({where}): {content[:9]!r} never came" for content in acknowledged if content not in taken]
+        found += [f"{points} ({where}): {content[:9]!r} is not whole" for content in taken if content not in run.journal.counts]
+        if outage is Outage.KILLED:
+            found += [f"{points} ({where}): {content[:9]!r} came again" for content in taken if content in gone]
+            found += [f"{points} ({where}): {content[:9]!r} came twice" for content in taken if taken.count(content) > 1]
+            found += [f"{points} ({where}): {row.path} is {row.state}" for row in world.rows() if row.state != "taken"]
+        world.close()
+        shutil.rmtree(place)
+    judge(points, found, record_property)
+
+
+def _taken(journal: Journal, contents: list[bytes]) -> None:
+    """Record what a consumer has copied and unlinked."""
+    journal.counts |= dict.fromkeys(contents, NEVER)
 
 
 @OUTAGES

@@ -25,7 +25,7 @@ from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.claims import Claim
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import make_claims
-from sftpgate.settings import Order, Settings, ToolSettings
+from sftpgate.settings import Handover, Order, Settings, ToolSettings
 from sftpgate.store.disk import Disk
 from sftpgate.users.registry import UserRegistry
 from tests.crash.machine import Clock
@@ -49,6 +49,7 @@ class Journal:
     counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
     strangers: set[bytes] = field(default_factory=set)
+    handover: Handover = Handover.TOOLS
 
     @contextlib.contextmanager
     def act(self, *, adds: tuple[bytes, ...] = (), removes: tuple[bytes, ...] = ()) -> Iterator[None]:
@@ -75,8 +76,10 @@ class World:
         self.clock = clock
         queue = ToolSettings(file="queue*.csv", command=("true",), arrivals=Order.QUEUE)
         other = ToolSettings(file="*.csv", command=("true",), max_attempts=2)
-        tools = {"queue": queue, "other": other}
-        self.settings = Settings(data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools=tools)
+        tools = {"queue": queue, "other": other} if journal.handover is Handover.TOOLS else {}
+        self.settings = Settings(
+            data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools=tools, handover=journal.handover
+        )
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
         rebuild_if_new(self.system.moves)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)

@@ -1,0 +1,201 @@
+"""In front of a stock consumer: no version is lost, none is taken half, none is taken twice (promises P1, P3)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sftpgate.errors import AlreadyExists, ConsumerReading
+from sftpgate.intake.edits import OpenMode
+from sftpgate.intake.uploads import SessionTrace
+from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.store.spots import Spot
+from tests.stock_consumer import StockConsumer
+from tests.unit.intake.conftest import Gate
+
+CONTINUE = OpenMode(create=True, truncate=False, exclusive=False, append=False)
+VERSIONS = [b"%d\n" % number for number in range(5)]
+
+
+@pytest.fixture
+def gate(make_gate: Callable[..., Gate]) -> Gate:
+    """A gate in front of a stock consumer."""
+    return make_gate(handover="lock.txt", tools={})
+
+
+@pytest.fixture
+def consumer(gate: Gate) -> StockConsumer:
+    """The consumer that sweeps its store."""
+    return StockConsumer(gate.store)
+
+
+def _drain(gate: Gate, consumer: StockConsumer) -> None:
+    for _ in range(50):
+        gate.system.placer.bring_up()
+        consumer.sweep()
+
+
+def test_versions_wait_for_each_other(gate: Gate, consumer: StockConsumer) -> None:
+    """P3: a later version of a name never replaces an earlier one; the consumer gets all of them, in order."""
+    for content in VERSIONS:
+        gate.put("x.csv", content)
+    assert gate.read("x.csv") == VERSIONS[0]
+    _drain(gate, consumer)
+    assert consumer.taken == [("x.csv", content) for content in VERSIONS]
+    assert gate.archived() == []
+
+
+@pytest.mark.parametrize("stop", ["locked", "listed", "copied", "unlinked"])
+def test_upload_at_every_step_of_a_pass(gate: Gate, consumer: StockConsumer, stop: str) -> None:
+    """P1, P3: whatever the consumer is at, an upload is acknowledged, kept out of its way, and taken whole later."""
+    gate.put("x.csv", b"first\n")
+    pass_ = consumer.steps()
+    while next(pass_) != stop:
+        pass
+    assert gate.put("x.csv", b"second\n").state is ArrivalState.QUEUED
+    assert gate.put("new.csv", b"new\n").state is ArrivalState.QUEUED
+    assert gate.system.placer.bring_up() == 0, "its lock is there"
+    list(pass_)
+    _drain(gate, consumer)
+    assert sorted(consumer.contents) == [b"first\n", b"new\n", b"second\n"]
+
+
+def test_nothing_that_it_could_be_reading_is_removed(gate: Gate, consumer: StockConsumer) -> None:
+    """P3, P7: while the consumer's lock is there, its files are neither removed nor renamed, and the sender is told why."""
+    gate.put("x.csv", b"first\n")
+    pass_ = consumer.steps()
+    next(pass_)
+    with pytest.raises(ConsumerReading, match="Try again"):
+        gate.edits.remove(gate.sender(), "x.csv", [])
+    with pytest.raises(ConsumerReading):
+        gate.edits.rename(gate.sender(), "x.csv", "y.csv", replacing=False, uploads=[])
+    list(pass_)
+    assert consumer.contents == [b"first\n"]
+
+
+def test_a_name_that_we_freed_is_not_taken_while_it_may_be_unlinked(gate: Gate, consumer: StockConsumer) -> None:
+    """P3: the consumer begins in the instant in which a sender removes a file, and unlinks the name afterwards: a new file of
+    that name is not what it unlinks.
+    """
+    gate.put("x.csv", b"first\n")
+    content = (gate.store / "x.csv").read_bytes()  # the consumer has opened it …
+    gate.edits.remove(gate.sender(), "x.csv", [])  # … after our look at its lock, and before our unlink
+    (gate.store / "lock.txt").touch()
+    consumer.taken.append(("x.csv", content))
+    assert gate.put("x.csv", b"second\n").state is ArrivalState.QUEUED
+    (gate.store / "x.csv").unlink(missing_ok=True)
+    (gate.store / "lock.txt").unlink()
+    _drain(gate, consumer)
+    assert consumer.contents == [b"first\n", b"second\n"]
+
+
+def test_a_name_is_not_taken_in_the_change_that_frees_it(gate: Gate) -> None:
+    """P3: the next version of a name that a rename frees waits for a look at the lock that comes after it."""
+    first = gate.put("x.csv", b"first\n")
+    second = gate.put("x.csv", b"second\n")
+    with gate.system.moves.change() as change:
+        gate.system.placer.move(change, change.get(first.id), "y.csv", actor="admin")
+    assert gate.now(second).state is ArrivalState.QUEUED
+    assert gate.system.placer.bring_up() == 1
+    assert (gate.read("y.csv"), gate.read("x.csv")) == (b"first\n", b"second\n")
+
+
+def test_a_strangers_file_keeps_its_name(gate: Gate, consumer: StockConsumer) -> None:
+    """P3: what another program put into the folder is not replaced and not moved; an upload of its name comes after it."""
+    (gate.store / "x.csv").write_bytes(b"local\n")
+    assert gate.put("x.csv", b"sent\n").state is ArrivalState.QUEUED
+    _drain(gate, consumer)
+    assert consumer.contents == [b"local\n", b"sent\n"]
+    assert gate.archived() == []
+
+
+def test_an_upload_without_truncation_is_a_version_of_its_own(gate: Gate, consumer: StockConsumer) -> None:
+    """P3: what `scp` sends again over a waiting file is acknowledged while the consumer reads, and taken after it."""
+    gate.put("x.csv", b"first\n")
+    upload = gate.edits.open_for_writing(gate.sender(), "x.csv", CONTINUE, SessionTrace(), [])
+    upload.write(gate.system.disk, 0, b"again\n")
+    pass_ = consumer.steps()
+    next(pass_)
+    [outcome] = gate.publisher.commit([upload])
+    assert not isinstance(outcome, Exception)
+    list(pass_)
+    _drain(gate, consumer)
+    assert consumer.contents == [b"first\n", b"again\n"]
+
+
+def test_directories_are_none_of_its_business(gate: Gate) -> None:
+    """A file in a subdirectory is replaced and archived as usual: the consumer does not look there."""
+    (gate.store / "lock.txt").touch()
+    gate.put("sub/x.csv", b"first\n")
+    gate.put("sub/x.csv", b"second\n")
+    assert gate.read("sub/x.csv") == b"second\n"
+    assert gate.archived() == [b"first\n"]
+
+
+def test_a_stale_lock_is_passed_over(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lock that is older than consumer_lock_ttl is warned about and holds nothing any more."""
+    (gate.store / "lock.txt").touch()
+    assert gate.put("x.csv", b"1\n").state is ArrivalState.QUEUED
+    gate.clock.ahead = timedelta(hours=4)
+    gate.sweeper.run()
+    assert gate.read("x.csv") == b"1\n"
+    assert "consumer_lock.stale" in "".join(capsys.readouterr())
+
+
+def test_the_lock_is_no_command_file(gate: Gate) -> None:
+    """A sender's lock.txt stays in the drop: it must not stop the consumer."""
+    assert gate.put("lock.txt", b"").state is ArrivalState.IGNORED
+    assert not (gate.store / "lock.txt").exists()
+
+
+def test_tools_at_the_top_level_are_refused(make_gate: Callable[..., Gate]) -> None:
+    """Two consumers of one file are an error of the settings; a tool in a subdirectory is none."""
+    tool: dict[str, Any] = {"command": ["true"]}
+    with pytest.raises(ValueError, match="subdirectory"):
+        make_gate(handover="lock.txt", tools={"enrols": tool | {"file": "enrols.csv"}})
+    make_gate(handover="lock.txt", tools={"enrols": tool | {"file": "sub/enrols.csv"}})
+
+
+def test_a_rename_that_never_replaces(gate: Gate) -> None:
+    """The disk's rename can be told to leave alone what has the name; the file is then where it was."""
+    for name in ("a", "b"):
+        (gate.store / name).write_text(name)
+    root = gate.store
+    with pytest.raises(AlreadyExists):
+        gate.system.disk.rename(Spot(root, "a"), Spot(root, "b"), replacing=False)
+    assert ((root / "a").read_text(), (root / "b").read_text()) == ("a", "b")
+    gate.system.disk.rename(Spot(root, "a"), Spot(root, "c"), replacing=False)
+    assert sorted(name for name in os.listdir(root) if len(name) == 1) == ["b", "c"]
+
+
+def test_a_loop_as_fast_as_it_goes(gate: Gate, consumer: StockConsumer) -> None:
+    """P1, P3: a consumer that sweeps without pause beside uploads of one name without pause gets every version, once, whole
+    and in order.
+    """
+    sent = [(b"%d " % number) * 2000 + b"\n" for number in range(150)]
+    ended = threading.Event()
+
+    def sweep() -> None:
+        while not ended.is_set():
+            consumer.sweep()
+
+    thread = threading.Thread(target=sweep)
+    thread.start()
+    try:
+        for content in sent:
+            gate.put("x.csv", content)
+            gate.system.placer.bring_up()
+    finally:
+        ended.set()
+        thread.join()
+    met = len(consumer.taken)
+    for _ in sent:
+        gate.system.placer.bring_up()
+        consumer.sweep()
+    assert consumer.contents == sent
+    assert met > 0, "the consumer took nothing while uploads went on"
