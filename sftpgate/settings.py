@@ -257,6 +257,7 @@ class Settings(BaseSettings):
     required_auth: Methods = Field(
         (), description="what a login takes, in order: publickey password for both; empty: one of them"
     )
+    fast_path: bool = Field(True, description="a quicker way through the SSH library; false, should it ever be suspected")
     sftp_version: int = Field(3, ge=3, le=6, description="highest SFTP protocol version offered")
     expiry_warning: Duration = Field(
         1209600.0, description="seconds before its end from which on a user or key that expires is warned of"

@@ -7,9 +7,13 @@ adds, at the end of the lists, what clients of ten and more years ago need: SHA-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftpgate.settings import Algorithms
+
+_KEXINIT, _COOKIE_BYTES = bytes([20]), 16
+_CLIENT_TO_SERVER, _SERVER_TO_CLIENT = 2, 3  # the name lists of ciphers in a KEXINIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +107,27 @@ def added_by_legacy() -> tuple[str, ...]:
         (_LEGACY.signature_algs, _DEFAULT.signature_algs),
     )
     return tuple(name for names, usual in groups for name in names if name not in usual)
+
+
+def quickest(ciphers: Sequence[str], kexinit: bytes) -> Sequence[str]:
+    """What to offer a client that offers what its KEXINIT says: AES-GCM alone where it has that in both directions, which is
+    quickest for us whatever it prefers, and otherwise everything.
+
+    ``kexinit`` is the packet's content, from its type on (RFC 4253 §7.1); one that is not well formed has nothing.
+    """
+    lists = _name_lists(kexinit)
+    if len(lists) <= _SERVER_TO_CLIENT:
+        return ciphers
+    both = lists[_CLIENT_TO_SERVER] & lists[_SERVER_TO_CLIENT]
+    return tuple(name for name in ciphers if "-gcm" in name and name in both) or ciphers
+
+
+def _name_lists(kexinit: bytes) -> list[set[str]]:
+    """Key exchange, host keys, ciphers of the client and of the server; as many as are there."""
+    found: list[set[str]] = []
+    position = 1 + _COOKIE_BYTES
+    while kexinit[:1] == _KEXINIT and len(kexinit) >= position + 4 and len(found) <= _SERVER_TO_CLIENT:
+        end = position + 4 + int.from_bytes(kexinit[position : position + 4], "big")
+        found.append(set(kexinit[position + 4 : end].decode("ascii", "replace").split(",")))
+        position = end
+    return found

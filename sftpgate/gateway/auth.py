@@ -57,7 +57,9 @@ class Gatekeeper(asyncssh.SSHServer):
         admission: Admission[Gatekeeper],
         log: Logger,
         open_session: Callable[[Gatekeeper], tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool],
+        accelerate: Callable[[asyncssh.SSHServerConnection], None],
     ) -> None:
+        self._accelerate = accelerate
         self._services = services
         self._admission = admission
         self._open_session = open_session
@@ -81,6 +83,7 @@ class Gatekeeper(asyncssh.SSHServer):
         peer = conn.get_extra_info("peername")
         self.address = str(peer[0]) if peer else "?"
         self.log = self.log.bind(address=self.address)
+        self._accelerate(conn)
         guard_login(conn, self, self._services.signature_algs)
         if not self._admission.enter(self):
             self._refused = True

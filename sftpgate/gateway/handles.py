@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -91,18 +91,19 @@ class Handles:
 
     # -- content -----------------------------------------------------------------------------------------------------
 
-    def write(self, name: bytes, offset: int, content: memoryview) -> None:
+    def write(self, name: bytes, offset: int, pieces: Sequence[memoryview]) -> None:
         """One WRITE, on the event loop; its hash is computed behind it, in a thread."""
         handle = self._open.get(name)
         if not isinstance(handle, Writing):
             raise InvalidHandle() if handle is None else PlaceRefused("this file was opened for reading only")
         services, upload = self._services, handle.upload
-        handle.unchecked_bytes += len(content)
+        size = sum(map(len, pieces))
+        handle.unchecked_bytes += size
         if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
             handle.unchecked_bytes = 0
             upload.require(services.require_free_space)
-        upload.write(services.disk, offset, content)
-        self._counts.received_bytes += len(content)
+        upload.write(services.disk, offset, *pieces)
+        self._counts.received_bytes += size
         if services.register.needs_note(upload):
             services.register.note_lingering([upload])
         if upload.digest.is_behind and not handle.hashing:
@@ -116,6 +117,18 @@ class Handles:
                 await self._services.hops.run(handle.upload.hash_behind)
         finally:
             handle.hashing = False
+
+    def read_at_once(self, name: bytes, offset: int, buffer: memoryview) -> int | None:
+        """Read as many bytes as there is room for, where they are in the page cache; None where they are not, or where there is
+        more to say than what was read.
+        """
+        handle = self._open.get(name)
+        if not isinstance(handle, Reading) or offset > MAX_OFFSET:
+            return None
+        try:
+            return os.preadv(handle.fd, [buffer], offset, os.RWF_NOWAIT) or None
+        except OSError:
+            return None
 
     async def read(self, name: bytes, offset: int, length: int) -> bytes:
         """The bytes that a READ asks for; empty at the end of the file."""

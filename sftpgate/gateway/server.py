@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 import asyncssh
 
 from sftpgate.errors import SftpgateError
-from sftpgate.gateway import algorithms
+from sftpgate.gateway import algorithms, fastpath
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.hostkeys import HostKeys
@@ -40,6 +40,7 @@ KEY_ROUND_SECONDS = 2.0  # how much of the record of last uses a kill of the ser
 HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
 KEEPALIVE_COUNT = 3
+REKEY_BYTES = 1024**3  # sent; RFC 4253 §9
 PASSWORD_THREADS = 2  # argon2id takes memory and a core for each: the rest waits
 _PUBLIC_VERSION = "sftpgate"
 
@@ -149,6 +150,7 @@ class Gate:
             "line_editor": False,
             "agent_forwarding": False,
             "x11_forwarding": False,
+            "rekey_bytes": REKEY_BYTES,
             "login_timeout": settings.login_timeout,
             "keepalive_interval": settings.keepalive_interval or None,
             "keepalive_count_max": KEEPALIVE_COUNT,
@@ -234,7 +236,11 @@ class Gate:
     # -- connections and sessions ------------------------------------------------------------------------------------
 
     def _keeper(self) -> Gatekeeper:
-        return Gatekeeper(self._made_of.login, self._admission, self._made_of.log, self._open_session)
+        return Gatekeeper(self._made_of.login, self._admission, self._made_of.log, self._open_session, self._accelerate)
+
+    def _accelerate(self, connection: asyncssh.SSHServerConnection) -> None:
+        if self._settings.fast_path:
+            fastpath.install(connection, algorithms.offer(self._settings.algorithms).encryption_algs)
 
     def _open_session(
         self, keeper: Gatekeeper

@@ -9,6 +9,7 @@ others) sends some after the data of its last WRITE.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 
 from asyncssh import SFTPAttrs, SFTPLimits, SFTPName, SFTPVFSAttrs
@@ -24,7 +25,11 @@ MAX_PACKET_BYTES = 1024 * 1024 + 1024
 
 HEADER = struct.Struct(">IBI")  # length, type, request id
 _HANDLE_LENGTH = struct.Struct(">I")
+_REQUEST_HEAD = struct.Struct(">II")  # behind the type: request id, length of the handle
+_DATA_HEAD = struct.Struct(">IBII")
+DATA_HEAD_BYTES = _DATA_HEAD.size
 _WRITE = struct.Struct(">QI")
+LONGEST_HEAD = 64  # of a READ or WRITE: our handles have four bytes, which makes 25
 _OK = struct.Struct(">IBIIII2s")  # a STATUS whose message is empty: the answer to every WRITE
 
 
@@ -119,15 +124,30 @@ def open_flags_of_v5(access: int, flags: int) -> Open:
     return found
 
 
-def split_write(body: memoryview) -> tuple[bytes, int, memoryview]:
-    """Handle, offset and data of a WRITE. Raises struct.error where the packet is too short."""
-    (length,) = _HANDLE_LENGTH.unpack_from(body)
-    handle = bytes(body[4 : 4 + length])
-    offset, size = _WRITE.unpack_from(body, 4 + length)
-    start = 16 + length
-    if start + size > len(body):
+def split_write(request: Sequence[memoryview]) -> tuple[bytes, int, Sequence[memoryview]]:
+    """Handle, offset and data of a WRITE that came in pieces. Raises struct.error where it is too short."""
+    first = request[0]
+    (length,) = _HANDLE_LENGTH.unpack_from(first, 5)
+    if len(first) < 21 + length:  # a handle that is not one of ours
+        first, request = memoryview(b"".join(request)), ()
+    handle = bytes(first[9 : 9 + length])
+    offset, size = _WRITE.unpack_from(first, 9 + length)
+    pieces = (first[21 + length :], *request[1:])
+    behind = sum(map(len, pieces)) - size
+    if behind < 0:
         raise struct.error("the data of a WRITE is shorter than its length says")
-    return handle, offset, body[start : start + size]
+    return handle, offset, (memoryview(b"".join(pieces))[:size],) if behind else pieces
+
+
+def split_read(request: memoryview) -> tuple[int, bytes, int, int]:
+    """Number, handle, offset and length of a READ. Raises struct.error where it is too short."""
+    number, length = _REQUEST_HEAD.unpack_from(request, 1)
+    return number, bytes(request[9 : 9 + length]), *_WRITE.unpack_from(request, 9 + length)
+
+
+def data_head(request: int, size: int) -> bytes:
+    """What goes before ``size`` bytes in a DATA reply of version 3 to 5, and of 6 where more may follow."""
+    return _DATA_HEAD.pack(9 + size, Reply.DATA, request, size)
 
 
 def packet(kind: Reply, request: int, *parts: bytes) -> bytes:

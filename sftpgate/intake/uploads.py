@@ -84,17 +84,17 @@ class Upload:
 
     # -- while it is open --------------------------------------------------------------------------------------------
 
-    def write(self, disk: Disk, offset: int, data: bytes | memoryview) -> None:
-        """Take one WRITE. A failure is for good: nothing of this upload can be published any more."""
+    def write(self, disk: Disk, offset: int, *pieces: bytes | memoryview) -> None:
+        """Take one WRITE, in pieces as they came. A failure is for good: nothing of this upload can be published any more."""
         if self.state is not UploadState.OPEN:
             raise self._failed()
         if self.appending:
             offset = self._append_offset(offset)
-        length = len(data)
+        length = sum(map(len, pieces))
         end = offset + length
         try:
             self.require_size(end)
-            disk.write(self.fd, offset, data)
+            disk.write(self.fd, offset, *pieces)
         except SftpgateError as error:
             self._fail(error)
             raise

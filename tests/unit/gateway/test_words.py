@@ -22,7 +22,7 @@ from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.longname import longname
 from sftpgate.gateway.status import GENERAL_FAILURE, Status, status_of
 from sftpgate.gateway.view import times_of
-from sftpgate.gateway.wire import Open, Reply, body_of, open_flags_of_v5, packet, split_write, status, version
+from sftpgate.gateway.wire import Open, Reply, Request, body_of, open_flags_of_v5, packet, split_write, status, version
 from sftpgate.settings import Algorithms
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, SftpgateError)]
@@ -111,16 +111,17 @@ def test_long_names_have_fixed_columns() -> None:
 )
 def test_writes_are_split(handle: bytes, offset: int, content: bytes, rest: bytes) -> None:
     """Trap: a WRITE is split into its fields, whatever is left behind them."""
-    body = struct.pack(">I", len(handle)) + handle + struct.pack(">QI", offset, len(content)) + content + rest
-    found = split_write(memoryview(body))
-    assert (found[0], found[1], bytes(found[2])) == (handle, offset, content)
+    body = struct.pack(">BII", Request.WRITE, 7, len(handle)) + handle + struct.pack(">QI", offset, len(content)) + content + rest
+    for cut in (9, len(body) // 2, len(body)):
+        found = split_write([memoryview(body[: max(cut, 9)]), memoryview(body[max(cut, 9) :])])
+        assert (found[0], found[1], b"".join(found[2])) == (handle, offset, content)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_split_or_refused(body: bytes) -> None:
     """P1: bytes that are no WRITE raise struct.error and nothing else."""
     try:
-        _, _, content = split_write(memoryview(body))
+        _, _, content = split_write([memoryview(body)])
     except struct.error:
         return
     assert len(content) <= len(body)

@@ -62,7 +62,7 @@ def test_a_failed_write_is_for_good(gate: Gate) -> None:
 class FullDisk(Disk):
     """A disk that has no space left for writing."""
 
-    def write(self, fd: int, offset: int, data: bytes | memoryview) -> None:
+    def write(self, fd: int, offset: int, *pieces: bytes | memoryview) -> None:
         """Fails."""
         raise NoSpace()
 

@@ -1,0 +1,64 @@
+"""AES-GCM of one direction of a connection (RFC 5647), in the place of asyncssh's own object for it.
+
+One cipher object for all packets and a counter, where asyncssh makes a new one for each packet. A packet can be opened
+before it is known who deals with it: ``put_back`` keeps what came out, and the next ``verify_and_decrypt``, which must be
+for the same packet, returns that. So each nonce is used once, whoever asks. Nothing here blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+TAG_BYTES = 16
+_COUNTER_MASK = 2**64 - 1
+_NOTHING: Final = object()
+
+
+class CachedGcm:
+    """The state of one direction; ``key`` and ``iv`` are what the key exchange gave."""
+
+    __slots__ = ("_aes", "_counter", "_fixed", "_kept")
+
+    def __init__(self, key: bytes, iv: bytes) -> None:
+        self._aes = AESGCM(key)
+        self._fixed = iv[:4]
+        self._counter = int.from_bytes(iv[4:], "big")
+        self._kept: object = _NOTHING
+
+    def _nonce(self) -> bytes:
+        counter = self._counter
+        self._counter = (counter + 1) & _COUNTER_MASK
+        return self._fixed + counter.to_bytes(8, "big")
+
+    def seal(self, header: bytes, packet: bytes | memoryview) -> bytes:
+        """The packet encrypted, with its tag; ``header`` goes before it in clear."""
+        return self._aes.encrypt(self._nonce(), packet, header)
+
+    def open(self, raw: memoryview) -> bytes | None:
+        """What is in a whole packet, header and tag included; None where its tag is wrong."""
+        try:
+            return self._aes.decrypt(self._nonce(), raw[4:], raw[:4])
+        except InvalidTag:
+            return None
+
+    def put_back(self, plain: bytes | None) -> None:
+        """Keep what ``open`` gave for whoever asks for this packet next."""
+        self._kept = plain
+
+    # -- as asyncssh's object has it ---------------------------------------------------------------------------------
+
+    def encrypt_and_sign(self, header: bytes, data: bytes) -> tuple[bytes, bytes]:
+        """Header and encrypted data, and the tag."""
+        sealed = self.seal(header, data)
+        return header + sealed[:-TAG_BYTES], sealed[-TAG_BYTES:]
+
+    def verify_and_decrypt(self, header: bytes, data: bytes, mac: bytes) -> bytes | None:
+        """The data; None where the tag is wrong."""
+        kept, self._kept = self._kept, _NOTHING
+        if kept is _NOTHING:
+            return self.open(memoryview(header + data + mac))
+        assert kept is None or isinstance(kept, bytes)
+        return kept
