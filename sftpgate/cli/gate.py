@@ -36,6 +36,8 @@ from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.room import Limits, Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
+from sftpgate.ledger import audit
+from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
 from sftpgate.logs import Logger, get_logger
@@ -91,8 +93,13 @@ def recovered(settings: Settings) -> System:
     """The system of these settings after a crash or a loss of the ledger: a damaged ledger is kept aside, a missing one
     made anew from the disk.
     """
-    set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
-    return build(settings, pointers=LivePointers(settings))
+    aside = set_damaged_aside(Ledger(settings.ledger), Disk(), utc_now())
+    system = build(settings, pointers=LivePointers(settings))
+    if aside is not None:
+        details: dict[str, audit.Detail] = {"kept_as": aside.name, "reason": "the earlier ledger was damaged"}
+        with system.ledger.transaction() as connection:
+            audit.record(connection, [Event(at=system.clock(), event="ledger.set_aside", actor=audit.SYSTEM, details=details)])
+    return system
 
 
 class Running:

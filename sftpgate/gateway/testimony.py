@@ -21,7 +21,7 @@ from sftpgate.policy.accounts import valid_user_name
 # Each is an event of connections, logins or sessions. What happens to arrivals is recorded with them, in the same transaction.
 RECORDED = frozenset(
     {
-        "connection.banned",
+        "address.banned",
         "connection.closed",
         "connection.dropped",
         "connection.ended",
@@ -44,7 +44,7 @@ RECORDED = frozenset(
 )
 
 UNKNOWN = "?"  # the actor of a connection that is not logged in, or whose name cannot be a user's
-_NOT_DETAILS = frozenset({"component", "user", "address", "exc_info"})
+_NOT_DETAILS = frozenset({"component", "user", "address", "source", "exc_info"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Witness:
             actor = str(known.get("user") or (UNKNOWN if "address" in known else SYSTEM))
             if actor != UNKNOWN and not valid_user_name(actor):
                 actor, details["claimed_user"] = UNKNOWN, actor
-            address = known.get("address")
+            address = known.get("address", known.get("source"))
             self.trail.note(event, actor=actor, address=None if address is None else str(address), **details)
 
 

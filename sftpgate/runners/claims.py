@@ -175,6 +175,7 @@ class Claims:
         records.add(change.connection, record)
         run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)
         runs.begin(change.connection, run)
+        change.note("run.begun", claimed, actor=audit.RUNNER, tool=tool, run=token, attempt=attempts)
         return self._made(claimed, record, lock)
 
     def _made(self, item: Arrival, record: ClaimRecord, lock: int | None) -> Claim:

@@ -118,6 +118,16 @@ class Endings:
             report=report,
             tryback=tryback,
         )
+        change.note(
+            "run.ended",
+            item,
+            actor=audit.RUNNER,
+            tool=record.tool,
+            run=record.token,
+            outcome=ending.outcome.value,
+            exit_status=ending.exit_status,
+            report=report,
+        )
         ended = self.place(change, item, record.tool, ending.outcome)
         log.info(
             "run.ended",

@@ -89,6 +89,34 @@ def test_commands_of_admins(cli: Cli, senders: Senders) -> None:
     assert cli("audit", "--user", account, "--json").out.count("cli.user.add") == 2
 
 
+def test_runs(cli: Cli, senders: Senders) -> None:
+    """P8: claim, begin and end of a run are recorded, with tool, outcome and exit status, by the account that ran it."""
+    sent = senders.send("erp", "users1.csv", CSV)
+    cli("run", "users")
+    rows = [json.loads(line) for line in cli("audit", "--arrival", sent.id, "--json").out.splitlines()]
+    assert [row["event"] for row in rows] == ["arrival.received", "arrival.claimed", "run.begun", "run.ended", "arrival.done"]
+    assert {row["actor"].partition("(")[0] for row in rows[1:]} == {f"runner:{pwd.getpwuid(os.getuid()).pw_name}"}
+    ended = rows[3]["details"]
+    assert (ended["tool"], ended["outcome"], ended["exit_status"]) == ("users", "done", 0)
+
+
+def test_a_ledger_made_anew(cli: Cli, senders: Senders) -> None:
+    """P8: when the ledger was damaged and made anew from the disk, the new chain says so, and where the old one is."""
+    senders.send("erp", "users1.csv", CSV)
+    senders.system.ledger.close()
+    for file in cli.data.glob("ledger.db*"):
+        file.unlink()
+    (cli.data / "ledger.db").write_bytes(b"this is no database" * 100)
+    cli("sweep", code=None)
+    rows = [json.loads(line) for line in cli("audit", "--json").out.splitlines()]
+    names = [row["event"] for row in rows]
+    assert names[0] == "audit.begun"
+    assert {"ledger.rebuilt", "ledger.set_aside"} <= set(names)
+    [aside] = [row["details"]["kept_as"] for row in rows if row["event"] == "ledger.set_aside"]
+    assert (cli.data / aside).exists()
+    cli("verify")
+
+
 def test_every_command_is_recorded_or_known() -> None:
     """P8: a command is recorded unless it is named as one that changes nothing or records itself; no such name is stale."""
     names = set(_names(get_command(app), ()))
