@@ -64,6 +64,7 @@ def describe(result: SweepResult) -> str:
         "interrupted uploads removed": result.expired_uploads,
         "not quiet yet": result.unsettled,
         "behind a batch lock": result.waiting_for_lock,
+        "processed before, and left alone": result.restored,
         "failed": result.failed,
         **result.others,
     }
@@ -95,6 +96,9 @@ def verify(
     noted = parse_head(audit_head) if audit_head else None
     loaded = settings.load()
     become_owner(loaded.store)
+    if problem := _ledger_problem(loaded.ledger):
+        emit([{"rule": "the ledger is readable", "explanation": problem}], ["rule", "explanation"], json=json)
+        raise typer.Exit(ExitCode.FAILED)
     system = build(loaded)
     try:
         found = checks.verify(system.moves, content=content, noted=noted, progress=_progress())
@@ -106,6 +110,21 @@ def verify(
         typer.echo("disk and ledger agree, and the audit record is whole")
     if found:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _ledger_problem(url: str) -> str | None:
+    """What is wrong with the ledger's file, before anything opens it for work and makes a new one; None for a server's."""
+    from sftpgate.ledger.database import Ledger
+
+    ledger = Ledger(url)
+    if ledger.file is None:
+        return None
+    try:
+        return (
+            ledger.check() if ledger.file.exists() else f"{ledger.file} is missing (the next start makes it anew from the disk)"
+        )
+    finally:
+        ledger.close()
 
 
 def _progress() -> Callable[[str, int], None] | None:

@@ -30,7 +30,7 @@ from sftpgate.intake.publish import FLUSH_THREADS
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.ledger.database import set_fact
+from sftpgate.ledger.database import Connection, set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
@@ -41,7 +41,7 @@ from sftpgate.store.spots import Entry
 log = get_logger("sweep")
 
 BATCH = 500  # files a change takes: long enough to share its flushes, short enough for a publisher to wait for
-FUTURE_LIMIT = 10_000  # files with a change time in the future that are remembered between sweeps
+FUTURE_LIMIT = 10_000  # files with a change time in the future, and restored ones, that are remembered between sweeps
 LAST_SWEEP = "last_sweep"
 
 Progress = Callable[[str, int], None]
@@ -59,6 +59,7 @@ class SweepResult:
     released: int = 0
     gone: int = 0
     expired_uploads: int = 0
+    restored: int = 0
     failed: int = 0
     others: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -94,6 +95,7 @@ class Sweeper:
         self._edits = edits
         self._rules = rules
         self._future: dict[str, tuple[int, int, datetime]] = {}
+        self._restored: set[str] = set()  # files that were warned about
         self._progress: Progress = _silent
         self._homes: list[str] = []
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="sweep")
@@ -277,17 +279,31 @@ class Sweeper:
             return []
         with self._moves.ledger.reading() as connection:
             known = {row.path for row in arrivals.live_at(connection, paths) if row.location == location(Area.DROP, row.path)}
+            restored = {path for path in paths if path not in known and self._is_restored(connection, path)}
+        result.restored += len(restored)
         now = self._moves.clock()
         found = []
         for path in paths:
             home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
-            if path in known:
+            if path in known or path in restored:
                 continue
             if self._placer.must_wait(path, home, now):
                 result.waiting_for_lock += 1
             else:
                 found.append((path, home))
         return found
+
+    def _is_restored(self, connection: Connection, path: str) -> bool:
+        """Whether this very file was processed before: a backup brought it back, and it must not run again (promise P4)."""
+        found = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
+        if found is None or not arrivals.ended_alike(connection, path, found.st_size, found.st_mtime_ns):
+            return False
+        if path not in self._restored and len(self._restored) < FUTURE_LIMIT:
+            self._restored.add(path)
+            log.warning(
+                "sweep.restored", path=path, reason="this very file was processed before; touch it to have it taken again"
+            )
+        return True
 
     def _draft(self, file: tuple[str, str]) -> Arrival | None:
         """The draft of a local file; None where it cannot be taken now."""

@@ -164,7 +164,7 @@ def test_kills_lose_nothing(tmp_path: Path, workers: int) -> None:
     assert set(runs) <= known, "P1: a tool was given what is not whole"
     again = sum(runs.values()) - len(runs)
     assert again <= kills["runner"], "P4: processed again though nobody killed its runner"
-    assert len(acknowledged) > SECONDS / 5, "too little was tried"
+    assert len(acknowledged) > SECONDS / 15, "too little was tried"
 
 
 def _kill_at_random(gate: Gate, choices: random.Random, senders: list[Sender], runner: Runner) -> Counter[str]:
