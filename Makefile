@@ -84,6 +84,10 @@ faults: .venv/.dev  ## full and broken disks, broken clients and connections
 fuzz: .venv/.dev  ## fuzz each target for FUZZ_SECONDS; 0: a bounded number of inputs
 	SFTPGATE_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/fuzz
 
+.PHONY: runners
+runners: .venv/.dev  ## runners killed between any two steps; two that race for a thousand files: some minutes
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 900 tests/runners
+
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients

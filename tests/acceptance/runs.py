@@ -36,9 +36,13 @@ class Gate:
             f"command = ['/bin/sh', '-c', '''{script}''', 'sh', '{{file}}']\n"
         )
 
+    def command(self, *arguments: str) -> list[str]:
+        """The words that run a command."""
+        return [sys.executable, "-m", "sftpgate", *arguments]
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "sftpgate", *arguments],
+            self.command(*arguments),
             cwd=self.directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
