@@ -33,6 +33,9 @@ Report = Annotated[Path | None, typer.Option(help="A file with the text of the r
 def claim(
     tool: Annotated[str, typer.Argument(metavar="TOOL", help="A tool of the settings.")],
     lease: Lease = _DEFAULT_LEASE,
+    pid: Annotated[
+        int, typer.Option(min=0, show_default=False, help="A process of this host, such as $$: its end gives the file back.")
+    ] = 0,
     json: Json = False,
 ) -> None:
     """Claim the oldest file that waits for a tool, and print the claim and the file's path, with a space between them.
@@ -50,7 +53,7 @@ def claim(
         check_tools(system.settings.tools, name_rules(system.settings))
         duration = _lease(lease)
         with claims.only_runner(tool) as mine:
-            held = claims.take(tool, lease=duration, live=False) if mine else None
+            held = claims.take(tool, lease=duration, live=False, script=_living(pid)) if mine else None
         if held is None:
             raise typer.Exit(ExitCode.NOTHING_TO_DO)
     if json:
@@ -149,6 +152,13 @@ def _end(
     }
     if json:
         emit_record(row, json=True)
+
+
+def _living(pid: int) -> int:
+    """``pid``, which must be a process that we can see."""
+    if pid and not Path(f"/proc/{pid}").exists():
+        raise typer.BadParameter(f"--pid: there is no process {pid} on this host; write $$ in a shell, getmypid() in PHP")
+    return pid
 
 
 def _open(path: Path | None, stack: contextlib.ExitStack) -> BinaryIO | None:

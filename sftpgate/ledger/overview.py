@@ -117,7 +117,7 @@ def open_claims(connection: Connection) -> list[OpenClaim]:
         .join(arrivals, arrivals.c.id == claims.c.arrival)
         .order_by(claims.c.claimed_at)
     )
-    return [OpenClaim(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 - the documented way to a mapping
+    return [OpenClaim(**(dict(row._mapping) | {"pid": abs(row.pid)})) for row in connection.execute(query)]  # noqa: SLF001 - the documented way to a mapping
 
 
 def journal_mode(connection: Connection) -> str | None:

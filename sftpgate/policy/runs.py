@@ -49,36 +49,44 @@ class ProofOfLife(StrEnum):
 
     LOCK = "lock"  # the same kernel: the flock is there or not
     LEASE = "lease"  # elsewhere, or a script that is not ours to watch
+    PROCESS = "process"  # a script that we can see: it holds no lock, and the lease ends its claim too
     NONE = "none"  # the same machine before its last start: nobody is alive
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine in one of its boots. ``machine`` is empty where the system has no machine-id (a container, usually)."""
+    """A machine in one of its boots. ``machine`` is empty where the system has no machine-id (a container, usually).
+
+    ``processes`` is the namespace in which its process ids mean something; empty where it is not known.
+    """
 
     name: str
     machine: str
     boot: str
+    processes: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.machine}/{self.boot}"
+        return f"{self.name}/{self.machine}/{self.boot}/{self.processes}"
 
     @classmethod
     def parse(cls, text: str) -> Host:
         """The host that ``str`` made ``text`` of; one that is nobody where it did not."""
         parts = text.split("/")
-        return cls(*parts) if len(parts) == 3 else cls(text, "", "")
+        return cls(*parts) if len(parts) in (3, 4) else cls(text, "", "")
 
 
 def proof_of_life(claim_host: Host, pid: int, here: Host) -> ProofOfLife:
-    """What to ask about a claim that the process ``pid`` of ``claim_host`` made; 0 stands for one that did not live on.
+    """What to ask about a claim that the process ``pid`` of ``claim_host`` made; 0 stands for one that did not live on, and a
+    negative one for a script of that id on whose behalf it was made.
 
-    Containers on one kernel share its locks, so the boot decides, and not the name.
+    Containers on one kernel share its locks, so the boot decides, and not the name; their process ids are their own.
     """
     if pid == 0:
         return ProofOfLife.LEASE
     if here.boot and claim_host.boot == here.boot:
-        return ProofOfLife.LOCK
+        if pid > 0:
+            return ProofOfLife.LOCK
+        return ProofOfLife.PROCESS if here.processes and claim_host.processes == here.processes else ProofOfLife.LEASE
     if here.machine and (claim_host.name, claim_host.machine) == (here.name, here.machine):
         return ProofOfLife.NONE
     return ProofOfLife.LEASE

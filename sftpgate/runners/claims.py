@@ -90,10 +90,19 @@ class Claims:
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
-    def take(self, tool: str, *, lease: timedelta = LEASE, live: bool = True, skip: Collection[ArrivalId] = ()) -> Claim | None:
+    def take(
+        self,
+        tool: str,
+        *,
+        lease: timedelta = LEASE,
+        live: bool = True,
+        script: int = 0,
+        skip: Collection[ArrivalId] = (),
+    ) -> Claim | None:
         """Claim the oldest arrival that the tool may have now; None where there is none, or where the tool is at work.
 
-        ``live``: this process lives as long as the claim, and its lock says so. Arrivals in ``skip`` are left alone.
+        ``live``: this process lives as long as the claim, and its lock says so. Otherwise ``script`` is the process for which
+        it is made, whose end gives the file back at once; 0 for none. Arrivals in ``skip`` are left alone.
         """
         if not self.require(tool).enabled:
             return None
@@ -111,7 +120,7 @@ class Claims:
                     item = None if busy else self._first(change, tool, skip, drafts)
                     if item is None:
                         return None
-                    claim = self._claim(change, item, tool, lease, undo if live else None)
+                    claim = self._claim(change, item, tool, lease, undo if live else None, script)
                 if self._has_file(change, claim):
                     undo.pop_all()
                     return self._prepared(claim)
@@ -151,7 +160,9 @@ class Claims:
         adopted = [item for draft in drafts for item in change.live_at(draft.path) if item.id == draft.id]
         return next((item for item in [*brought_up, *adopted] if _may_try(change, item, skip)), None)
 
-    def _claim(self, change: Change, item: Arrival, tool: str, lease: timedelta, undo: contextlib.ExitStack | None) -> Claim:
+    def _claim(
+        self, change: Change, item: Arrival, tool: str, lease: timedelta, undo: contextlib.ExitStack | None, script: int
+    ) -> Claim:
         lock = None
         if undo is not None:
             spot = self._moves.layout.claim_lock(item.id)
@@ -168,7 +179,7 @@ class Claims:
             token=token,
             tool=tool,
             host=str(locks.this_host()),
-            pid=0 if undo is None else os.getpid(),
+            pid=-script if undo is None else os.getpid(),
             claimed_at=change.now,
             lease_until=change.now + lease,
         )
@@ -216,7 +227,7 @@ class Claims:
         """The claim that a script holds by its lease. Raises ClaimLost where it is unknown, has expired, or is another's."""
         with self._moves.change() as change:
             record = self._record(change, token)
-            if record.pid:
+            if record.pid > 0:
                 raise ClaimLost(f"claim {token} is held by a running process (pid {record.pid}): only that can end it")
             item = change.get(record.arrival)
         return self._made(item, record, None)
@@ -233,7 +244,7 @@ class Claims:
         record = records.by_token(change.connection, token)
         if record is None:
             raise ClaimLost(f"there is no claim {token}: it expired, has ended, or never existed (`sftpgate claim` makes one)")
-        if record.pid == 0 and record.lease_until <= change.now:
+        if record.pid <= 0 and record.lease_until <= change.now:
             ended = record.lease_until.isoformat(timespec="seconds")
             raise ClaimLost(f"claim {token} expired at {ended}: claim anew with a longer --lease, or `sftpgate extend` in time")
         return record

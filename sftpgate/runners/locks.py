@@ -10,6 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from sftpgate.policy.runs import Host
 from sftpgate.store.descriptors import try_lock
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
+
+_STARTTIME = 19  # proc(5): the 22nd field, of which two are before the name's end
 
 
 def acquire(disk: Disk, spot: Spot) -> int | None:
@@ -55,7 +58,21 @@ def held(disk: Disk, spot: Spot) -> Iterator[bool]:
 def this_host() -> Host:
     """The machine that we are on, in its present boot."""
     name = socket.gethostname().replace("/", "-")
-    return Host(name, _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id"))
+    return Host(name, _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id"), _process_namespace())
+
+
+def lives_since(pid: int, at: datetime) -> bool:
+    """Whether the process ``pid`` runs and was started before ``at``: ids are given again.
+
+    A zombie does not run. The kernel counts from its start, in ticks; a second is allowed for what the clock was set since.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        boot = next(line for line in Path("/proc/stat").read_text(encoding="ascii").splitlines() if line.startswith("btime "))
+    except (OSError, StopIteration):
+        return False
+    started = int(boot.split()[1]) + int(fields[_STARTTIME]) / os.sysconf("SC_CLK_TCK")
+    return fields[0] not in ("Z", "X") and started <= at.timestamp() + 1
 
 
 def _open(disk: Disk, spot: Spot) -> int:
@@ -65,6 +82,13 @@ def _open(disk: Disk, spot: Spot) -> int:
         except NoSuchFile:
             with contextlib.suppress(AlreadyExists):
                 return disk.create(spot, 0o600)
+
+
+def _process_namespace() -> str:
+    try:
+        return Path("/proc/self/ns/pid").readlink().name
+    except OSError:
+        return ""
 
 
 def _first_line(path: str) -> str:

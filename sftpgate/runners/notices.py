@@ -18,7 +18,7 @@ from sftpgate.errors import AlreadyExists, NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import reports
+from sftpgate.ledger import audit, reports
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
 from sftpgate.logs import get_logger, printable
 from sftpgate.policy.holds import REPORT_AFTER, explanation
@@ -56,7 +56,7 @@ class Notices:
                 return written
 
     def _report(self, held: list[Arrival], now: datetime) -> int:
-        told = 0
+        told: list[tuple[Arrival, str]] = []
         with contextlib.ExitStack() as stack:
             staged = [(item, stack.enter_context(self._staged(self._hold_text(item)))) for item in held]
             with self._moves.change() as change:
@@ -64,9 +64,10 @@ class Notices:
                 for item, spot in staged:
                     current = change.get(item.id)
                     if current.state is ArrivalState.HELD and current.changed_at == item.changed_at:
-                        self._publish(change, current, spot, held_at=current.changed_at)
-                        told += 1
-        return told
+                        told.append((current, self._publish(change, current, spot, held_at=current.changed_at)))
+        for item, name in told:
+            log.info("sender.told", arrival=item.id, path=item.path, user=item.owner, reason=item.hold_reason, report=name)
+        return len(told)
 
     @contextlib.contextmanager
     def removal(self, item: Arrival) -> Iterator[Spot | None]:
@@ -113,11 +114,12 @@ class Notices:
                 self._disk.make_dirs(spot.parent, 0o700)
             return self._disk.create(spot, 0o600)
 
-    def _publish(self, change: Change, item: Arrival, spot: Spot, *, held_at: datetime | None) -> None:
+    def _publish(self, change: Change, item: Arrival, spot: Spot, *, held_at: datetime | None) -> str:
         names = report_names(item.path.rpartition("/")[2], change.now.astimezone())
         name = link_free(self._moves, spot, names)
         reports.add(change.connection, name, owner=item.owner, arrival=item.id, at=change.now, held_at=held_at)
-        log.info("sender.told", arrival=item.id, path=item.path, user=item.owner, reason=item.hold_reason, report=name)
+        change.note("arrival.reported", item, actor=audit.SYSTEM, report=name)
+        return name
 
     # -- text --------------------------------------------------------------------------------------------------------
 

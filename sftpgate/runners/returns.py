@@ -76,7 +76,10 @@ class Returns:
             with self._moves.change() as change:
                 item = self._still_dead(change, arrival, record)
                 return item and self._endings.place(change, item, "", RunOutcome.DIED)
-        what = f"the runner (pid {record.pid} on {Host.parse(record.host).name}) is gone" if record.pid else "its lease ended"
+        who = f"(pid {abs(record.pid)} on {Host.parse(record.host).name})"
+        what = f"the runner {who} is gone" if record.pid else "its lease ended"
+        if record.pid < 0 and record.lease_until <= self._moves.clock():
+            what = f"the lease of the script {who} ended"
         ending = Ending(outcome=RunOutcome.DIED, notices=(what,))
         with self._moves.ledger.reading() as connection:
             claimed = arrivals.get(connection, arrival)
@@ -109,8 +112,9 @@ class Returns:
         proof = ProofOfLife.LOCK
         if record is not None:
             proof = proof_of_life(Host.parse(record.host), record.pid, locks.this_host())
-        if proof is ProofOfLife.LEASE:
-            yield record is not None and record.lease_until <= self._moves.clock()
+        if record is not None and proof in (ProofOfLife.LEASE, ProofOfLife.PROCESS):
+            expired = record.lease_until <= self._moves.clock()
+            yield expired or (proof is ProofOfLife.PROCESS and not locks.lives_since(-record.pid, record.claimed_at))
             return
         spot = self._moves.layout.claim_lock(arrival)
         lock = locks.acquire(self._moves.disk, spot)

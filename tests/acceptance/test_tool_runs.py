@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -190,3 +191,20 @@ def test_command_run_by_another_user() -> None:
             assert gate.world.report(run.tryback) == b"one,two\n"
         finally:
             gate.world.close()
+
+
+def test_script_that_dies_gives_its_file_back(gate: Gate) -> None:
+    """P4: a shell script that claims with `--pid $$` and is killed gives its file back at once, long before its lease ends."""
+    gate.enrols("true")
+    arrival = gate.world.send("enrols.csv")
+    command = " ".join(gate.command("claim", "enrols", "--lease", "1h", "--pid"))
+    script = f"{command} $$ > claimed && kill -9 $$"
+    subprocess.run(["/bin/sh", "-c", script], cwd=gate.directory, env=gate.environment, check=False)
+    assert gate.world.now(arrival).state is ArrivalState.CLAIMED
+    token = (gate.directory / "claimed").read_text().split()[0]
+    assert gate("run", "enrols")[0] == 0
+    assert [run.outcome for run in gate.world.runs_of(arrival)] == [RunOutcome.DIED, RunOutcome.DONE]
+    code, _, errors = gate("done", token)
+    assert code == 5 and "there is no claim" in errors
+    code, _, errors = gate("claim", "enrols", "--pid", "999999999")
+    assert code == 2 and "there is no process 999999999 on this host; write $$" in errors

@@ -21,7 +21,7 @@ from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.claims import LEASE, Claim
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import claimed, make_claims
-from sftpgate.runners.locks import this_host
+from sftpgate.runners.locks import lives_since, this_host
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
 from tests.unit.runners.world import World, shell
@@ -187,6 +187,34 @@ def test_lease_of_a_script(world: World) -> None:
     [returned] = world.claims.return_dead()
     assert (returned.state, returned.attempts) == (ArrivalState.WAITING, 1)
     assert b"notice: its lease ended" in world.report(world.runs_of(arrival)[0].report)
+
+
+def test_claim_of_a_script_ends_with_its_process(world: World) -> None:
+    """P4: a claim made for a script comes back at once when the script is gone, before its lease ends."""
+    arrival = world.send("a.csv")
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as script:
+        world.clock.advance(minutes=1)  # the clock stands still, and the script must not be younger than its claim
+        claim = world.claims.take("a", live=False, script=script.pid)
+        assert claim is not None and world.claims.find(claim.token).arrival.id == arrival.id
+        assert world.claims.return_dead() == []
+        script.kill()
+    assert [item.id for item in world.claims.return_dead()] == [arrival.id]
+    [run] = world.runs_of(arrival)
+    assert f"(pid {script.pid} on".encode() in world.report(run.report)
+    with pytest.raises(ClaimLost):
+        world.claims.end(claim, Ending(outcome=RunOutcome.DONE))
+
+
+def test_a_process_id_that_was_given_again(world: World) -> None:
+    """P4: another process that got the id of a script does not keep its claim alive; and the lease of a living one ends."""
+    assert lives_since(os.getpid(), world.clock())
+    assert not lives_since(os.getpid(), world.clock() - timedelta(days=365))
+    arrival = world.send("a.csv")
+    assert world.claims.take("a", live=False, script=os.getpid(), lease=timedelta(minutes=1)) is not None
+    world.clock.advance(minutes=1)
+    assert [item.id for item in world.claims.return_dead()] == [arrival.id]
+    [run] = world.runs_of(arrival)
+    assert b"notice: the lease of the script" in world.report(run.report)
 
 
 def test_claim_of_a_process_is_not_for_scripts(world: World) -> None:

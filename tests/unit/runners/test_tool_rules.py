@@ -118,3 +118,14 @@ def test_what_proves_life() -> None:
     assert proof_of_life(Host("web1", "", ""), 7, Host("web1", "", "")) is ProofOfLife.LEASE
     assert proof_of_life(here, 0, here) is ProofOfLife.LEASE
     assert proof_of_life(Host.parse("something old"), 7, here) is ProofOfLife.LEASE
+
+
+def test_what_proves_the_life_of_a_script() -> None:
+    """P4: a script's process counts where its id means something: in the same namespace of the same boot; else the lease does."""
+    here = Host("web1", "m1", "b2", "pid:[1]")
+    assert Host.parse(str(here)) == here
+    assert proof_of_life(here, -7, here) is ProofOfLife.PROCESS
+    assert proof_of_life(Host("web1", "m1", "b2", "pid:[2]"), -7, here) is ProofOfLife.LEASE
+    assert proof_of_life(Host("web1", "m1", "b2"), -7, Host("web1", "m1", "b2")) is ProofOfLife.LEASE
+    assert proof_of_life(Host("web1", "m1", "b1", "pid:[1]"), -7, here) is ProofOfLife.NONE
+    assert proof_of_life(Host("web2", "m2", "b3", "pid:[1]"), -7, here) is ProofOfLife.LEASE
