@@ -50,12 +50,12 @@ class Notices:
                 due = reports.untold_holds(connection, now, REPORT_AFTER, BATCH)
             if not due:
                 return written
-            told = self._report(due, now)
+            told = self._report(due)
             written += told
             if told < len(due):  # what changed meanwhile is for the next sweep
                 return written
 
-    def _report(self, held: list[Arrival], now: datetime) -> int:
+    def _report(self, held: list[Arrival]) -> int:
         told: list[tuple[Arrival, str]] = []
         with contextlib.ExitStack() as stack:
             staged = [(item, stack.enter_context(self._staged(self._hold_text(item)))) for item in held]
