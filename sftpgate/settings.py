@@ -17,6 +17,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -84,6 +85,18 @@ Methods = Annotated[
     BeforeValidator(lambda value: value.split() if isinstance(value, str) else value),
     AfterValidator(_each_once),
 ]
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"{network} is no address and no network such as 192.0.2.0/24") from error
+    return value
+
+
+Networks = Annotated[Names, AfterValidator(_networks)]
 
 
 class Durability(StrEnum):
@@ -235,11 +248,24 @@ class Settings(BaseSettings):
     )
     max_handles: int = Field(1024, ge=8, le=65536, description="open handles of one SFTP session")
     max_connections: int = Field(2000, ge=1, description="connections at a time")
-    max_unauthenticated: int = Field(100, ge=1, description="connections that have not logged in yet, at a time")
+    max_unauthenticated: int = Field(
+        100, ge=1, description="connections that have not logged in yet, at a time; past it the oldest ones are dropped"
+    )
+    max_unauthenticated_per_address: int = Field(
+        20, ge=1, description="the same for one address (of IPv6: one /64); past it the address's oldest one is dropped"
+    )
     max_auth_attempts: int = Field(6, ge=1, le=100, description="login attempts of one connection")
+    max_connections_per_user: int = Field(100, ge=1, le=10_000, description="connections of one user at a time")
     max_sessions_per_connection: int = Field(10, ge=1, le=1000, description="SFTP sessions in one connection")
+    max_sessions_per_user: int = Field(200, ge=1, le=10_000, description="SFTP sessions of one user at a time")
     login_timeout: Duration = Field(60.0, gt=0, description="seconds that a client has to log in")
-    idle_timeout: Duration = Field(1800.0, description="seconds without a request after which a session is ended; 0: never")
+    idle_timeout: Duration = Field(
+        1800.0, description="seconds without a request after which a session or connection is ended; 0: never"
+    )
+    connection_time_max: Duration = Field(0.0, description="seconds after which a connection is ended in any case; 0: never")
+    max_bytes_per_second: ByteSize = Field(
+        ByteSize(0), ge=0, description="bytes a second that one user may send and fetch, in each worker process; 0: any number"
+    )
     keepalive_interval: Duration = Field(
         30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none"
     )
@@ -250,6 +276,18 @@ class Settings(BaseSettings):
         None, ge=0, le=65535, description="port of metrics (/metrics) and health (/healthz); 0 takes a free one; default: none"
     )
     metrics_host: str = Field("127.0.0.1", description="address of that port; it has no login: leave it on the loopback")
+
+    # strangers
+    trusted_networks: Networks = Field((), description="networks that are never banned, such as 10.0.0.0/8")
+    ban_threshold: float = Field(
+        10.0, ge=0, description="score of failed logins at which an address is banned (docs/security.md); 0: never"
+    )
+    ban_half_life: Duration = Field(600.0, gt=0, description="seconds in which such a score halves")
+    ban_time: Duration = Field(600.0, gt=0, description="seconds of an address's first ban; each later one is twice as long")
+    ban_time_max: Duration = Field(86400.0, gt=0, description="seconds of the longest ban")
+    proxy_protocol_from: Networks = Field(
+        (), description="networks of proxies: their connections must begin with a PROXY header (version 1 or 2)"
+    )
 
     # SSH
     algorithms: Algorithms = Field(Algorithms.DEFAULT, description='"default", "hardened" or "legacy"')

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 
+from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
 from sftpgate.cli.compose import System, build, utc_now
 from sftpgate.cli.pointers import LivePointers
@@ -18,6 +19,10 @@ from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
+from sftpgate.gateway.bans import Bans
+from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.defence import Limits as DoorLimits
+from sftpgate.gateway.door import Door, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
@@ -47,6 +52,7 @@ from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
 from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
+from sftpgate.store.seats import Seats
 from sftpgate.users.hostrotation import finish_rotation
 from sftpgate.users.registry import UserRegistry
 
@@ -89,6 +95,27 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
     return Sweeper(system.moves, system.placer, system.staging, edits, rules)
 
 
+def make_door(system: System, registry: UserRegistry, hops: Hops, seats: Seats, gateway_log: Logger) -> Door:
+    """Whom a system lets in."""
+    settings = system.settings
+    limits = door_limits(settings).shared_by(settings.worker_count)
+    users = UserLimits(
+        max_connections_per_user=settings.max_connections_per_user, max_sessions_per_user=settings.max_sessions_per_user
+    )
+    named = named_by_admin(settings, registry)
+    bans = Bans(system.ledger, hops, ban_rules(settings), clock=system.clock, named=named, log=gateway_log)
+    return Door(Admission(limits), bans, seats, users, settings.proxy_protocol_from, gateway_log)
+
+
+def door_limits(settings: Settings) -> DoorLimits:
+    """The limits at the door, of all workers together."""
+    return DoorLimits(
+        max_connections=settings.max_connections,
+        max_unauthenticated=settings.max_unauthenticated,
+        max_unauthenticated_per_address=settings.max_unauthenticated_per_address,
+    )
+
+
 def recovered(settings: Settings) -> System:
     """The system of these settings after a crash or a loss of the ledger: a damaged ledger is kept aside, a missing one
     made anew from the disk.
@@ -111,7 +138,9 @@ class Running:
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
-        self._pools = (self._hops, password_hops, self._sweep_hops)
+        self._ban_hops = Hops(1, "bans")
+        self._pools = (self._hops, password_hops, self._sweep_hops, self._ban_hops)
+        self._seats = Seats(system.disk, system.layout.seats)
         self._settings = settings
         self._system = system
         publisher = Publisher(system.moves, system.placer, system.staging, self._hops)
@@ -121,6 +150,7 @@ class Running:
         self._trail, self._meter = Trail(system.ledger, system.clock), make_meter()
         if recovering:
             _recover(self._sweeper, witness(log, self._trail, self._meter))
+        gateway_log = witness(get_logger("gateway"), self._trail, self._meter)
         self._trail.note("gate.started" if recovering else "worker.started", pid=os.getpid())
         self.gate = Gate(
             GateParts(
@@ -157,7 +187,8 @@ class Running:
                     last_uses=LastUses(system.ledger),
                 ),
                 host_keys=HostKeys(settings.keys_dir, offer(settings.algorithms).host_key_algs),
-                log=witness(get_logger("gateway"), self._trail, self._meter),
+                door=make_door(system, registry, self._ban_hops, self._seats, gateway_log),
+                log=gateway_log,
             )
         )
 
@@ -180,6 +211,7 @@ class Running:
             self._trail.note("worker.stopped", pid=os.getpid())
             self._trail.close()
             self._sweeper.close()
+            self._seats.close()
             self._system.close()
 
     async def _sweep_when_ready(self) -> None:

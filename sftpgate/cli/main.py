@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from sftpgate.cli.arrivals import arrivals, discard, release, show
 from sftpgate.cli.audit import audit
+from sftpgate.cli.bans import ban_app
 from sftpgate.cli.claims import claim, done, extend, fail
 from sftpgate.cli.doctor import doctor
 from sftpgate.cli.hostkeys import hostkey_app
@@ -112,6 +113,7 @@ for _group, _name in (
     (user_app, "user"),
     (key_app, "key"),
     (hostkey_app, "hostkey"),
+    (ban_app, "ban"),
 ):
     app.add_typer(_group, name=_name)
 

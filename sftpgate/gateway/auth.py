@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.door import Door
 from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.seams import guard_login
 from sftpgate.intake.hops import Hops
@@ -32,6 +33,7 @@ from sftpgate.users.registry import User, UserRegistry
 
 _ROUNDS_TO_END = 2
 _CLIENT_SHOWN = 200  # characters of the client's name for itself; RFC 4253 §4.2 allows 255 bytes
+MAX_REFUSED_CHANNELS = 100  # more than any client asks for by mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,46 +56,44 @@ class Gatekeeper(asyncssh.SSHServer):
     def __init__(
         self,
         services: LoginServices,
-        admission: Admission[Gatekeeper],
+        door: Door,
+        visitor: Visitor,
         log: Logger,
-        open_session: Callable[[Gatekeeper], tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool],
+        open_session: Callable[[Gatekeeper], tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]],
         accelerate: Callable[[asyncssh.SSHServerConnection], None],
     ) -> None:
         self._accelerate = accelerate
         self._services = services
-        self._admission = admission
+        self._door = door
+        self._visitor = visitor
         self._open_session = open_session
         self._failures = 0
-        self._refused = False
         self._claimed: User | None = None  # whom the client says it is
         self._candidate: Proof | None = None  # what was proven a moment ago
         self._proofs: list[Proof] = []
         self._lost_for_rounds = 0
-        self.log = log
+        self._refused_channels = 0
+        self._dropped = False
+        self.came_at = self.quiet_since = asyncio.get_running_loop().time()  # quiet: without a session
+        self.log = log.bind(address=visitor.address)
         self.connection: asyncssh.SSHServerConnection
-        self.address = ""
+        self.address = visitor.address
         self.user: User | None = None
         self.sessions = 0
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        """A client has connected."""
+        """A client has connected, and the door let it in."""
         self.connection = conn
-        peer = conn.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else "?"
-        self.log = self.log.bind(address=self.address)
         self._accelerate(conn)
         guard_login(conn, self, self._services.signature_algs)
-        if not self._admission.enter(self):
-            self._refused = True
-            self.log.warning("connection.refused", reason="too many connections (rule: max_connections, max_unauthenticated)")
+        if self._dropped:
             conn.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
-        self._admission.leave(self)
-        if not self._refused and self.user is None:
+        if self.user is None:
             self.log.info("connection.closed", logged_in=False, reason=str(exc) if exc else None)
 
     @property
@@ -127,7 +127,6 @@ class Gatekeeper(asyncssh.SSHServer):
             self.log.warning("login.dropped", reason=LoginRefusal.UNKNOWN_USER if user is None else "a proof is missing")
             self.connection.abort()
             return
-        self._admission.authenticated(self)
         self.user = user
         self.log = self.log.bind(user=user.name)
         self.log.info("login.accepted", login=self.login, client=self.client)
@@ -135,6 +134,8 @@ class Gatekeeper(asyncssh.SSHServer):
             LastUse(owner=user.name, credential=proof.line, at=proof.at, address=self.address, client=self.client[:_CLIENT_SHOWN])
             for proof in self._proofs
         )
+        if (refusal := self._door.logged_in(self._visitor, user.name)) is not None:
+            self.hang_up(refusal, asyncssh.DISC_TOO_MANY_CONNECTIONS)
 
     def check_again(self, user: User | None) -> None:
         """End the connection where it would not be let in any more. ``user``: the connection's user as it is now.
@@ -164,7 +165,49 @@ class Gatekeeper(asyncssh.SSHServer):
         elif self._lost_for_rounds > _ROUNDS_TO_END:
             self.connection.abort()
 
-    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
+    def hang_up(self, reason: str, code: int = asyncssh.DISC_BY_APPLICATION) -> None:
+        """End the connection, and tell the client why where it has logged in."""
+        if self._dropped:
+            return
+        self._dropped = True
+        self.log.warning("connection.ended", reason=reason)
+        if self.user is not None:
+            self.connection.disconnect(code, reason)
+        elif hasattr(self, "connection"):  # else it is aborted as soon as it is made
+            self.connection.abort()
+
+    def connection_requested(self, *_: object) -> bool:
+        """No forwarding."""
+        self.channel_refused()
+        return False
+
+    def unix_connection_requested(self, dest_path: str) -> bool:
+        """No forwarding to sockets either."""
+        self.channel_refused()
+        return False
+
+    def server_requested(self, listen_host: str, listen_port: int) -> bool:
+        """Nobody listens for a client."""
+        self.channel_refused()
+        return False
+
+    def unix_server_requested(self, listen_path: str) -> bool:
+        """Nor at a socket."""
+        self.channel_refused()
+        return False
+
+    def channel_refused(self) -> None:
+        """A client that goes on asking for what it does not get has to go."""
+        self._refused_channels += 1
+        if self._refused_channels == MAX_REFUSED_CHANNELS:
+            asyncio.get_running_loop().call_soon(self.hang_up, f"{MAX_REFUSED_CHANNELS} channels and forwardings were refused")
+
+    def session_ended(self) -> None:
+        """One of the connection's sessions is over."""
+        self.sessions -= 1
+        self.quiet_since = asyncio.get_running_loop().time()
+
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
         """A channel for a session."""
         return self._open_session(self)
 
@@ -260,6 +303,7 @@ class Gatekeeper(asyncssh.SSHServer):
     def _refuse(self, username: str, refusal: LoginRefusal, login: str) -> None:
         self._failures += 1
         self.log.warning("login.refused", user=username[:64], login=login, reason=refusal, client=self.client)
+        self._door.failed(self._visitor, refusal)
         if self._failures >= self._services.max_attempts:
             loop = asyncio.get_running_loop()
             loop.call_soon(

@@ -1,42 +1,107 @@
-"""How many connections are let in, logged in or not. In memory, of this process."""
+"""Who is let in at the door, before SSH begins: bans, and the limits of connections that have not logged in.
+
+A stranger (a connection that has not logged in) never keeps others out. Where there are too many strangers, a new one comes in
+and an old one goes: the oldest one of the same source where that has its share, otherwise the oldest one of the source that
+has the most. So an attacker who opens connections and says nothing loses his own ones, and a client that logs in within the time
+that it takes to fill the limit is served. Sources that the admin named have no share of their own to stay below, and go last.
+
+In memory, of this process: with several workers each takes an equal part of the limits. Nothing here blocks.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
-C = TypeVar("C")
+from sftpgate.policy.bans import source_of
 
 
-@dataclass(slots=True)
-class Admission(Generic[C]):
-    """Counts connections. The limits are those of the settings of the same names."""
+@dataclass(slots=True, eq=False)
+class Visitor:
+    """A connection, from its first packet on. ``hang_up`` ends it, whatever it is doing; it gets the reason."""
+
+    address: str
+    hang_up: Callable[[str], None]
+    named: bool = False  # by the admin, as an address that is never banned
+    source: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.source = source_of(self.address) or self.address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The settings of the same names."""
 
     max_connections: int
     max_unauthenticated: int
-    _all: set[C] = field(default_factory=set)
-    _strangers: set[C] = field(default_factory=set)
+    max_unauthenticated_per_address: int
 
-    def enter(self, connection: C) -> bool:
-        """A connection was made; False where there are too many."""
-        if len(self._all) >= self.max_connections or len(self._strangers) >= self.max_unauthenticated:
-            return False
-        self._all.add(connection)
-        self._strangers.add(connection)
-        return True
+    def shared_by(self, workers: int) -> Limits:
+        """The part of one of several workers. What one address may have stays: it can be handed to one worker only."""
+        return Limits(
+            max_connections=math.ceil(self.max_connections / workers),
+            max_unauthenticated=math.ceil(self.max_unauthenticated / workers),
+            max_unauthenticated_per_address=self.max_unauthenticated_per_address,
+        )
 
-    def authenticated(self, connection: C) -> None:
-        """The connection has logged in."""
-        self._strangers.discard(connection)
 
-    def leave(self, connection: C) -> None:
-        """The connection is gone."""
-        self._all.discard(connection)
-        self._strangers.discard(connection)
+class Admission:
+    """Counts visitors, and says who has to go."""
 
-    def connections(self) -> list[C]:
-        """All connections that were let in."""
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._all: set[Visitor] = set()
+        self._strangers: dict[str, dict[Visitor, None]] = {}  # by source, oldest first
+
+    def enter(self, visitor: Visitor) -> str | None:
+        """Let a visitor in, and hang up on another one where that is needed. Where it cannot come in, the reason."""
+        limits = self._limits
+        if len(self._all) >= limits.max_connections:
+            if not self._strangers:
+                return "too many connections (rule: max_connections)"
+            self._drop_oldest_of_the_most()
+        own = self._strangers.get(visitor.source, {})
+        if len(own) >= limits.max_unauthenticated_per_address and not visitor.named:
+            self._drop(next(iter(own)), "too many logins of its address at a time (rule: max_unauthenticated_per_address)")
+        elif self.strangers >= limits.max_unauthenticated:
+            self._drop_oldest_of_the_most()
+        self._all.add(visitor)
+        self._strangers.setdefault(visitor.source, {})[visitor] = None
+        return None
+
+    def authenticated(self, visitor: Visitor) -> None:
+        """The visitor has logged in."""
+        own = self._strangers.get(visitor.source, {})
+        own.pop(visitor, None)
+        if not own:
+            self._strangers.pop(visitor.source, None)
+
+    def leave(self, visitor: Visitor) -> None:
+        """The visitor is gone; nothing happens where it was not in."""
+        self._all.discard(visitor)
+        self.authenticated(visitor)
+
+    @property
+    def strangers(self) -> int:
+        """How many have not logged in."""
+        return sum(map(len, self._strangers.values()))
+
+    def visitors(self) -> list[Visitor]:
+        """All that are in."""
         return list(self._all)
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def _drop_oldest_of_the_most(self) -> None:
+        def weight(visitors: dict[Visitor, None]) -> tuple[bool, int]:
+            return not next(iter(visitors)).named, len(visitors)
+
+        most = max(self._strangers.values(), key=weight)
+        self._drop(next(iter(most)), "too many connections that have not logged in (rule: max_unauthenticated)")
+
+    def _drop(self, visitor: Visitor, reason: str) -> None:
+        self.leave(visitor)
+        visitor.hang_up(reason)

@@ -19,8 +19,9 @@ import asyncssh
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway import algorithms, fastpath
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
-from sftpgate.gateway.defence import Admission
+from sftpgate.gateway.door import Door
 from sftpgate.gateway.hostkeys import HostKeys
+from sftpgate.gateway.pace import Bucket, PacedSession
 from sftpgate.gateway.seams import check_asyncssh
 from sftpgate.gateway.services import Services, Spawn
 from sftpgate.gateway.session import SftpSession
@@ -28,6 +29,7 @@ from sftpgate.gateway.view import Parts, View
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.uploads import Sender
 from sftpgate.logs import Logger, get_logger
+from sftpgate.policy.bans import Offence
 from sftpgate.settings import Algorithms, Settings
 from sftpgate.users.registry import User, UserRegistry
 
@@ -53,6 +55,7 @@ class GateParts:
     parts: Parts
     services: Callable[[Spawn, Callable[[], bool]], Services]
     login: LoginServices
+    door: Door
     host_keys: HostKeys
     log: Logger  # of connections and sessions
 
@@ -75,7 +78,9 @@ class Gate:
         self._settings = settings
         self.stopping = asyncio.Event()
         self._services = made_of.services(self._spawn, self.stopping.is_set)
-        self._admission: Admission[Gatekeeper] = Admission(settings.max_connections, settings.max_unauthenticated)
+        self._door = made_of.door
+        self._keepers: set[Gatekeeper] = set()
+        self._buckets: dict[str, Bucket] = {}
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
         self._quiet = asyncio.Event()  # set while there is no session
@@ -115,13 +120,13 @@ class Gate:
         publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                rounds = [self._tasks.create_task(work) for work in (self._rounds(), self._access_rounds(), self._key_rounds())]
+                rounds = [self._tasks.create_task(work) for work in self._regular_work()]
                 self.ready.set()
                 await self.stopping.wait()
                 await self._let_uploads_finish()
                 for round_ in rounds:
                     round_.cancel()
-                for keeper in self._admission.connections():
+                for keeper in list(self._keepers):
                     keeper.connection.disconnect(asyncssh.DISC_BY_APPLICATION, "The server is shutting down")
                 await self._let_sessions_end()
                 await self._services.hops.run(self._made_of.login.last_uses.write)
@@ -130,6 +135,9 @@ class Gate:
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
 
+    def _regular_work(self) -> list[Coroutine[object, object, None]]:
+        return [self._rounds(), self._access_rounds(), self._key_rounds(), self._door.bans.run()]
+
     def _ssh_options(self) -> dict[str, object]:
         check_asyncssh()
         settings = self._settings
@@ -137,7 +145,6 @@ class Gate:
         if settings.algorithms is Algorithms.LEGACY:
             log.warning("algorithms.legacy", added=", ".join(algorithms.added_by_legacy()))
         return {
-            "server_factory": self._keeper,
             "server_host_keys": self._made_of.host_keys.load(),
             "send_server_host_keys": True,  # so that clients learn the others, and during a rotation the next ones
             "server_version": _PUBLIC_VERSION,
@@ -158,16 +165,32 @@ class Gate:
 
     async def _serve(self, connection: socket.socket, ended: Callable[[], None]) -> None:
         try:
-            # a broken-off or failed login ends here, and was logged where it was refused
-            with contextlib.suppress(OSError, asyncssh.Error):
-                client = await asyncssh.run_server(connection, options=self._options)
-                await client.wait_closed()
+            await self._welcome(connection)
         finally:
             connection.close()
             self._connections -= 1
             ended()
             if self._retired and not self._connections:
                 self.stop()
+
+    async def _welcome(self, connection: socket.socket) -> None:
+        """Let an accepted connection in, where the door does, and serve it to its end."""
+        loop = asyncio.get_running_loop()
+        visitor = await self._door.admit(connection, lambda reason: keeper.hang_up(reason))
+        if visitor is None:
+            return
+        keeper = Gatekeeper(self._made_of.login, self._door, visitor, self._made_of.log, self._open_session, self._accelerate)
+        self._keepers.add(keeper)
+        try:
+            # a broken-off or failed login ends here, and was logged where it was refused
+            with contextlib.suppress(OSError, asyncssh.Error):
+                client = await asyncssh.run_server(connection, options=self._options, server_factory=lambda: keeper)
+                await client.wait_closed()
+        finally:
+            self._keepers.discard(keeper)
+            if keeper.user is None and loop.time() - keeper.came_at >= self._settings.login_timeout:
+                self._door.failed(visitor, Offence.LOGIN_TIMEOUT)
+            self._door.left(visitor)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         self._tasks.create_task(_guarded(work))
@@ -197,20 +220,31 @@ class Gate:
             lingering = [upload for upload in self._services.register if upload.size and not upload.noted]
             if lingering:
                 await self._services.hops.run(self._services.register.note_lingering, lingering)
-            self._end_idle_sessions()
+            self._end_idle()
+            self._end_old()
 
-    def _end_idle_sessions(self) -> None:
+    def _end_idle(self) -> None:
         limit = self._settings.idle_timeout
         now = asyncio.get_running_loop().time()
         for session in list(self._sessions) if limit else ():
             if now - session.last_request_at > limit:
                 session.end("idle")
+        for keeper in list(self._keepers) if limit else ():
+            if keeper.user is not None and not keeper.sessions and now - keeper.quiet_since > limit:
+                keeper.hang_up("idle: no session (rule: idle_timeout)")
+
+    def _end_old(self) -> None:
+        limit = self._settings.connection_time_max
+        now = asyncio.get_running_loop().time()
+        for keeper in list(self._keepers) if limit else ():
+            if keeper.user is not None and now - keeper.came_at > limit:
+                keeper.hang_up("its time is over (rule: connection_time_max)")
 
     async def _access_rounds(self) -> None:
         """End the connections of those who would not be let in any more."""
         while True:
             await asyncio.sleep(ACCESS_ROUND_SECONDS)
-            keepers = [keeper for keeper in self._admission.connections() if keeper.user is not None]
+            keepers = [keeper for keeper in self._keepers if keeper.user is not None]
             names = {keeper.user.name for keeper in keepers if keeper.user is not None}
             # off the event loop: the keys directory may be on a slow disk
             users = await self._services.hops.run(_users, self._made_of.login.registry, names)
@@ -235,22 +269,21 @@ class Gate:
 
     # -- connections and sessions ------------------------------------------------------------------------------------
 
-    def _keeper(self) -> Gatekeeper:
-        return Gatekeeper(self._made_of.login, self._admission, self._made_of.log, self._open_session, self._accelerate)
-
     def _accelerate(self, connection: asyncssh.SSHServerConnection) -> None:
         if self._settings.fast_path:
             fastpath.install(connection, algorithms.offer(self._settings.algorithms).encryption_algs)
 
-    def _open_session(
-        self, keeper: Gatekeeper
-    ) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]] | bool:
+    def _open_session(self, keeper: Gatekeeper) -> tuple[asyncssh.SSHServerChannel[bytes], asyncssh.SSHServerSession[bytes]]:
+        """A channel with a session. Raises ChannelOpenError with the rule that refuses it."""
         user = keeper.user
+        settings = self._settings
         if user is None or self.stopping.is_set():
-            return False
-        if keeper.sessions >= self._settings.max_sessions_per_connection:
-            keeper.log.warning("session.refused", reason="too many sessions (rule: max_sessions_per_connection)")
-            return False
+            raise _no_session(keeper, "the server is stopping")
+        if keeper.sessions >= settings.max_sessions_per_connection:
+            raise _no_session(keeper, "too many sessions in this connection (rule: max_sessions_per_connection)")
+        seat = self._door.begin_session(user.name)
+        if seat is None:
+            raise _no_session(keeper, "too many sessions of this user (rule: max_sessions_per_user)")
         keeper.sessions += 1
         parts = self._made_of.parts
         parts.edits.make_home(user.home)
@@ -266,19 +299,23 @@ class Gate:
         channel = keeper.connection.create_server_channel(encoding=None, window=WINDOW_BYTES)
 
         def ended() -> None:
-            keeper.sessions -= 1
+            self._door.end_session(seat)
+            keeper.session_ended()
             self._sessions.discard(session)
             if not self._sessions:
                 self._quiet.set()
             session_log.info("session.closed", **asdict(session.counts))
 
-        session = SftpSession(
+        kind = PacedSession if settings.max_bytes_per_second else SftpSession
+        session = kind(
             self._services,
             View(self._made_of.parts, sender),
             session_log,
             tell_refusals="OpenSSH" in keeper.client,
             on_end=ended,
         )
+        if isinstance(session, PacedSession):
+            session.bucket = self._buckets.setdefault(user.name, Bucket(settings.max_bytes_per_second))
         self._sessions.add(session)
         self._quiet.clear()
         return channel, session
@@ -286,6 +323,12 @@ class Gate:
 
 def _users(registry: UserRegistry, names: Collection[str]) -> dict[str, User | None]:
     return {name: registry.get(name) for name in names}
+
+
+def _no_session(keeper: Gatekeeper, reason: str) -> asyncssh.ChannelOpenError:
+    keeper.log.info("session.refused", reason=reason)
+    keeper.channel_refused()
+    return asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, reason)
 
 
 async def _guarded(work: Coroutine[object, object, None]) -> None:

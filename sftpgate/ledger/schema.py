@@ -9,7 +9,21 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import BigInteger, Column, Dialect, Index, Integer, MetaData, String, Table, Text, TypeDecorator, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
 
 SCHEMA_VERSION = 2  # how an earlier ledger becomes one of this version: migrations.py
 
@@ -165,6 +179,21 @@ logins = Table(  # the last use of each key and password; the last one alone: ev
     Column("at", UtcTime, nullable=False),
     Column("address", String(64), nullable=False),
     Column("client", Text, nullable=False),
+)
+
+# Sources of connections whose logins failed, and what an admin banned. Not a part of any record: it may be emptied.
+bans = Table(
+    "bans",
+    metadata,
+    Column("source", String(64), primary_key=True),
+    Column("score", Float, nullable=False),
+    Column("scored_at", UtcTime, nullable=False),
+    Column("bans", Integer, nullable=False),
+    Column("banned_at", UtcTime),
+    Column("banned_until", UtcTime),
+    Column("by_admin", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Index("bans_scored", "scored_at"),
 )
 
 facts = Table(

@@ -140,6 +140,11 @@ class Disk:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             return os.open(spot.name, flags, mode, dir_fd=directory)
 
+    def open_or_create(self, spot: Spot, mode: int) -> int:
+        """A descriptor of a file of ours that only its locks matter of, for reading and writing."""
+        with translated("open", spot), self.directory(spot.parent) as directory:
+            return os.open(spot.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=directory)
+
     def write(self, fd: int, offset: int, *pieces: bytes | memoryview) -> None:
         """Write all of the pieces, one behind the other, at ``offset``; at most 1024 (IOV_MAX)."""
         with translated("write"):
@@ -305,8 +310,7 @@ class Disk:
 
         Yields False, without the lock, where ``wait`` is false and somebody else has it.
         """
-        with translated("lock", spot), self.directory(spot.parent) as directory:
-            fd = os.open(spot.name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+        fd = self.open_or_create(spot, 0o600)
         try:
             yield try_lock(fd, wait=wait)
         finally:

@@ -10,6 +10,7 @@
                                                     may run as another user
     <store>/.sftpgate/tools/<tool>.lock             flock()ed by whoever runs the tool, never removed
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
+    <store>/.sftpgate/seats                         its bytes are locked, never removed
     <drop>/                       Area.DROP
 
 Everything but the drop is on one filesystem. The drop may be on another one: moves from and to it then copy.
@@ -64,6 +65,11 @@ class Layout:
     def sweep_lock(self) -> Spot:
         """The file whose lock says who sweeps."""
         return Spot(self.store, f"{MANAGED_NAME}/sweep.lock")
+
+    @property
+    def seats(self) -> Spot:
+        """The file whose locks count connections and sessions of users."""
+        return Spot(self.store, f"{MANAGED_NAME}/seats")
 
     def claim_lock(self, arrival: str) -> Spot:
         """The file whose lock says that the runner of a claimed arrival lives."""

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from sftpgate import errors
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import added_by_legacy, offer
-from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.longname import longname
 from sftpgate.gateway.status import GENERAL_FAILURE, Status, status_of
 from sftpgate.gateway.view import times_of
@@ -201,16 +200,3 @@ def test_profiles_differ_as_they_say() -> None:
     assert not [name for name in everything if "sha1" in name or "nistp" in name or "cbc" in name]
     assert legacy.kex_algs[: len(default.kex_algs)] == default.kex_algs
     assert {"ssh-rsa", "aes256-cbc", "diffie-hellman-group14-sha1"} <= set(added_by_legacy())
-
-
-def test_admission() -> None:
-    """Connections are counted, and strangers apart; who leaves makes room."""
-    admission: Admission[int] = Admission(max_connections=3, max_unauthenticated=2)
-    assert admission.enter(1) and admission.enter(2) and not admission.enter(3)
-    admission.authenticated(1)
-    assert admission.enter(3) and not admission.enter(4)
-    admission.authenticated(2)
-    assert not admission.enter(4) and len(admission) == 3
-    admission.leave(1)
-    admission.leave(1)
-    assert admission.enter(4) and sorted(admission.connections()) == [2, 3, 4]

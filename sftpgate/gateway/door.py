@@ -1,0 +1,130 @@
+"""The door: what happens to a connection before SSH begins.
+
+Its true address is found (behind a proxy: in the PROXY header), then bans and limits are asked. A refused connection is closed
+without a word, because a banned address gets no work done; the log says why. Everything behind the door (logs, bans,
+``from=``) knows the true address only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sftpgate.errors import BadMessage
+from sftpgate.gateway.bans import Bans
+from sftpgate.gateway.defence import Admission, Visitor
+from sftpgate.gateway.proxy import read_header
+from sftpgate.logs import Logger
+from sftpgate.policy.bans import Offence
+from sftpgate.policy.login import LoginRefusal, address_matches
+from sftpgate.store.seats import Seat, Seats
+
+HEADER_SECONDS = 5.0  # a proxy sends its header at once; below the time in which the gate stops
+SILENT_SECONDS = 60.0  # refusals of one source are logged once in so long
+MAX_SILENCED = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserLimits:
+    """The settings of the same names, for all processes together."""
+
+    max_connections_per_user: int
+    max_sessions_per_user: int
+
+
+class Door:
+    """Lets connections in, or not. One per process."""
+
+    def __init__(
+        self, admission: Admission, bans: Bans, seats: Seats, limits: UserLimits, proxies: Sequence[str], log: Logger
+    ) -> None:
+        self.admission = admission
+        self.bans = bans
+        self._seats = seats
+        self._limits = limits
+        self._proxies = proxies
+        self._log = log
+        self._said: dict[str, float] = {}
+        self._held: dict[Visitor, Seat] = {}
+
+    async def admit(self, connection: socket.socket, hang_up: Callable[[str], None]) -> Visitor | None:
+        """The visitor of an accepted connection, or None where it is refused. ``hang_up`` must end the connection."""
+        address = _peer(connection)
+        if address is None:
+            return None
+        if self._proxies and address_matches(address, self._proxies):
+            client = await self._behind_proxy(connection, address)
+            if client is None:
+                return None
+            address = client
+        ban = self.bans.ban_of(address)
+        if ban is not None:
+            until = ban.banned_until.isoformat(timespec="seconds") if ban.banned_until else "it is removed"
+            self._refused(address, ban.source, f"banned address until {until}: {ban.reason}")
+            return None
+        visitor = Visitor(address, hang_up, named=self.bans.is_named(address))
+        refusal = self.admission.enter(visitor)
+        if refusal is not None:
+            self._refused(address, visitor.source, refusal)
+            return None
+        return visitor
+
+    def failed(self, visitor: Visitor, failure: LoginRefusal | Offence) -> None:
+        """A login of the visitor failed, or did not come in time."""
+        self.bans.failed(visitor.address, failure)
+
+    def logged_in(self, visitor: Visitor, user: str) -> str | None:
+        """The visitor has logged in. The reason, where the user has too many connections already."""
+        self.admission.authenticated(visitor)
+        self.bans.succeeded(visitor.address)
+        seat = self._seats.take(f"connection {user}", self._limits.max_connections_per_user)
+        if seat is None:
+            return "too many connections of this user at a time (rule: max_connections_per_user)"
+        self._held[visitor] = seat
+        return None
+
+    def left(self, visitor: Visitor) -> None:
+        """The visitor is gone."""
+        self.admission.leave(visitor)
+        if (seat := self._held.pop(visitor, None)) is not None:
+            self._seats.leave(seat)
+
+    def begin_session(self, user: str) -> Seat | None:
+        """A place for one more session of a user, to be given back by ``end_session``; None where there are too many."""
+        return self._seats.take(f"session {user}", self._limits.max_sessions_per_user)
+
+    def end_session(self, seat: Seat) -> None:
+        """A session has ended."""
+        self._seats.leave(seat)
+
+    async def _behind_proxy(self, connection: socket.socket, proxy: str) -> str | None:
+        try:
+            async with asyncio.timeout(HEADER_SECONDS):
+                return await read_header(connection) or proxy
+        except TimeoutError:
+            reason = f"no PROXY header within {HEADER_SECONDS:g} seconds (rule: proxy_protocol_from)"
+        except BadMessage as error:
+            reason = f"{error.message} (rule: proxy_protocol_from)"
+        except OSError as error:
+            reason = f"the connection broke off within the PROXY header: {error.strerror}"
+        self._log.warning("connection.refused", address=proxy, reason=reason)
+        return None
+
+    def _refused(self, address: str, source: str, reason: str) -> None:
+        """Log a refusal, once a minute for each source: a flood must not fill the log."""
+        now = asyncio.get_running_loop().time()
+        if now - self._said.get(source, -SILENT_SECONDS) < SILENT_SECONDS:
+            return
+        if len(self._said) >= MAX_SILENCED:
+            self._said.clear()
+        self._said[source] = now
+        self._log.warning("connection.refused", address=address, reason=reason)
+
+
+def _peer(connection: socket.socket) -> str | None:
+    try:
+        return str(connection.getpeername()[0])
+    except OSError:  # it is gone already
+        return None

@@ -1,0 +1,62 @@
+"""Seats: how many of something one user has at a time, over all processes that share a store.
+
+A seat is a lock on one byte of one file. The kernel gives it back when its process dies, however that was, so nothing has to be
+cleaned up and nothing can be counted wrong. The locks are those of open file descriptions (fcntl(2), F_OFD_SETLK): they are
+a process's own affair no longer than the file is open, and work over NFS 4. Takes a few microseconds on a local disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import struct
+from dataclasses import dataclass
+
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot, translated
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
+_SEATS_BITS = 16
+MAX_SEATS = 1 << _SEATS_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A seat that was taken."""
+
+    byte: int
+
+
+class Seats:
+    """The seats of one process. Used on one thread."""
+
+    def __init__(self, disk: Disk, file: Spot) -> None:
+        self._fd = disk.open_or_create(file, 0o600)
+        self._taken: set[int] = set()
+
+    def take(self, what: str, limit: int) -> Seat | None:
+        """A seat for ``what`` (a kind and a user's name), or None where all ``limit`` are taken."""
+        first = int.from_bytes(hashlib.sha256(what.encode()).digest()[:5], "big") << _SEATS_BITS
+        for byte in range(first, first + min(limit, MAX_SEATS)):
+            if byte not in self._taken and self._lock(byte, fcntl.F_WRLCK):
+                self._taken.add(byte)
+                return Seat(byte)
+        return None
+
+    def leave(self, seat: Seat) -> None:
+        """Give a seat back."""
+        self._taken.discard(seat.byte)
+        self._lock(seat.byte, fcntl.F_UNLCK)
+
+    def close(self) -> None:
+        """Give all back."""
+        os.close(self._fd)
+
+    def _lock(self, byte: int, kind: int) -> bool:
+        with translated("lock a seat"):
+            try:
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0))
+            except (BlockingIOError, PermissionError):  # fcntl(2): EAGAIN or EACCES
+                return False
+        return True

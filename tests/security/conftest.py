@@ -1,0 +1,7 @@
+"""Gates for the security tests: those of the protocol tests, which see everything that a gate logs."""
+
+from __future__ import annotations
+
+from tests.protocol.conftest import base, gate, gate_keys, start
+
+__all__ = ["base", "gate", "gate_keys", "start"]
