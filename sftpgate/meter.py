@@ -81,7 +81,7 @@ class FileMeter:
         self._logins = Counter(
             "sftpgate_logins", "Logins by outcome: accepted, or the rule that refused.", ["outcome"], registry=registry
         )
-        self._refused = Counter("sftpgate_connections_refused", "Connections that were not let in.", registry=registry)
+        self._refused = Counter("sftpgate_connections_refused", "Refusals of connections that were logged.", registry=registry)
         self._sessions_ended = Counter("sftpgate_sessions_ended", "SFTP sessions that have ended.", registry=registry)
         self._received = Counter(
             "sftpgate_received_bytes", "Bytes of file content received, counted at the end of a session.", registry=registry

@@ -106,8 +106,9 @@ def search(connection: Connection, wanted: Wanted, *, last: int | None = None) -
     else:
         newest = query.order_by(events.c.seq.desc()).limit(last).subquery()
         query = select(newest).order_by(newest.c.seq)
-    for seq, *values, value in connection.execute(query.execution_options(yield_per=chain.PAGE)):
-        yield Record(seq=seq, event=_event(*values), hash=value)
+    with connection.execute(query.execution_options(yield_per=chain.PAGE)) as found:
+        for seq, *values, value in found:
+            yield Record(seq=seq, event=_event(*values), hash=value)
 
 
 def prune_before(connection: Connection, cutoff: datetime, *, limit: int = PRUNE_LIMIT, at: datetime | None = None) -> int:

@@ -7,14 +7,14 @@ writes.
 
 What it promises: a record that was changed, removed or put in, and a tail that was cut off, are found. What it does not:
 whoever can write the database can make a whole new chain. Against that, keep the head elsewhere (``sftpgate audit
---head``; the log has it at each start and stop) and check it later (``sftpgate verify --audit-head``).
+--head``; the log has it at each stop) and check it later (``sftpgate verify --audit-head``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Connection, Row, bindparam, insert, inspect, select, type_coerce, update
@@ -115,10 +115,19 @@ def verify(
     """The first place where the chain is broken, or None. ``noted``: a head (number and hash) that was kept elsewhere and
     must still be in the chain. Reads every record, a page at a time.
     """
-    there = ends(connection)
+    with connection.execute(_RECORDS.execution_options(yield_per=PAGE)) as records:
+        return _first_break(ends(connection), records, noted, progress)
+
+
+def _first_break(
+    there: Ends,
+    records: Iterable[Row[tuple[object, ...]]],
+    noted: tuple[int, str] | None,
+    progress: Callable[[str, int], None] | None,
+) -> Break | None:
     seq, value, count = there.anchor_seq, there.anchor_hash, 0
     anchored = there.anchor_seq == 0
-    for row in _records(connection):
+    for row in records:
         if problem := _problem(row, seq, value):
             return Break(seq=row.seq, problem=problem)
         if noted is not None and noted[0] == row.seq and noted[1] != row.hash:
@@ -128,10 +137,6 @@ def verify(
         if progress is not None:
             progress("records checked", count)
     return _problem_at_the_ends(there, seq, value, anchored, noted)
-
-
-def _records(connection: Connection) -> Iterator[Row[tuple[object, ...]]]:
-    yield from connection.execute(_RECORDS.execution_options(yield_per=PAGE))
 
 
 def _problem(row: Row[tuple[object, ...]], last_seq: int, last_hash: str) -> str | None:

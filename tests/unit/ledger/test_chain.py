@@ -14,6 +14,7 @@ from sftpgate.ledger import audit, chain
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.chain import Break
 from sftpgate.ledger.database import Ledger, get_fact
+from tests.postgresql import PostgreSQL
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 RECORDS = 8  # that are told, after the one that begins the chain
@@ -188,19 +189,14 @@ def test_everything_can_be_pruned(ledger: Ledger) -> None:
 def test_two_processes(file: Path, ledger: Ledger) -> None:
     """P8: records of several writers make one chain (two connections to one file, as two processes have them)."""
     other = Ledger(f"sqlite:///{file}", durable=False)
-
-    def write(to: Ledger) -> None:
-        for number in range(30):
-            tell(to, event(number), event(number))
-
-    writers = [threading.Thread(target=write, args=(to,)) for to in (ledger, other)]
+    writers = [threading.Thread(target=_write, args=(to, 30)) for to in (ledger, other)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     other.close()
     assert broken(ledger) is None
-    assert ends(ledger).head_seq == RECORDS + 1 + 120
+    assert ends(ledger).head_seq == RECORDS + 1 + 60
 
 
 def test_a_failed_transaction_leaves_no_link(ledger: Ledger) -> None:
@@ -236,6 +232,50 @@ def test_an_earlier_ledger_is_upgraded(file: Path, ledger: Ledger) -> None:
         assert broken(upgraded) is not None
     finally:
         upgraded.close()
+
+
+def _write(to: Ledger, count: int) -> None:
+    for number in range(count):
+        tell(to, event(number))
+
+
+def test_postgresql(postgresql: PostgreSQL) -> None:
+    """P8: the same with PostgreSQL: two writers make one chain, old records go, changes are found, and an earlier ledger is
+    upgraded.
+    """
+    url = postgresql.new_database()
+    one, other = (Ledger(url, durable=False, clock=lambda: AT) for _ in range(2))
+    try:
+        one.create()
+        writers = [threading.Thread(target=_write, args=(to, 20)) for to in (one, other)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert ends(one).head_seq == 41
+        with one.transaction() as connection:
+            assert audit.prune_before(connection, AT + timedelta(days=9), limit=5) == 5
+        assert broken(one) is None
+        with one.reading() as connection:
+            assert len(list(audit.search(connection, Wanted(user="erp", event="login.*"), last=7))) == 7
+        with one.transaction() as connection:
+            connection.exec_driver_sql("UPDATE events SET actor = 'other' WHERE seq = 20")
+        found = broken(other)
+        assert found is not None
+        assert found.seq == 20
+        with one.transaction() as connection:
+            for statement in (
+                "DROP TABLE chain",
+                "ALTER TABLE events DROP COLUMN hash",
+                "UPDATE facts SET value = '1' WHERE name = 'schema_version'",
+            ):
+                connection.exec_driver_sql(statement)
+        other.create()
+        assert broken(other) is None
+        assert ends(other).head_seq == 43
+    finally:
+        one.close()
+        other.close()
 
 
 NAMES: list[tuple[Wanted, Callable[[int], bool]]] = [
