@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import json
 import os
+import pty
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -208,3 +211,36 @@ def test_script_that_dies_gives_its_file_back(gate: Gate) -> None:
     assert code == 5 and "there is no claim" in errors
     code, _, errors = gate("claim", "enrols", "--pid", "999999999")
     assert code == 2 and "there is no process 999999999 on this host; write $$" in errors
+
+
+def test_progress_on_a_terminal(gate: Gate) -> None:
+    """On a terminal a pass shows what is at work with its time, and says how each run ended."""
+    fifo = gate.directory / "fifo"
+    os.mkfifo(fifo)
+    gate.tools(tool("users", "users*.csv", f'grep -q long "$1" && read -r _ < {fifo}; true'))
+    gate.world.send("users-long.csv", b"long\n")
+    gate.world.send("users-short.csv", b"short\n")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        gate.command("run", "--all"),
+        cwd=gate.directory,
+        env={**gate.environment, "TERM": "xterm", "COLUMNS": "200"},
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    seen = b""
+    with contextlib.suppress(OSError):  # the end of a terminal is an error
+        while data := os.read(master, 65536):
+            seen += data
+            if b"0:00:01" in seen and fifo.exists():
+                with fifo.open("w") as command:
+                    command.write("go on\n")
+                fifo.unlink()
+    os.close(master)
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "run 1, users: users-long.csv, attempt 1" in text
+    assert re.search(r"users: users-long\.csv done in \d", text) and re.search(r"users: users-short\.csv done in \d", text)
+    assert "2 runs in " in text
