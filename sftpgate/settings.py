@@ -114,6 +114,14 @@ class Algorithms(StrEnum):
     LEGACY = "legacy"
 
 
+class Sandbox(StrEnum):
+    """Whether the kernel keeps the server to its directories (Landlock)."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
 class Order(StrEnum):
     """What a second arrival of the same name does while the first one is unclaimed."""
 
@@ -287,6 +295,14 @@ class Settings(BaseSettings):
     ban_time_max: Duration = Field(86400.0, gt=0, description="seconds of the longest ban")
     proxy_protocol_from: Networks = Field(
         (), description="networks of proxies: their connections must begin with a PROXY header (version 1 or 2)"
+    )
+
+    # the process
+    run_as: str = Field("", description="user that the server becomes when it was started as root and listens")
+    allow_root: bool = Field(False, description="let the server run as root without a warning")
+    sandbox: Sandbox = Field(
+        Sandbox.OFF,
+        description='"auto": the kernel keeps the server to its directories, where it can; "required": or no start; "off"',
     )
 
     # SSH

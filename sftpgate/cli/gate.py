@@ -10,6 +10,8 @@ import signal
 import socket
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
 
 from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
@@ -20,6 +22,7 @@ from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
+from sftpgate.gateway.confinement import confine
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.defence import Limits as DoorLimits
 from sftpgate.gateway.door import Door, UserLimits
@@ -46,11 +49,11 @@ from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
 from sftpgate.logs import Logger, get_logger
-from sftpgate.meter import Meter, make_meter
+from sftpgate.meter import DIRECTORY_VARIABLE, Meter, make_meter
 from sftpgate.policy.names import VirtualPath
 from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
-from sftpgate.settings import Settings
+from sftpgate.settings import Settings, config_path
 from sftpgate.store.disk import Disk
 from sftpgate.store.seats import Seats
 from sftpgate.users.hostrotation import finish_rotation
@@ -130,12 +133,16 @@ def recovered(settings: Settings) -> System:
 
 
 class Running:
-    """The parts of one serving process. ``recovering``: nobody else is serving, so what a crash left is put right first."""
+    """The parts of one serving process. ``recovering``: nobody else is serving, so what a crash left is put right first.
 
-    def __init__(self, settings: Settings, *, recovering: bool = True) -> None:
+    ``confine`` is called when the directories are there, before anything else is.
+    """
+
+    def __init__(self, settings: Settings, *, recovering: bool = True, confine: Callable[[], object] = lambda: None) -> None:
         self._registry = registry = UserRegistry(settings.keys_dir)
         registry.preload()
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
+        confine()
         self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
         self._ban_hops = Hops(1, "bans")
@@ -267,9 +274,20 @@ async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
         log.info("gate.stopped")
 
 
+def own_directories(settings: Settings) -> tuple[list[Path], list[Path]]:
+    """What a worker reads besides code and the system's files, and what it writes."""
+    config, ledger = config_path(os.environ), Ledger(settings.ledger).file
+    writable = {settings.data_dir, settings.store, settings.drop, settings.keys_dir}
+    if ledger is not None:
+        writable.add(ledger.parent)
+    if (counters := os.environ.get(DIRECTORY_VARIABLE)) is not None:
+        writable.add(Path(counters))
+    return ([config.absolute().parent] if config is not None else []), sorted(writable)
+
+
 async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, recovering: bool) -> None:
     """Serve what the supervisor at the other end of ``link`` hands over, until it says stop."""
-    running = Running(settings, recovering=recovering)
+    running = Running(settings, recovering=recovering, confine=partial(confine, settings.sandbox, *own_directories(settings)))
     stop_at_signals(running.gate.stop, signal.SIGTERM)
     await running.serve(work(running.gate, link), sweeping=chief)
 

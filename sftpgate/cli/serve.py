@@ -18,11 +18,14 @@ def serve() -> None:
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
     from sftpgate.cli.supervise import run_supervisor
+    from sftpgate.gateway.confinement import hide_memory
     from sftpgate.gateway.supervisor import WorkerFailed, exit_code
 
     loaded = settings.load()
-    become_owner(loaded.store)
+    if not loaded.run_as:
+        become_owner(loaded.store)
     logs.configure(loaded.log_level)
+    hide_memory()
     try:
         asyncio.run(run_supervisor(loaded, lambda line: typer.echo(line)))
     except WorkerFailed as error:
@@ -47,9 +50,11 @@ def worker(
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
     from sftpgate.cli.gate import run_worker
+    from sftpgate.gateway.confinement import hide_memory
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
     loaded = settings.load()
     become_owner(loaded.store)
     logs.configure(loaded.log_level, worker=number)
+    hide_memory()
     uvloop.run(run_worker(loaded, socket.socket(fileno=link), chief=chief, recovering=recovering))

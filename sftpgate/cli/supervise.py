@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sftpgate.cli.watch import Watch, watching
 from sftpgate.errors import SftpgateError
+from sftpgate.gateway.confinement import become
 from sftpgate.gateway.listening import bind
 from sftpgate.gateway.supervisor import Start, Supervisor
 from sftpgate.logs import get_logger
@@ -25,6 +26,10 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None]) ->
     """Listen, and run the workers, until SIGTERM or SIGINT; SIGHUP replaces the workers without losing a connection."""
     stop_seconds = settings.shutdown_grace + STOP_MARGIN_SECONDS
     listeners = bind(settings.host, settings.port)
+    if settings.run_as:
+        become(settings.run_as)
+    elif os.geteuid() == 0 and not settings.allow_root:
+        log.warning("gate.runs_as_root", what_to_do="set run_as to a user that owns data and keys, or allow_root")
     supervisor = Supervisor(launch_worker, listeners, count=settings.worker_count, stop_seconds=stop_seconds)
     stop_at_signals(supervisor.stop)
     loop = asyncio.get_running_loop()

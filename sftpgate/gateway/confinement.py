@@ -1,0 +1,94 @@
+"""What a server process gives up before it serves: root, core dumps, and everything but its own files.
+
+``become`` and ``hide_memory`` are for the supervisor and the workers, ``confine`` for a worker, which talks with strangers. Each
+holds for good. A worker confines itself when its directories are there and before it has a second thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import resource
+import sys
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+
+from sftpgate.errors import SettingsError
+from sftpgate.gateway import landlock
+from sftpgate.logs import get_logger
+from sftpgate.settings import Sandbox
+
+log = get_logger("gate")
+
+_PR_SET_DUMPABLE = 4
+# What the C library and Python's own need at any time: names, zones, certificates, devices, what the kernel tells about us.
+_SYSTEM = (
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/bin",
+    "/run/systemd/resolve",
+    "/proc/self",
+    "/proc/sys/kernel",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/mounts",
+    "/sys/devices/system/cpu",
+    "/dev/urandom",
+)
+_DEVICES = ("/dev/null",)
+
+
+def hide_memory() -> None:
+    """No core dump: it would hold host keys and passwords. Nobody of the same user may look into the process either."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def become(user: str) -> None:
+    """Be ``user`` from now on, with its groups and no other. Raises SettingsError where that cannot be."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise SettingsError(f"run_as: there is no user {user!r} on this machine") from error
+    if os.geteuid() == entry.pw_uid:
+        return
+    if os.geteuid() != 0:
+        raise SettingsError(f"run_as: only root can become {user}; start the server as root, or as {user}")
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def confine(mode: Sandbox, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
+    """Keep this process to what Python and the C library read, and to these directories. False where it is not kept.
+
+    Raises SettingsError where that is required and the kernel cannot.
+    """
+    if mode is Sandbox.OFF:
+        return False
+    own = list(writable)
+    try:
+        if not landlock.abi_version():
+            raise OSError(0, "the kernel has no Landlock, or it is switched off")
+        if len(list(Path("/proc/self/task").iterdir())) > 1:
+            raise OSError(0, "there are other threads already")
+        landlock.restrict([*_readable(), *readable], [*own, *map(Path, _DEVICES)])
+    except OSError as error:
+        if mode is Sandbox.REQUIRED:
+            raise SettingsError(f'sandbox = "required": {error.strerror}; set it to "auto" to start without') from error
+        log.info("sandbox.none", reason=error.strerror)
+        return False
+    log.info("sandbox.in_force", abi=landlock.abi_version(), writable=", ".join(map(str, own)))
+    return True
+
+
+def _readable() -> list[Path]:
+    """Where code and what it needs is read from."""
+    code = {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])}
+    home = Path("~").expanduser()
+    postgresql = [home / ".postgresql", home / ".pgpass"]
+    return [*map(Path, _SYSTEM), *map(Path, sorted(code)), *(Path(entry) for entry in sys.path if entry), *postgresql]

@@ -1,0 +1,130 @@
+"""What a server process cannot do any more, whoever controls it: the kernel says no."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sftpgate.gateway import landlock
+from tests.faults.servers import Gate, until
+
+PROBE = """
+import os, sys
+from pathlib import Path
+from sftpgate.gateway.confinement import confine, hide_memory
+from sftpgate.settings import Sandbox
+own, other = Path(sys.argv[1]), Path(sys.argv[2])
+hide_memory()
+assert confine(Sandbox.REQUIRED, [], [own])
+(own / "new").write_text("x")
+os.rename(own / "new", own / "sub" / "renamed")
+assert (own / "sub" / "renamed").read_text() == "x"
+import decimal, sqlite3
+sqlite3.connect(own / "a.db").execute("PRAGMA journal_mode=WAL").close()
+for act in (
+    lambda: (other / "secret").read_text(),
+    lambda: (other / "new").write_text("x"),
+    lambda: list(other.iterdir()),
+    lambda: os.link(own / "sub" / "renamed", other / "linked"),
+    lambda: os.rename(own / "sub" / "renamed", other / "moved"),
+    lambda: (other / "secret").unlink(),
+    lambda: os.truncate(other / "secret", 0),
+    lambda: Path("/etc/sftpgate-probe").write_text("x"),
+    lambda: os.mkfifo(other / "fifo"),
+):
+    try:
+        act()
+    except OSError as error:
+        continue
+    raise SystemExit("it was let")
+print("kept")
+"""
+
+
+DROP = """
+import asyncio, os, pwd
+from sftpgate.cli import supervise
+from sftpgate.errors import SettingsError
+from sftpgate.settings import Settings
+
+async def launch(start, link):
+    nobody = pwd.getpwnam("nobody")
+    assert os.getresuid() == (nobody.pw_uid,) * 3
+    assert os.getresgid() == (nobody.pw_gid,) * 3 and 0 not in os.getgroups()
+    try:
+        os.setuid(0)
+    except PermissionError:
+        raise SettingsError("dropped")
+
+supervise.launch_worker = launch
+try:
+    asyncio.run(supervise.run_supervisor(Settings(run_as="nobody", port=0), print))
+except* SettingsError as group:
+    print(group.exceptions[0])
+"""
+
+
+@pytest.fixture
+def needs_landlock() -> None:
+    """Skips where the kernel has no Landlock."""
+    if not landlock.abi_version():
+        pytest.skip("this kernel has no Landlock")
+
+
+@pytest.mark.usefixtures("needs_landlock")
+def test_a_confined_process_reaches_its_own_directories_only(tmp_path: Path) -> None:
+    """P6: it writes, renames, links, truncates and reads in its own directories, and nowhere else, even as root."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    (own / "sub").mkdir(parents=True)
+    other.mkdir()
+    (other / "secret").write_text("secret")
+    words = [sys.executable, "-c", PROBE, str(own), str(other)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.endswith("\nkept\n"), done.stdout + done.stderr
+    assert (other / "secret").read_text() == "secret"
+
+
+@pytest.mark.usefixtures("needs_landlock")
+def test_a_confined_server_serves_reloads_and_leaves_no_core(base: Path) -> None:
+    """With sandbox = "required" two workers take uploads, read their users anew, and survive a reload; no core can be dumped."""
+    with Gate(base, SANDBOX="required", WORKERS="2") as gate:
+        gate.start()
+        local = base / "a.csv"
+        local.write_text("a,1\n")
+        until(lambda: len(gate.workers()) == 2, "two workers")
+        assert gate.sftp(f"put {local} a.csv\nget a.csv {base}/back.csv\nrm a.csv\n").wait(30) == 0
+        assert (base / "back.csv").read_text() == "a,1\n"
+        gate.command("user", "add", "late", "--key", f"{gate.key}.pub")
+        assert gate.sftp(f"put {local} late.csv\n", user="late").wait(30) == 0
+        before = set(gate.workers())
+        gate.hang_up()
+        until(lambda: gate.workers() and not before & set(gate.workers()), "new workers")
+        assert gate.sftp(f"put {local} again.csv\n").wait(30) == 0
+        assert gate.in_store("again.csv") == b"a,1\n"
+        for pid in (gate.pid, *gate.workers()):
+            assert psutil.Process(pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
+        said = gate.log.read_text(encoding="utf-8")
+        assert said.count("sandbox.in_force") >= 2
+        assert '"level": "error"' not in said
+
+
+def test_root_becomes_an_unprivileged_user_when_it_listens() -> None:
+    """With run_as, a server that root started binds its port, and then has nothing of root's any more, and cannot get it back."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    done = subprocess.run([sys.executable, "-c", DROP], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.endswith("dropped\n"), done.stdout + done.stderr
+
+
+def test_root_is_said(base: Path) -> None:
+    """A server that goes on as root says so in its log, once."""
+    if os.geteuid() != 0:
+        pytest.skip("this is about root")
+    with Gate(base) as gate:
+        gate.start()
+        until(lambda: "gate.runs_as_root" in gate.log.read_text(encoding="utf-8"), "the warning")
