@@ -1,9 +1,10 @@
 """Where the gate reaches into asyncssh's logins further than its public API goes. Nothing else does.
 
 Some things have no public hook: a certificate's principals and the signature of a login are not shown to the server's
-owner, one success ends the login where two proofs are asked for, and a client that asks for the login service again after a
-failure is cut off. So three methods of the *instance* of a connection are wrapped, ``validate_public_key``,
-``send_userauth_success`` and ``send_userauth_failure``; asyncssh's own run inside and check every signature.
+owner, one success ends the login where two proofs are asked for, a client that asks for the login service again after a
+failure is cut off, and host keys are not announced on a connection that was handed over. So three methods of the *instance*
+of a connection are wrapped, ``validate_public_key``, ``send_userauth_success`` and ``send_userauth_failure``; asyncssh's own
+run inside and check every signature.
 ``check_asyncssh`` refuses to start on a release that has them in another shape, and where one were passed by all the same,
 nobody gets in: keys are accepted through the wrapper only, and ``Gatekeeper.auth_completed`` asks for every proof again.
 

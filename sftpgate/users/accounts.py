@@ -25,7 +25,7 @@ Value = str | bool | datetime | date | tuple[str, ...]
 
 KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "required_auth", "notes", "added_at")
 
-_HEADER = "# One user of sftpgate. A change here holds from the next login on, without a restart.\n"
+_HEADER = "# One user of sftpgate. A change here holds at once, without a restart.\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ _FLAGS = frozenset(
     {"cert-authority", "restrict", "no-touch-required", "verify-required", *_PERMISSIONS, *(f"no-{p}" for p in _PERMISSIONS)}
 )
 _VALUED = frozenset({"command", "environment", "expiry-time", "from", "permitlisten", "permitopen", "principals", "tunnel"})
+KNOWN_OPTIONS = _FLAGS | _VALUED
 _ONCE = frozenset({"from", "principals", "command"})  # as in OpenSSH; of several expiry-times the earliest holds
 
 _EXPIRY = re.compile(r"([0-9]{8})(?:([0-9]{4})([0-9]{2})?)?(Z?)")
@@ -82,8 +83,8 @@ def options_of(text: str) -> Iterator[Option]:
 
 
 def _check_option(name: str, value: str | None, seen: set[str]) -> None:
-    if name not in _FLAGS | _VALUED:
-        close = difflib.get_close_matches(name, sorted(_FLAGS | _VALUED), n=1)
+    if name not in KNOWN_OPTIONS:
+        close = difflib.get_close_matches(name, sorted(KNOWN_OPTIONS), n=1)
         raise KeyRefused(f"unknown option or key type {printable(name[:40])}" + (f"; did you mean {close[0]}?" if close else ""))
     if (value is not None) != (name in _VALUED):
         raise KeyRefused(

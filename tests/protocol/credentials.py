@@ -51,7 +51,7 @@ async def login(gate: Gate, user: str = "erp", **options: Any) -> AsyncIterator[
         known_hosts=None,
         config=None,
         agent_path=None,
-        **({"client_keys": None, "kex_algs": ["curve25519-sha256"]} | options),
+        **({"client_keys": None, "kex_algs": ["curve25519-sha256", "mlkem768x25519-sha256"]} | options),
     )
     try:
         yield connection
