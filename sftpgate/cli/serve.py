@@ -44,6 +44,7 @@ def worker(
     """
     import signal
     import socket
+    import warnings
 
     import uvloop
 
@@ -52,6 +53,8 @@ def worker(
     from sftpgate.cli.gate import run_worker
     from sftpgate.gateway.confinement import hide_memory
 
+    # which key exchange a client may use is the profile's business, and the log's; this would be said at random
+    warnings.filterwarnings("ignore", message="Diffie-Hellman over finite fields")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
     loaded = settings.load()
     become_owner(loaded.store)

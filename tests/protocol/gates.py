@@ -236,4 +236,4 @@ async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator
             signal.raise_signal(signal.SIGTERM)
             async with asyncio.timeout(WAIT_SECONDS):
                 await serving
-    assert not log.unforeseen
+    assert not log.unforeseen, log.unforeseen[0]
