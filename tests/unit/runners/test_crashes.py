@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -76,7 +77,7 @@ def close_locks(world: World) -> None:
     for number in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
             name = os.readlink(f"/proc/self/fd/{number}")
-            if name.startswith(f"{world.store}/.sftpgate/") and not os.path.isdir(name):
+            if name.startswith(f"{world.store}/.sftpgate/") and not stat.S_ISDIR(os.fstat(int(number)).st_mode):
                 os.close(int(number))
 
 
