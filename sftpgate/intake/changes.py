@@ -15,6 +15,7 @@ from datetime import datetime
 from sftpgate.errors import SftpgateError, StorageError
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.settling import Files
+from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
@@ -32,8 +33,9 @@ log = get_logger("moves")
 class Change:
     """One unit of work on arrivals; made by ``Moves.change``. Rows that it hands out are settled, and agree with the disk."""
 
-    def __init__(self, files: Files, connection: Connection, now: datetime) -> None:
+    def __init__(self, files: Files, connection: Connection, now: datetime, turns: Turns) -> None:
         self._files = files
+        self._turns = turns
         self.connection = connection
         self.now = now
         self.failures: dict[ArrivalId, SftpgateError] = {}
@@ -104,7 +106,10 @@ class Change:
                 continue
             if found is not None:
                 settled, moved_now = found
-                self.already_settled.append(settled)
+                if moved_now:
+                    self.already_settled.append(settled)
+                else:  # by somebody who did not come to flush it
+                    self._turns.made({settled.id: settled.inode}, self._files.directories_of(row))
                 self._keep(settled)
                 self._known_places.add(settled.location)
                 if moved_now:
@@ -120,6 +125,8 @@ class Change:
         """Take a row in, and compare it with the disk."""
         if row.id in self._rows:
             return
+        if row.pending_from is not None and (inode := self._turns.inode(row.id)) is not None:
+            row = replace(row, pending_from=None, inode=inode)
         self._keep(row)
         if row.location is None or row.state not in LIVE_STATES:
             self._known_places.add(row.location)
@@ -230,6 +237,10 @@ class Change:
         )
         self.add(item)
         self.note("arrival.replaced", item, actor=audit.SYSTEM)
+
+    def touches_unflushed(self) -> bool:
+        """Whether a row is changed whose last move a power cut may take back: it must be made durable first."""
+        return any(self._turns.is_unflushed(arrival) for arrival in self._changed)
 
     def write(self) -> None:
         """Put everything into the transaction. Called once, by ``Moves.change``."""

@@ -1,38 +1,44 @@
 """Changes of names in the store: ledger first, then disk, so that a crash leaves a record of what to complete.
 
 A :class:`Change` is one unit of work. It holds the store's lock (an ``flock``, which the kernel releases when its
-holder dies) from its first look to the last flush, so that publishers, senders, sweepers and runners of all processes
+holder dies) from its first look to its last move, so that publishers, senders, sweepers and runners of all processes
 take turns:
 
-1. arrivals are loaded, settled (see below) and decided upon;
+1. arrivals are loaded, settled (see ``settling``) and decided upon;
 2. one ledger transaction records their new states, where each file shall be (``location``) and where it is
 (``pending_from``);
 3. the files are moved, and the directories flushed;
 4. ``pending_from`` is cleared, by the next transaction that comes along: nothing depends on it being prompt.
 
-A crash before the commit of 2 leaves nothing of the change. A crash after it leaves rows with ``pending_from``;
-*settling* such a row moves the file if it still is where it was, and is done by whoever touches the row next, and by
-recovery. So every change starts from a disk that agrees with the ledger.
+A crash before the commit of 2 leaves nothing of the change. A crash after it leaves rows with ``pending_from``, which
+the next change settles. So every change starts from a disk that agrees with the ledger.
 
-A file is known by its place where the place is named by the arrival's id, otherwise by its inode (after a restore from
-a backup: by its size and time). Nothing here decides what should happen; nothing here awaits; everything blocks.
+Where all that a change moves is new files out of staging, step 3 does not wait for the directories: the ledger is
+durable and says where the files belong, so a power cut takes back at most a move, and settling makes it again. These
+flushes are made by ``flush_names``, for many changes at once, and before any change that touches such a row again.
+
+Who had the lock before? Each ``Moves`` leaves its own mark in the lock's file. Who finds its own mark there knows that
+nobody changed anything since, and does not ask the ledger what is not settled: it remembers (see ``Turns``).
+
+Nothing here decides what should happen; nothing here awaits; everything blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from threading import Lock
 
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change, refuse_occupied
 from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.ids import Clock
 from sftpgate.intake.settling import Files
+from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.database import Ledger
-from sftpgate.policy.locations import Location
+from sftpgate.policy.lifecycle import Area
+from sftpgate.policy.locations import Location, area_of
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes, Spot
@@ -60,8 +66,7 @@ class Moves:
         self.files = Files(layout, disk, modes, consumer)
         self.consumer = consumer
         self.durable = durable
-        self._settled: dict[ArrivalId, int] = {}
-        self._settled_lock = Lock()
+        self._turns = Turns()
 
     @contextlib.contextmanager
     def change(self) -> Iterator[Change]:
@@ -69,25 +74,48 @@ class Moves:
 
         A file that could not be moved is in ``Change.failures`` afterwards; its record stands, and the next sweep tries again.
         """
-        with self.disk.locked(self.layout.lock):
-            done = self._take_settled()
+        with self.disk.in_turn(self.layout.lock, self._turns.mark) as ours:
+            is_whole, durable = self._turns.begin(ours=ours)
+            written = False
             try:
                 with self.ledger.transaction() as connection:
-                    arrivals.settled(connection, done)
-                    change = Change(self.files, connection, self.clock())
-                    change.settle_all()
+                    arrivals.settled(connection, durable)
+                    change = Change(self.files, connection, self.clock(), self._turns)
+                    if not is_whole:
+                        change.settle_all()
                     yield change
+                    if change.touches_unflushed():
+                        self._flush_names()
                     change.write()
+                    written = True
             except BaseException:
-                self._remember_settled(done)
+                if not written:
+                    self._turns.undo(is_whole=is_whole, durable=durable)
                 raise
             self._carry_out(change)
+            if not change.failures and not change.occupied:
+                self._turns.end()
 
     def flush(self) -> None:
-        """Clear what is known to be durable, so that a later start has nothing to look at."""
-        if self._settled:
+        """Make all names durable and clear what is known to be so, so that a later start has nothing to look at."""
+        self.flush_names()
+        if self._turns.has_durable:
             with self.change():
                 pass
+
+    def flush_names(self) -> None:
+        """Make the moves durable that no change waited for. Without the store's lock; any thread, several at a time."""
+        with contextlib.suppress(SftpgateError):  # they stay recorded, and the next one tries again
+            self._flush_names()
+
+    @property
+    def has_unflushed_names(self) -> bool:
+        """True where ``flush_names`` has something to do."""
+        return self._turns.has_unflushed
+
+    def is_at(self, item: Arrival, where: Location) -> bool:
+        """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
+        return self.files.is_at(item, where)
 
     # -- carrying out ------------------------------------------------------------------------------------------------
 
@@ -105,23 +133,27 @@ class Moves:
                 change.failures[item.id] = error
                 inodes.pop(item.id, None)
                 occupied.add(item.pending_from)
+        if self.durable and _can_wait(change, moving):
+            self._turns.made(inodes, touched)
+            return
         try:
             if self.durable:
                 self.disk.sync_dirs(touched)
         except SftpgateError as error:
             change.failures = dict.fromkeys(inodes, error) | change.failures
         else:
-            self._remember_settled(inodes)
+            self._turns.durable(inodes)
 
-    def is_at(self, item: Arrival, where: Location) -> bool:
-        """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
-        return self.files.is_at(item, where)
+    def _flush_names(self) -> None:
+        inodes, directories = self._turns.to_flush()
+        if self.durable:
+            self.disk.sync_dirs(directories)
+        self._turns.flushed(inodes, directories)
 
-    def _take_settled(self) -> dict[ArrivalId, int]:
-        with self._settled_lock:
-            done, self._settled = self._settled, {}
-            return done
 
-    def _remember_settled(self, inodes: dict[ArrivalId, int]) -> None:
-        with self._settled_lock:
-            self._settled = inodes | self._settled
+def _can_wait(change: Change, moving: list[Arrival]) -> bool:
+    """Whether a power cut may take the moves back: each is one rename, of a file that has nowhere else been since."""
+    return not change.completed and all(
+        item.location is not None and item.pending_from is not None and area_of(item.pending_from) is Area.STAGING
+        for item in moving
+    )

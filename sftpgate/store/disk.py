@@ -315,3 +315,22 @@ class Disk:
             yield try_lock(fd, wait=wait)
         finally:
             os.close(fd)
+
+    @contextlib.contextmanager
+    def in_turn(self, spot: Spot, mark: bytes) -> Iterator[bool]:
+        """Hold the lock of the file ``spot`` for the block. Yields whether the one who had it last in this way left the
+        same ``mark``; ours is left in any case, or none where the disk is full.
+        """
+        fd = self.open_or_create(spot, 0o600)
+        try:
+            try_lock(fd, wait=True)
+            with translated("mark", spot):
+                ours = os.pread(fd, len(mark) + 1, 0) == mark
+                if not ours:
+                    try:
+                        os.pwrite(fd, mark, 0)
+                    except OSError:
+                        os.ftruncate(fd, 0)
+            yield ours
+        finally:
+            os.close(fd)

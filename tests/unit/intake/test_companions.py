@@ -129,9 +129,9 @@ class LockWatch(Disk):
         self._has_lock = threading.local()
 
     @contextlib.contextmanager
-    def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
+    def in_turn(self, spot: Spot, mark: bytes) -> Iterator[bool]:
         """As the disk does it."""
-        with super().locked(spot, wait=wait) as mine:
+        with super().in_turn(spot, mark) as mine:
             self._has_lock.value = spot.name == "lock"
             try:
                 yield mine
@@ -187,9 +187,9 @@ class LateChecksum(Disk):
     spot: Spot | None = None
 
     @contextlib.contextmanager
-    def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
+    def in_turn(self, spot: Spot, mark: bytes) -> Iterator[bool]:
         """As the disk does it."""
-        with super().locked(spot, wait=wait) as mine:
+        with super().in_turn(spot, mark) as mine:
             if self.spot is not None:
                 self.spot.local.write_bytes(self.text)
                 self.spot = None

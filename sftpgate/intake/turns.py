@@ -1,0 +1,102 @@
+"""What this process knows of moves that the ledger still has as pending, so that it need not ask before each change.
+
+The knowledge is whole as long as nobody else made a change in between, which the mark in the lock's file tells: every
+change of another process leaves another mark there. Where it is not whole it is thrown away, and the ledger is asked:
+it is a cache, and all of it is in the rows that have ``pending_from``.
+
+Some of these moves are *made*, and a power cut may still take them back; the others are *durable*, and only the rows
+are still to be cleared. Does not block; any thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from threading import Lock
+
+from sftpgate.ledger.arrivals import ArrivalId
+from sftpgate.store.spots import Spot
+
+
+class Turns:
+    """Made and durable moves, with the inodes that their files have now. One instance per process."""
+
+    def __init__(self) -> None:
+        self._random = os.urandom(12).hex()
+        self._lock = Lock()
+        self._made: dict[ArrivalId, int] = {}
+        self._directories: dict[Spot, None] = {}
+        self._durable: dict[ArrivalId, int] = {}
+        self._is_whole = False
+
+    @property
+    def mark(self) -> bytes:
+        """What this process leaves in the lock's file; another one after a fork."""
+        return f"{self._random}-{os.getpid():010}".encode()
+
+    def begin(self, *, ours: bool) -> tuple[bool, Mapping[ArrivalId, int]]:
+        """A change begins, and ``ours`` is the mark that was found. Returns whether we know of every pending move, and the
+        durable ones, which the change clears. Until ``end``, nothing is known for sure.
+        """
+        with self._lock:
+            known = ours and self._is_whole
+            if not known:
+                self._made, self._directories, self._durable = {}, {}, {}
+            durable, self._durable, self._is_whole = self._durable, {}, False
+            return known, durable
+
+    def undo(self, *, is_whole: bool, durable: Mapping[ArrivalId, int]) -> None:
+        """A change came to nothing: what we knew when it began is so still."""
+        with self._lock:
+            self._durable, self._is_whole = {**durable, **self._durable}, is_whole
+
+    def end(self) -> None:
+        """A change was carried out, and what it left pending was given to ``made`` or ``durable``."""
+        self._is_whole = True
+
+    def made(self, inodes: Mapping[ArrivalId, int], directories: Iterable[Spot]) -> None:
+        """These moves were made; flushing the directories makes them durable."""
+        with self._lock:
+            self._made.update(inodes)
+            self._directories.update(dict.fromkeys(directories))
+
+    def durable(self, inodes: Mapping[ArrivalId, int]) -> None:
+        """These moves are durable."""
+        with self._lock:
+            self._durable.update(inodes)
+
+    def to_flush(self) -> tuple[Mapping[ArrivalId, int], list[Spot]]:
+        """The moves that are made and not durable, and the directories."""
+        with self._lock:
+            return dict(self._made), list(self._directories)
+
+    def flushed(self, inodes: Mapping[ArrivalId, int], directories: Iterable[Spot]) -> None:
+        """What ``to_flush`` gave is durable now. What was thrown away meanwhile stays so."""
+        with self._lock:
+            done = {arrival: inode for arrival, inode in inodes.items() if self._made.get(arrival) == inode}
+            for arrival in done:
+                del self._made[arrival]
+            self._durable.update(done)
+            if not self._made:
+                for directory in directories:
+                    self._directories.pop(directory, None)
+
+    def inode(self, arrival: ArrivalId) -> int | None:
+        """The inode of a file whose last move was made; None where nothing is known of one."""
+        with self._lock:
+            found = self._made.get(arrival)
+            return self._durable.get(arrival) if found is None else found
+
+    def is_unflushed(self, arrival: ArrivalId) -> bool:
+        """Whether a power cut may take the last move of an arrival back."""
+        return arrival in self._made
+
+    @property
+    def has_unflushed(self) -> bool:
+        """Whether there is such a move."""
+        return bool(self._made)
+
+    @property
+    def has_durable(self) -> bool:
+        """Whether rows are to be cleared."""
+        return bool(self._durable)
