@@ -62,6 +62,26 @@ def publish_together(world: World) -> Iterator[None]:
 
 
 @scenario
+def publish_one_after_the_other(world: World) -> Iterator[None]:
+    """Files whose directories are flushed for both, with the rows of the first cleared by the third."""
+    yield
+    world.publish("a.csv", OLD)
+    world.publish("b.csv", NEW)
+    world.system.moves.flush_names()
+    world.publish("c.csv", THIRD)
+
+
+@scenario
+def take_at_once(world: World) -> Iterator[None]:
+    """A file that is replaced, and one that is claimed, before their directories were flushed."""
+    yield
+    world.publish("x.csv", OLD)
+    world.publish("x.csv", NEW)
+    world.publish("y.csv", THIRD)
+    world.done(world.claim("y.csv"))
+
+
+@scenario
 def replace(world: World) -> Iterator[None]:
     """A newer file takes the place of a waiting one."""
     world.publish("x.csv", OLD)
