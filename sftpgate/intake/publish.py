@@ -4,9 +4,9 @@ When ``publish`` returns, content, name and record of the upload are durable; wh
 to runners. Uploads that close while a commit is under way are committed together by the next one: they share the
 transaction and the flushes of directories.
 
-The order: flush the contents; one ledger transaction; rename; flush the directories; answer. See ``moves`` for what a
-crash leaves at each point. ``relaxed`` durability leaves out the flushes: an answered CLOSE then survives a killed
-process, not a power cut.
+The order: flush the contents; one ledger transaction; rename; answer; flush the directories, for all that were published
+meanwhile. See ``moves`` for what a crash leaves at each point, and why the directories can wait. ``relaxed`` durability
+leaves out the flushes: an answered CLOSE then survives a killed process, not a power cut.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ from sftpgate.policy.locations import location
 
 # Enough to keep a disk's queue busy; the time of one flush is the disk's, not ours.
 FLUSH_THREADS = 8
+# Directories are flushed so long after the first file that was published into them: often enough that a restart has
+# little to look at, seldom enough that a busy session shares one flush among many files.
+NAMES_SECONDS = 0.05
 # A batch is one transaction: bounded, so that its first file does not wait for too many others.
 BATCH_LIMIT = 256
 
@@ -57,6 +60,7 @@ class Publisher:
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
         self._waiting: list[_Waiting] = []
         self._wake = asyncio.Event()
+        self._flushing_names = False
 
     async def publish(self, upload: Upload) -> Arrival:
         """Make the closed upload an arrival.
@@ -96,6 +100,22 @@ class Publisher:
                     item.done.set_exception(outcome)
                 else:
                     item.done.set_result(outcome)
+            self._flush_names_soon()
+
+    def _flush_names_soon(self) -> None:
+        """What was left to do for the batches is done for several of them; at the end, ``Moves.flush`` does it."""
+        if self._moves.has_unflushed_names and not self._flushing_names:
+            self._flushing_names = True
+            asyncio.get_running_loop().call_later(NAMES_SECONDS, self._start_flushing_names)
+
+    def _start_flushing_names(self) -> None:
+        with contextlib.suppress(RuntimeError):  # we are stopping
+            done = asyncio.get_running_loop().run_in_executor(self._flushers, self._moves.flush_names)
+            done.add_done_callback(self._flushed_names)
+
+    def _flushed_names(self, _: object) -> None:
+        self._flushing_names = False
+        self._flush_names_soon()
 
     def _commit_safely(self, uploads: Sequence[Upload]) -> Sequence[Outcome | Exception]:
         """An error that nobody foresaw fails the upload that it belongs to, and no other."""

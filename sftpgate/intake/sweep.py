@@ -159,6 +159,7 @@ class Sweeper:
     # -- what was cut off --------------------------------------------------------------------------------------------
 
     def _complete_moves(self, result: SweepResult) -> None:
+        self._moves.flush_names()
         with self._moves.change() as change:
             pass
         for row in change.completed:
