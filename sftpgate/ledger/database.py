@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError
 from sftpgate.ledger import migrations, reports
-from sftpgate.ledger.engines import begin_reading, begin_writing, ledger_url, make_engine, was_committed
+from sftpgate.ledger.engines import KeptConnections, begin_reading, begin_writing, ledger_url, make_engine, was_committed
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
 
 _VERSION_FACT = "schema_version"
@@ -34,6 +34,7 @@ class Ledger:
         self.url = ledger_url(url)
         self._clock = clock
         self._engine = make_engine(self.url, durable=durable)
+        self._kept = KeptConnections(self._engine)
 
     @property
     def file(self) -> Path | None:
@@ -70,7 +71,7 @@ class Ledger:
         Raises LedgerError where it was not committed; and where nobody can tell, because the database's server went away
         in the middle of the commit and does not come back.
         """
-        with _translated(), self._engine.connect() as connection:
+        with _translated(), self._kept.connection() as connection:
             number = begin_writing(connection)
             yield connection
             self.step("commit")
@@ -83,7 +84,7 @@ class Ledger:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection for queries, which see one state of the ledger."""
-        with _translated(), self._engine.connect() as connection:
+        with _translated(), self._kept.connection() as connection:
             begin_reading(connection)
             yield connection
 
@@ -100,6 +101,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close all connections."""
+        self._kept.close()
         self._engine.dispose()
 
 

@@ -13,8 +13,10 @@ here blocks.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -36,6 +38,7 @@ BUSY_TIMEOUT_SECONDS = 20
 DOUBT_SECONDS = 10.0
 _DOUBT_STEP_SECONDS = 0.25
 
+_KEPT = 6  # idle connections: as many as requests are in the ledger at a time, usually
 _CONNECT_SECONDS = 5  # to a server of this machine or network; one that does not answer by then is down
 _LOCK_KEY = 0x73667470  # "sftp": the advisory lock of all writing transactions of a database
 _SUPPORTED = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
@@ -115,6 +118,41 @@ def _postgresql(url: URL, durable: bool) -> Engine:
         connection.commit()
 
     return engine
+
+
+class KeptConnections:
+    """Connections that stay with us between their uses: getting one from the engine's pool takes longer than a query.
+
+    Only for SQLite, whose connections do not break while nobody looks. One that saw an error is not kept. Any thread.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._idle: list[Connection] = []
+        self._keep = _KEPT if engine.dialect.name == "sqlite" else 0
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection for one transaction, which ends with the block."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._engine.connect()
+        try:
+            yield connection
+            connection.rollback()
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._idle) < self._keep:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Close those that are idle. Those in use are closed by their users' end, at the latest."""
+        while self._idle:
+            self._idle.pop().close()
 
 
 def begin_writing(connection: Connection) -> str | None:
