@@ -28,7 +28,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change, refuse_occupied
 from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.ids import Clock
@@ -146,8 +146,9 @@ class Moves:
 
     def _flush_names(self) -> None:
         inodes, directories = self._turns.to_flush()
-        if self.durable:
-            self.disk.sync_dirs(directories)
+        for directory in directories if self.durable else ():
+            with contextlib.suppress(NoSuchFile):  # it was removed, and what had left it is flushed where it came to
+                self.disk.sync_dirs([directory])
         self._turns.flushed(inodes, directories)
 
 
