@@ -96,7 +96,8 @@ class Change:
         for row in in_order_of_moves(arrivals.pending(self.connection)):
             try:
                 refuse_occupied(row, self.occupied)
-                found = self._files.settle(row, self.touched)
+                directories: dict[Spot, None] = {}
+                found = self._files.settle(row, directories)
             except SftpgateError as error:
                 # Something is in its way. It stays recorded, and must not keep the others from their moves.
                 log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
@@ -108,8 +109,9 @@ class Change:
                 settled, moved_now = found
                 if moved_now:
                     self.already_settled.append(settled)
+                    self.touched.update(directories)
                 else:  # by somebody who did not come to flush it
-                    self._turns.made({settled.id: settled.inode}, self._files.directories_of(row))
+                    self._turns.made({settled.id: settled.inode}, directories)
                 self._keep(settled)
                 self._known_places.add(settled.location)
                 if moved_now:

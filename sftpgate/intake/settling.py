@@ -172,11 +172,6 @@ class Files:
             return None
         return replace(item, inode=self.move(replace(item, pending_from=origin), touched), pending_from=None), True
 
-    def directories_of(self, item: Arrival) -> list[Spot]:
-        """What must be flushed to make the last move of ``item`` durable."""
-        places = [where for where in (item.pending_from, item.location) if where is not None]
-        return [self.layout.spot(where).parent for where in places if area_of(where) is not Area.STAGING]
-
     def _where_it_is(self, item: Arrival) -> Location | None:
         """The place of a file whose last move may or may not have been made; None where it is nowhere.
 
