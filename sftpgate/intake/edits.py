@@ -181,13 +181,15 @@ class Edits:
         self._placer.look_again(change.unverified.values())
         self.names_changed(sender.home, gone=[old], appeared=[new])
 
-    def draft_of_local(self, path: str, home: str, new_path: str, now: datetime) -> Arrival:
-        """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way."""
+    def draft_of_local(self, path: str, home: str, new_path: str, now: datetime, *, flush: bool = True) -> Arrival:
+        """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way, but
+        where the caller will do that.
+        """
         where = location(Area.DROP, path)
         fd = self._disk.open_read(self._layout.spot(where))
         try:
             sha256 = sha256_of(fd)
-            if self._moves.durable:
+            if flush and self._moves.durable:
                 self._disk.sync(fd)
             self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
             status = os.fstat(fd)

@@ -166,13 +166,9 @@ class Placer:
             self._clear(change, where, path)
             change.event(queue[0], ArrivalEvent.PUBLISHED, location=where)
 
-    def must_wait(self, path: str, home: str, now: datetime) -> bool:
-        """Whether a file that lies in the drop is to be left there for now: the batch lock is there, or its done-file is not."""
-        if self.batch_locked(home, now):
-            return True
-        if not self.rules.require_done_file:
-            return False
-        return not self.companions.has_done_file(path, self.companions.beside(path))
+    def must_wait_for_done_file(self, path: str) -> bool:
+        """Whether a file that lies in the drop is to be left there until its done-file comes."""
+        return self.rules.require_done_file and not self.companions.has_done_file(path, self.companions.beside(path))
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 

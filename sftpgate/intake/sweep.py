@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
@@ -41,6 +42,7 @@ from sftpgate.store.spots import Entry
 log = get_logger("sweep")
 
 BATCH = 500  # files a change takes: long enough to share its flushes, short enough for a publisher to wait for
+FLUSH_TOGETHER = 32  # measured: from about so many new small files on, one flush of the filesystem takes less time
 FUTURE_LIMIT = 10_000  # files with a change time in the future, and restored ones, that are remembered between sweeps
 LAST_SWEEP = "last_sweep"
 
@@ -252,7 +254,7 @@ class Sweeper:
         """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that
         nobody waits for that.
         """
-        drafts = [draft for draft in self._flushers.map(self._draft, self._unknown(paths, result)) if draft is not None]
+        drafts = self._drafts(self._unknown(paths, result))
         if not drafts:
             return
         self._placer.prepare(drafts)
@@ -283,12 +285,15 @@ class Sweeper:
             restored = {path for path in paths if path not in known and self._is_restored(connection, path)}
         result.restored += len(restored)
         now = self._moves.clock()
+        locked: dict[str, bool] = {}
         found = []
         for path in paths:
             home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
             if path in known or path in restored:
                 continue
-            if self._placer.must_wait(path, home, now):
+            if home not in locked:
+                locked[home] = self._placer.batch_locked(home, now)
+            if locked[home] or self._placer.must_wait_for_done_file(path):
                 result.waiting_for_lock += 1
             else:
                 found.append((path, home))
@@ -306,7 +311,18 @@ class Sweeper:
             )
         return True
 
-    def _draft(self, file: tuple[str, str]) -> Arrival | None:
+    def _drafts(self, files: Sequence[tuple[str, str]]) -> list[Arrival]:
+        """Drafts of those of the files that can be taken now, all durable. Many are flushed with all that is on their
+        filesystem, a few one by one: they need not wait for the large upload of somebody else.
+        """
+        one_by_one = len(files) < FLUSH_TOGETHER
+        draft = partial(self._draft, flush=one_by_one)
+        found = [found for found in (self._flushers.map if one_by_one else map)(draft, files) if found is not None]
+        if found and not one_by_one and self._moves.durable:
+            self._disk.sync_filesystem(self._layout.spot(location(Area.DROP, "")))
+        return found
+
+    def _draft(self, file: tuple[str, str], *, flush: bool) -> Arrival | None:
         """The draft of a local file; None where it cannot be taken now."""
         path, home = file
         try:
@@ -316,7 +332,7 @@ class Sweeper:
                     return None
             finally:
                 os.close(fd)
-            return self._edits.draft_of_local(path, home, path, self._moves.clock())
+            return self._edits.draft_of_local(path, home, path, self._moves.clock(), flush=flush)
         except SftpgateError as error:
             log.warning("sweep.refused", path=path, reason=error.message)
             return None

@@ -80,6 +80,15 @@ _SETTLE = Prepared(
     )
 )
 _LIVE_AT = Prepared(_ALL.where(_LIVE, arrivals.c.path == bindparam("path")).order_by(arrivals.c.seq))
+_IS_FINAL: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")")
+_ENDED_ALIKE = Prepared(
+    select(arrivals.c.seq).where(
+        arrivals.c.path == bindparam("path"),
+        arrivals.c.size == bindparam("size"),
+        arrivals.c.mtime_ns == bindparam("mtime_ns"),
+        _IS_FINAL,
+    )
+)
 _PENDING = Prepared(_ALL.where(arrivals.c.pending_from.is_not(None)).order_by(arrivals.c.seq))
 
 
@@ -259,14 +268,8 @@ def _escaped(text: str) -> str:
 
 def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> bool:
     """Whether a file of this path, size and time came to its end before: one that is there again comes from a backup."""
-    final = [state.value for state in FINAL_STATES]
-    query = select(arrivals.c.seq).where(
-        arrivals.c.path == path,
-        arrivals.c.size == size,
-        arrivals.c.mtime_ns == storable_time(mtime_ns),
-        arrivals.c.state.in_(final),
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    values = {"path": path, "size": size, "mtime_ns": storable_time(mtime_ns)}
+    return bool(_ENDED_ALIKE.rows(connection, [values]))
 
 
 def archives_of(connection: Connection, owner: str) -> list[str]:

@@ -189,6 +189,11 @@ class CrashDisk(Disk):
                 self._names.setdefault(made_as[0], {})[made_as[1]] = status.st_ino
             self._commit_renames(lambda rename: rename.inode == status.st_ino)
 
+    def sync_filesystem(self, spot: Spot) -> None:
+        """All that is there now survives."""
+        self.step("sync_filesystem", spot)
+        self.settle()
+
     def sync_dirs(self, spots: Iterable[Spot]) -> None:
         """The names that are in the directories now survive."""
         for spot in dict.fromkeys(spots):
