@@ -31,7 +31,7 @@ from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
-from sftpgate.intake.staging import Staging
+from sftpgate.intake.staging import Partial, Staging
 from sftpgate.intake.undo import try_again
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
@@ -147,10 +147,16 @@ class Edits:
             if there.upload.noted:
                 self._staging.note(there.upload)
         elif there.partial is not None:
+            self._refuse_open(there.partial)
             self._refuse_unfinished(new)
             self._staging.rename_partial(there.partial, new)
         else:
             self._rename_file(sender, there, old, new)
+
+    def _refuse_open(self, partial: Partial) -> None:
+        """Another worker has the upload open, and would go on under the old name."""
+        if self._staging.is_open(partial):
+            raise Refused("another session is still uploading this file: end it, or try again when it was found dead")
 
     def _refuse_unfinished(self, new: str) -> None:
         if self._placer.rules.names.eligible(new):
@@ -253,6 +259,8 @@ class Edits:
         there = self._require(sender.user, path, uploads)
         if there.is_dir:
             raise IsADirectory()
+        if there.partial is not None:
+            self._refuse_open(there.partial)
         for upload in uploads:
             if upload.path == path:
                 upload.dropped()

@@ -284,6 +284,17 @@ class Staging:
                 found.setdefault(name.partition(".")[0], []).append(name)
         return found
 
+    def is_open(self, partial: Partial) -> bool:
+        """Whether a live session has the upload open: one of another process, where this one does not know it."""
+        try:
+            fd = self._disk.open_read(self._spot(partial))
+        except NoSuchFile:
+            return False
+        try:
+            return not try_lock(fd)
+        finally:
+            os.close(fd)
+
     def users(self) -> list[str]:
         """The users that have a staging directory."""
         return self._disk.names(self._layout.staging(""))

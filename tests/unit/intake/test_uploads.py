@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sftpgate.errors import NoSpace, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, Refused, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.staging import path_hash
 from sftpgate.intake.uploads import SessionTrace, Upload
@@ -218,6 +218,21 @@ def test_a_renamed_upload_has_one_note(gate: Gate) -> None:
     assert [partial.path for partial in gate.system.staging.partials("erp")] == ["a.tmp"]
     gate.edits.remove(gate.sender(), "a.tmp", [])
     assert not list(before.parent.iterdir())
+
+
+def test_an_upload_that_another_process_has_open(gate: Gate) -> None:
+    """P5: what a session of another worker is still writing is neither renamed nor removed behind its back, and says why."""
+    upload = begin(gate, "a.tmp")
+    write(gate, upload, 0, b"half")
+    gate.system.staging.note(upload)
+    with pytest.raises(Refused, match="still uploading"):
+        gate.edits.rename(gate.sender(), "a.tmp", "b.tmp", replacing=False, uploads=[])
+    with pytest.raises(Refused, match="still uploading"):
+        gate.edits.remove(gate.sender(), "a.tmp", [])
+    gate.system.staging.interrupt(upload)
+    gate.edits.rename(gate.sender(), "a.tmp", "b.tmp", replacing=False, uploads=[])
+    gate.edits.remove(gate.sender(), "b.tmp", [])
+    assert not list(upload.spot.parent.local.iterdir())
 
 
 def test_two_writers_never_share_a_file(gate: Gate) -> None:
