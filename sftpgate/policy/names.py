@@ -33,6 +33,8 @@ def folded(name: str) -> str:
 
 def is_managed(name: str) -> bool:
     """True for names of our own directory and of files that we have under way in the drop."""
+    if name.isascii():  # nearly all are, and folding takes longer than the rest of a look at a file
+        return name.lower().startswith(MANAGED_NAME)
     return folded(name).startswith(MANAGED_NAME)
 
 
@@ -73,7 +75,7 @@ def check_storable(inner: str) -> None:
     for name in parts:
         if len(name.encode()) > MAX_NAME_BYTES:
             raise NameRefused(f"the name is longer than {MAX_NAME_BYTES} bytes (rule: names have at most {MAX_NAME_BYTES} bytes)")
-        if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
+        if not name.isprintable() and any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name):
             raise NameRefused("the name contains a control character (rule: no control characters in names)")
         if is_managed(name):
             raise NameRefused(f"names that begin with {MANAGED_NAME} are the system's own (rule: reserved names)")
