@@ -37,11 +37,14 @@ from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.database import Ledger
+from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, area_of
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes, Spot
+
+log = get_logger("moves")
 
 
 class Moves:
@@ -103,10 +106,16 @@ class Moves:
             with self.change():
                 pass
 
-    def flush_names(self) -> None:
-        """Make the moves durable that no change waited for. Without the store's lock; any thread, several at a time."""
-        with contextlib.suppress(SftpgateError):  # they stay recorded, and the next one tries again
+    def flush_names(self) -> bool:
+        """Make the moves durable that no change waited for; False where the disk refuses. They stay recorded then, and the
+        next one tries again. Without the store's lock; any thread, several at a time.
+        """
+        try:
             self._flush_names()
+        except SftpgateError as error:
+            log.error("names.unflushed", reason=error.message)
+            return False
+        return True
 
     @property
     def has_unflushed_names(self) -> bool:

@@ -33,6 +33,7 @@ FLUSH_THREADS = 8
 # Directories are flushed so long after the first file that was published into them: often enough that a restart has
 # little to look at, seldom enough that a busy session shares one flush among many files.
 NAMES_SECONDS = 0.05
+AGAIN_SECONDS = 5.0  # after a flush that the disk refused
 # A batch is one transaction: bounded, so that its first file does not wait for too many others.
 BATCH_LIMIT = 256
 
@@ -102,20 +103,21 @@ class Publisher:
                     item.done.set_result(outcome)
             self._flush_names_soon()
 
-    def _flush_names_soon(self) -> None:
+    def _flush_names_soon(self, seconds: float = NAMES_SECONDS) -> None:
         """What was left to do for the batches is done for several of them; at the end, ``Moves.flush`` does it."""
         if self._moves.has_unflushed_names and not self._flushing_names:
             self._flushing_names = True
-            asyncio.get_running_loop().call_later(NAMES_SECONDS, self._start_flushing_names)
+            asyncio.get_running_loop().call_later(seconds, self._start_flushing_names)
 
     def _start_flushing_names(self) -> None:
         with contextlib.suppress(RuntimeError):  # we are stopping
             done = asyncio.get_running_loop().run_in_executor(self._flushers, self._moves.flush_names)
             done.add_done_callback(self._flushed_names)
 
-    def _flushed_names(self, _: object) -> None:
+    def _flushed_names(self, done: asyncio.Future[bool]) -> None:
         self._flushing_names = False
-        self._flush_names_soon()
+        well = not done.cancelled() and done.exception() is None and done.result()
+        self._flush_names_soon(NAMES_SECONDS if well else AGAIN_SECONDS)
 
     def _commit_safely(self, uploads: Sequence[Upload]) -> Sequence[Outcome | Exception]:
         """An error that nobody foresaw fails the upload that it belongs to, and no other."""

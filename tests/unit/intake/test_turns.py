@@ -1,0 +1,76 @@
+"""Which moves are durable when, and what a process knows of them while others change the store too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sftpgate.intake.moves import Moves
+from sftpgate.ledger import arrivals
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
+from sftpgate.store.disk import Disk
+from sftpgate.store.spots import Spot
+
+
+class Steps(Disk):
+    """Writes down what changes the disk."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, operation: str, *spots: Spot | int) -> None:
+        """Before each operation."""
+        self.steps.append(" ".join([operation, *(spot.path for spot in spots if isinstance(spot, Spot))]))
+
+
+def test_new_files_share_the_flush_of_their_directory(make_gate: Any) -> None:
+    """P2: a new file is answered for when content and record are durable; its directory is flushed once for several, and the
+    record then needs no settling.
+    """
+    disk = Steps()
+    gate = make_gate(disk=disk, durability="full")
+    gate.put("first.csv")  # makes the directories of its user
+    gate.system.moves.flush_names()
+    disk.steps.clear()
+    sent = [gate.put("a.csv"), gate.put("b.csv")]
+    assert [step.split()[0] for step in disk.steps] == ["create", "write", "sync", "rename"] * 2
+    disk.steps.clear()
+    gate.system.moves.flush_names()
+    assert disk.steps == ["sync_dir "]
+    assert not gate.system.moves.has_unflushed_names
+    gate.system.moves.flush()
+    assert [gate.now(item).pending_from for item in sent] == [None, None]
+
+
+def test_a_file_that_is_replaced_at_once_is_flushed_first(make_gate: Any) -> None:
+    """P3: before a record builds on a move, the move is durable."""
+    disk = Steps()
+    gate = make_gate(disk=disk, durability="full")
+    gate.put("a.csv", b"old\n")
+    disk.steps.clear()
+    gate.put("a.csv", b"new\n")
+    flushed = disk.steps.index("sync_dir ")
+    linked = next(number for number, step in enumerate(disk.steps) if step.startswith("link"))
+    assert flushed < linked
+    assert disk.steps[linked:].count("sync_dir ") >= 1
+
+
+def test_who_comes_after_another_process_asks_the_ledger(make_gate: Any) -> None:
+    """P4: a process does not clear the record of a move that another one has begun meanwhile, and died in."""
+    gate = make_gate()
+    system = gate.system
+    arrival = gate.put("a.csv")
+    other = Moves(system.layout, system.disk, system.ledger, clock=system.clock, modes=system.moves.modes, durable=False)
+    where = location(Area.QUEUE, arrival.id)
+    with system.disk.in_turn(system.layout.lock, b"another process"), system.ledger.transaction() as connection:
+        row = arrivals.get(connection, arrival.id)
+        arrivals.save(connection, [replace(row, state=ArrivalState.QUEUED, location=where, pending_from=row.location)])
+    gate.put("b.csv")
+    assert gate.now(arrival).location == where
+    assert system.disk.exists(system.layout.spot(where))
+    with other.change() as change:
+        item = change.get(arrival.id)
+        assert (item.state, item.pending_from) == (ArrivalState.QUEUED, None)
+        change.event(item, ArrivalEvent.PUBLISHED, location=location(Area.STORE, "a.csv"))
+    assert gate.read("a.csv") == b"a,1\n"
