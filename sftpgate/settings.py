@@ -245,6 +245,22 @@ class Settings(BaseSettings):
     )
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
+    # how long things are kept that nobody waits for; 0: without limit
+    keep_archives: Duration = Field(31536000.0, description="seconds that files stay in archives; 0: for ever")
+    keep_archives_bytes: ByteSize = Field(ByteSize(0), ge=0, description="bytes in archives, beyond which the oldest go; 0: any")
+    keep_reports: Duration = Field(31536000.0, description="seconds that reports and rejected lines are kept; 0: for ever")
+    keep_reports_bytes: ByteSize = Field(ByteSize(0), ge=0, description="bytes in reports, beyond which the oldest go; 0: any")
+    keep_quarantine: Duration = Field(0.0, description="seconds that files stay in quarantine; 0: until an admin decides")
+    keep_quarantine_bytes: ByteSize = Field(
+        ByteSize(0), ge=0, description="bytes in quarantine, beyond which the oldest go; 0: any"
+    )
+    keep_records: Duration = Field(
+        94608000.0,
+        description="seconds that the ledger knows arrivals whose files are gone, with their runs; a file that a backup brings "
+        "back later is processed again; 0: for ever",
+    )
+    keep_events: Duration = Field(94608000.0, description="seconds that audit events are kept; 0: for ever")
+
     # limits
     max_upload_bytes: ByteSize = Field(ByteSize(16 * 1024**3), gt=0, description="largest upload, in bytes or as 512MiB")
     max_pending_bytes: ByteSize = Field(

@@ -13,13 +13,15 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 
 from sftpgate.cli.compose import group_id, name_rules
+from sftpgate.cli.findings import Finding, Findings, Level
+from sftpgate.cli.findings import error as _error
+from sftpgate.cli.findings import warning as _warning
+from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
 from sftpgate.ledger import overview
 from sftpgate.ledger.database import Ledger
@@ -45,27 +47,6 @@ _OTHERS_READ = stat.S_IRWXO | stat.S_IRGRP
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """Something that a check saw, and what somebody should do about it."""
-
-    level: Level
-    check: str
-    finding: str
-    what_to_do: str = ""
-
-
-Findings = Iterator[Finding]
-
-
 def examine(settings: Settings, now: datetime) -> Findings:
     """The findings of all checks, in an order in which a person would go through them."""
     checks: tuple[tuple[str, Callable[[], Findings]], ...] = (
@@ -77,6 +58,8 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("users", lambda: check_users(settings, now)),
         ("tools", lambda: check_tools(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),
+        ("service", lambda: check_service(settings)),
+        ("runs", lambda: check_runs(settings, now)),
     )
     for name, check in checks:
         try:
@@ -394,14 +377,6 @@ def _who_has_it(host: str, port: int) -> Finding:
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
-
-
-def _error(check: str, finding: str, what_to_do: str) -> Finding:
-    return Finding(level=Level.ERROR, check=check, finding=finding, what_to_do=what_to_do)
-
-
-def _warning(check: str, finding: str, what_to_do: str) -> Finding:
-    return Finding(level=Level.WARNING, check=check, finding=finding, what_to_do=what_to_do)
 
 
 def _user_name(uid: int) -> str:

@@ -16,9 +16,11 @@ from sftpgate.intake.ids import Clock
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
+from sftpgate.intake.retention import Retention, RetentionRules
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
+from sftpgate.policy.retention import Keep
 from sftpgate.policy.tools import Pointer
 from sftpgate.settings import Durability, Handover, Order, Settings
 from sftpgate.store.disk import Disk
@@ -109,6 +111,24 @@ def build(
         placer=Placer(moves, rules),
         staging=Staging(layout, disk, clock=clock, max_upload_bytes=settings.max_upload_bytes),
     )
+
+
+def make_retention(system: System) -> Retention:
+    """What prunes a system."""
+    settings = system.settings
+    rules = RetentionRules(
+        archives=_keep(settings.keep_archives, settings.keep_archives_bytes),
+        reports=_keep(settings.keep_reports, settings.keep_reports_bytes),
+        quarantine=_keep(settings.keep_quarantine, settings.keep_quarantine_bytes),
+        records=_keep(settings.keep_records).age,
+        events=_keep(settings.keep_events).age,
+        partials=timedelta(seconds=settings.partial_ttl),
+    )
+    return Retention(system.moves, system.staging, rules)
+
+
+def _keep(seconds: float, size_bytes: int = 0) -> Keep:
+    return Keep(age=timedelta(seconds=seconds) if seconds else None, size_bytes=size_bytes or None)
 
 
 def group_id(name: str) -> int | None:

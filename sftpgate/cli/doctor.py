@@ -19,8 +19,9 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print a list of ob
     from dataclasses import asdict
     from datetime import UTC, datetime
 
-    from sftpgate.cli.checks import Finding, Level, examine
+    from sftpgate.cli.checks import examine
     from sftpgate.cli.context import read_settings
+    from sftpgate.cli.findings import Finding, Level
     from sftpgate.cli.output import emit
     from sftpgate.errors import SettingsError
 

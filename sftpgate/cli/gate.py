@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
-from sftpgate.cli.compose import System, build, utc_now
+from sftpgate.cli.compose import System, build, make_retention, utc_now
 from sftpgate.cli.pointers import LivePointers
 from sftpgate.cli.supervise import ready_line, stop_at_signals
 from sftpgate.errors import SftpgateError
@@ -93,6 +93,7 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
         others=(
             lambda: {"claims returned": len(claims.return_dead())},
             lambda: {"holds reported": notices.report_holds()},
+            make_retention(system).regularly,
         ),
     )
     return Sweeper(system.moves, system.placer, system.staging, edits, rules)

@@ -25,6 +25,7 @@ from sftpgate.cli.doctor import doctor
 from sftpgate.cli.hostkeys import hostkey_app
 from sftpgate.cli.keys import key_app
 from sftpgate.cli.monitor import monitor
+from sftpgate.cli.prune import prune
 from sftpgate.cli.quarantine import quarantine_app
 from sftpgate.cli.record import record_command
 from sftpgate.cli.run import run
@@ -99,7 +100,7 @@ def settings(
 
 
 _SERVING = (quickstart, serve, settings, doctor)
-_LOOKING = (status, arrivals, show, release, discard, sweep, verify, audit)
+_LOOKING = (status, arrivals, show, release, discard, sweep, prune, verify, audit)
 _RUNNING = (run, claim, done, fail, extend)
 
 for _command in (*_SERVING, *_LOOKING, *_RUNNING):

@@ -17,6 +17,7 @@ def serve() -> None:
 
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
+    from sftpgate.cli.notify import ServiceManager
     from sftpgate.cli.supervise import run_supervisor
     from sftpgate.gateway.confinement import hide_memory
     from sftpgate.gateway.supervisor import WorkerFailed, exit_code
@@ -27,7 +28,7 @@ def serve() -> None:
     logs.configure(loaded.log_level)
     hide_memory()
     try:
-        asyncio.run(run_supervisor(loaded, lambda line: typer.echo(line)))
+        asyncio.run(run_supervisor(loaded, lambda line: typer.echo(line), ServiceManager()))
     except WorkerFailed as error:
         raise typer.Exit(exit_code(error)) from None
 

@@ -26,6 +26,7 @@ store_app = typer.Typer(help="The local file manager: look at what runners read,
 
 Json = Annotated[bool, typer.Option("--json", help="Print a list of objects.")]
 StorePath = Annotated[str, typer.Argument(help="A path in the store.")]
+Force = Annotated[bool, typer.Option("--force", help="Even where a tool would get nothing any more.")]
 
 _COPY_BYTES = 1024 * 1024
 _PROGRESS_AT_BYTES = 64 * 1024 * 1024  # less is over before somebody looks
@@ -77,6 +78,33 @@ def tree(path: StorePath = "", json: Json = False) -> None:
         size = "" if directory else f"  {row['size_bytes']}"
         tools = f"  → {shown(row['tools'])}" if row["tools"] else ""
         typer.echo(f"{'  ' * (full.count('/') - depth + 1)}{shown(row['name'])}{directory}{count}{size}{tools}")
+
+
+@store_app.command("find")
+def find(
+    path: StorePath = "",
+    name: Annotated[str, typer.Option("--name", help="A pattern for the file's name, with * and ?.")] = "*",
+    tool: Annotated[str, typer.Option("--tool", help="Only files that this tool is pointed at.")] = "",
+    json: Json = False,
+) -> None:
+    """Find files below a directory of the store, with the tool that each one is for.
+
+    What is in archives and reports is found where PATH is one of them.
+
+    Example: sftpgate store find --name 'enrols*' --tool enrols
+    """
+    from fnmatch import fnmatchcase
+
+    from sftpgate.cli.output import emit
+    from sftpgate.errors import ExitCode
+
+    with _looking() as look:
+        where = look.path(path)
+        found = [item for item in look.depot.walk(where) if item[1].is_file and fnmatchcase(item[1].name, name)]
+        rows = [row for row in look.rows(found) if not tool or tool in row["tools"]]  # type: ignore[operator]  # a list, by _entry_row
+    emit(rows, ["path", "size_bytes", "modified_at", "tools", "state", "owner", "arrival"], json=json)
+    if not rows:
+        raise typer.Exit(ExitCode.NOT_FOUND)
 
 
 @store_app.command("get")
@@ -160,10 +188,13 @@ def mkdir(path: StorePath) -> None:
 
 
 @store_app.command("mv")
-def mv(old: StorePath, new: StorePath) -> None:
-    """Give a file or directory of the store another name, or move it into a directory. Nothing is ever replaced.
+def mv(old: StorePath, new: StorePath, force: Force = False) -> None:
+    """Give a file or directory of the store another name, or move it into a directory. Nothing is ever replaced, and what
+    waits in a directory moves with it.
 
     Example: sftpgate store mv enrolments.csv enrols.csv
+
+    Example: sftpgate store mv campus-north north
     """
     from sftpgate.store.depot import DepotPath, depot_path
 
@@ -171,13 +202,15 @@ def mv(old: StorePath, new: StorePath) -> None:
         source, target = depot_path(old), depot_path(new)
         if not target or new.endswith("/") or deposits.depot.is_dir(target):
             target = DepotPath("/".join(filter(None, [target, source.rpartition("/")[2]])))
-        moved = deposits.move(source, target)
-    if moved is not None:
+        moved = deposits.move(source, target, force=force)
+    if isinstance(moved, int):
+        typer.echo(f"moved, with {moved} files that wait for their tools")
+    elif moved is not None:
         typer.echo(_what_became(moved))
 
 
 @store_app.command("rm")
-def rm(path: StorePath) -> None:
+def rm(path: StorePath, force: Force = False) -> None:
     """Remove a file or an empty directory. One that waits for its tool is recorded as discarded.
 
     Example: sftpgate store rm enrols.csv
@@ -186,7 +219,7 @@ def rm(path: StorePath) -> None:
     from sftpgate.store.depot import depot_path
 
     with _changing() as deposits:
-        removed = deposits.remove(depot_path(path))
+        removed = deposits.remove(depot_path(path), force=force)
     if removed is not None:
         typer.echo(f"{shown(removed.path)} discarded (arrival {removed.id})")
 

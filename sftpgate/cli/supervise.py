@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable
 
+from sftpgate.cli.notify import ServiceManager
 from sftpgate.cli.watch import Watch, watching
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.confinement import become
@@ -22,7 +23,7 @@ log = get_logger("gate")
 STOP_MARGIN_SECONDS = 15.0  # what a worker has beyond shutdown_grace; above the gateway's END_SECONDS
 
 
-async def run_supervisor(settings: Settings, announce: Callable[[str], None]) -> None:
+async def run_supervisor(settings: Settings, announce: Callable[[str], None], manager: ServiceManager) -> None:
     """Listen, and run the workers, until SIGTERM or SIGINT; SIGHUP replaces the workers without losing a connection."""
     stop_seconds = settings.shutdown_grace + STOP_MARGIN_SECONDS
     listeners = bind(settings.host, settings.port)
@@ -31,19 +32,26 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None]) ->
     elif os.geteuid() == 0 and not settings.allow_root:
         log.warning("gate.runs_as_root", what_to_do="set run_as to a user that owns data and keys, or allow_root")
     supervisor = Supervisor(launch_worker, listeners, count=settings.worker_count, stop_seconds=stop_seconds)
-    stop_at_signals(supervisor.stop)
     loop = asyncio.get_running_loop()
     host, port = supervisor.address
 
+    def stop() -> None:
+        manager.stopping()
+        supervisor.stop()
+
     def ready() -> None:
         announce(ready_line(host, port))
+        manager.ready(ready_line(host, port))
         log.info("gate.ready", address=host, port=port, pid=os.getpid(), workers=settings.worker_count)
 
+    stop_at_signals(stop)
     async with watching(settings) as watch:
         loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, watch)
+        beating = asyncio.create_task(manager.beat())
         try:
             await supervisor.run(ready)
         finally:
+            beating.cancel()
             log.info("gate.stopped")
 
 

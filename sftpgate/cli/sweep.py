@@ -38,7 +38,7 @@ def sweep(json: Json = False) -> None:
     try:
         publisher = Publisher(system.moves, system.placer, system.staging)
         sweeper = make_sweeper(system, make_edits(system, publisher), UserRegistry(loaded.keys_dir))
-        result = sweeper.run(_progress())
+        result = sweeper.run(progress_of_counts())
     finally:
         system.close()
     if result is None:
@@ -101,7 +101,7 @@ def verify(
         raise typer.Exit(ExitCode.FAILED)
     system = build(loaded)
     try:
-        found = checks.verify(system.moves, content=content, noted=noted, progress=_progress())
+        found = checks.verify(system.moves, content=content, noted=noted, progress=progress_of_counts())
     finally:
         system.ledger.close()
     if json or found:
@@ -127,7 +127,7 @@ def _ledger_problem(url: str) -> str | None:
         ledger.close()
 
 
-def _progress() -> Callable[[str, int], None] | None:
+def progress_of_counts() -> Callable[[str, int], None] | None:
     """Shows counts on a terminal, on one line that is written over; None elsewhere."""
     if not sys.stderr.isatty():
         return None

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from sftpgate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
+    NameRefused,
     NoSpace,
     NoSuchFile,
     OwnedByAnother,
@@ -32,12 +33,14 @@ from sftpgate.intake.digest import Digest
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
+from sftpgate.intake.trees import Trees
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
+from sftpgate.policy.tools import tools_into
 from sftpgate.store.depot import Depot, DepotPath, is_utf8, require_storable, require_writable
 from sftpgate.store.descriptors import try_lock
 from sftpgate.store.spots import Spot
@@ -161,8 +164,9 @@ class Deposits:
             self._disk.make_dir(self.depot.spot(path), self._moves.modes.dir_mode, self._moves.modes.gid)
             self._disk.sync_dirs([self.depot.spot(path).parent])
 
-    def move(self, old: DepotPath, new: DepotPath) -> Arrival | None:
-        """Give a file or directory another path, and return its arrival if it is one's. Never replaces anything.
+    def move(self, old: DepotPath, new: DepotPath, *, force: bool = False) -> Arrival | int | None:
+        """Give a file or directory another path, and return its arrival if it is one's, or how many moved with a directory.
+        Never replaces anything; ``force``: even where a tool would get nothing any more.
 
         Raises NoSuchFile, AlreadyExists, PlaceRefused, NameRefused, Refused or StorageError.
         """
@@ -172,6 +176,12 @@ class Deposits:
         if f"{new}/".startswith(f"{old}/"):
             raise Refused("a file or directory cannot be moved onto or into itself")
         self._require_directory(parent(new))
+        if not force:
+            self._refuse_breaking(old, new if is_utf8(new) else None)
+        if there.is_dir:
+            if self.depot.find(new) is not None:
+                raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
+            return Trees(self._moves, self._placer, self.depot).move(old, new)
         with self._moves.ledger.reading() as connection:
             rows = arrivals.find(connection, live=True, paths=[old]) if is_utf8(old) else []
         self._placer.prepare(replace(row, path=new) for row in rows)
@@ -180,8 +190,7 @@ class Deposits:
                 raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
             item = self._waiting_at(change, old)
             if item is None:
-                if there.is_dir:
-                    self._refuse_live_below(change, old)
+                self._require_unread(old)
                 self._rename_unknown(old, new)
                 return None
             moved = self._placer.move(change, item, new, actor=audit.ADMIN)
@@ -189,10 +198,29 @@ class Deposits:
         self._placer.look_again(change.unverified.values())
         return moved
 
-    def remove(self, path: DepotPath) -> Arrival | None:
+    def _refuse_breaking(self, old: DepotPath, new: DepotPath | None = None) -> None:
+        """Refuse what would leave a tool without its files, or a file under a name that no tool ever gets."""
+        if tools := tools_into(old, self._placer.rules.pointers()):
+            raise Refused(
+                f"tools.{tools[0]} is pointed into {old}: `sftpgate tool point {tools[0]} FILE` first, or say --force "
+                "(rule: a tool keeps its directory)"
+            )
+        if new is not None and not self._placer.rules.names.eligible(new):
+            raise NameRefused(
+                f"no tool ever gets a file of such a name (rule: {self._placer.rules.names.eligibility(new)} names): "
+                "choose another one, or say --force"
+            )
+
+    def _require_unread(self, path: DepotPath) -> None:
+        if self._moves.consumer is not None and self._moves.consumer.sweeps(location(Area.STORE, path)):
+            self._moves.consumer.require_absent(self._moves.clock())
+
+    def remove(self, path: DepotPath, *, force: bool = False) -> Arrival | None:
         """Remove a file or an empty directory; returns the arrival if it was one's, discarded. Raises as ``move``."""
         require_writable(path)
         there = self.depot.require(path)
+        if there.is_dir and not force:
+            self._refuse_breaking(path)
         with self._moves.change() as change:
             if there.is_dir:
                 self._refuse_live_below(change, path)
@@ -200,6 +228,7 @@ class Deposits:
                 return None
             item = self._waiting_at(change, path)
             if item is None:
+                self._require_unread(path)
                 self._disk.unlink(self.depot.spot(path))
                 self._disk.sync_dirs([self.depot.spot(path).parent])
                 return None
@@ -220,12 +249,12 @@ class Deposits:
         if waiting:
             raise Refused(
                 f"{len(waiting)} files in this directory wait to be processed: "
-                "move or remove them one by one (rule: no file moves unrecorded)"
+                "remove them one by one (rule: no file goes unrecorded)"
             )
 
     def _rename_unknown(self, old: DepotPath, new: DepotPath) -> None:
         source, target = self.depot.spot(old), self.depot.spot(new)
-        self._disk.rename(source, target)
+        self._disk.rename(source, target, replacing=False)
         self._disk.sync_dirs([target.parent, source.parent])
 
     def _remove_directory(self, path: DepotPath) -> None:

@@ -204,9 +204,14 @@ def paths_in(connection: Connection, directory: str, *, owner: str) -> set[str]:
     return set(connection.scalars(query))
 
 
-def select_where(connection: Connection, *conditions: ColumnElement[bool], limit: int) -> list[Arrival]:
-    """Arrivals that fit all conditions, in order of arrival. For other modules of this package."""
-    query = _ALL.where(*conditions).order_by(arrivals.c.seq).limit(limit)
+def select_where(
+    connection: Connection,
+    *conditions: ColumnElement[bool],
+    limit: int | None,
+    order_by: Sequence[ColumnElement[Any]] = (arrivals.c.seq,),
+) -> list[Arrival]:
+    """Arrivals that fit all conditions, in order of arrival unless told otherwise. For other modules of this package."""
+    query = _ALL.where(*conditions).order_by(*order_by).limit(limit)
     return [_arrival(row) for row in connection.execute(query)]
 
 

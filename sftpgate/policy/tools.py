@@ -71,6 +71,17 @@ def reassigned(paths: Iterable[str], before: Sequence[Pointer], after: Sequence[
     return [change for change in changes if change.before != change.after]
 
 
+def tools_into(directory: str, pointers: Sequence[Pointer]) -> list[str]:
+    """The tools that are pointed at a file in ``directory``, or deeper: without it they would get nothing."""
+    parts = directory.split("/")
+
+    def leads_into(file: str) -> bool:
+        above = file.split("/")[:-1]
+        return len(parts) <= len(above) and all(matches(pattern, part) for pattern, part in zip(above, parts, strict=False))
+
+    return [pointer.tool for pointer in pointers if any(leads_into(file) for file in pointer.files)]
+
+
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
     parts = {"*": "[^/]*", "?": "[^/]"}

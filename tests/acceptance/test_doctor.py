@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sftpgate.cli.checks import Level, check_owners
+from sftpgate.cli.checks import check_owners
+from sftpgate.cli.findings import Level
 from sftpgate.errors import ExitCode
 from sftpgate.store.filesystems import mount_of
 from sftpgate.users.hostkeys import ensure_host_keys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 
+from sftpgate.cli.compose import make_retention
 from tests.crash.world import RESUME, World
 
 Scenario = Callable[[World], Iterator[None]]
@@ -402,3 +403,22 @@ def replace_while_claimed(world: World) -> Iterator[None]:
     yield
     world.publish("x.csv", NEW)
     world.fail(claim)
+
+
+@scenario
+def prune(world: World) -> Iterator[None]:
+    """Archives, reports, a quarantined file and records beyond their time go, and what waits stays."""
+    world.publish("x.csv", OLD)
+    world.publish("x.csv", NEW)
+    world.done(world.claim("x.csv"))
+    world.publish("bad.csv", CUT_OFF + b"\n")
+    for _ in range(2):
+        world.fail(world.claim("bad.csv"))
+    world.publish("y.csv", THIRD)
+    yield
+    world.wait(days=400)
+    with world.journal.act(removes=(OLD, NEW, CUT_OFF + b"\n")):
+        retention = make_retention(world.system)
+        retention.prune()
+    world.wait(days=1000)
+    retention.prune()

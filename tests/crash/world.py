@@ -78,7 +78,12 @@ class World:
         other = ToolSettings(file="*.csv", command=("true",), max_attempts=2)
         tools = {"queue": queue, "other": other} if journal.handover is Handover.TOOLS else {}
         self.settings = Settings(
-            data_dir=self.data, keys_dir=base / "keys", free_space_floor=0, tools=tools, handover=journal.handover
+            data_dir=self.data,
+            keys_dir=base / "keys",
+            free_space_floor=0,
+            tools=tools,
+            handover=journal.handover,
+            keep_quarantine=31536000.0,
         )
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
         rebuild_if_new(self.system.moves)

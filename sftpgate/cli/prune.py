@@ -1,0 +1,48 @@
+"""``sftpgate prune``: remove what is kept for too long, or show what would go."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sftpgate.errors import ExitCode
+
+
+def prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Remove old archives, reports, quarantined files and records, as the keep_… settings say. The sweeper does it hourly.
+
+    Nothing that waits, is held or is being processed is ever removed, and no file in archives or reports that sftpgate
+    did not put there. Exit code 3 where there is nothing to remove.
+
+    Example: sftpgate prune --dry-run
+    """
+    from dataclasses import asdict
+
+    from sftpgate.cli.compose import make_retention
+    from sftpgate.cli.context import opened, read_settings
+    from sftpgate.cli.output import emit, emit_record
+    from sftpgate.cli.sweep import progress_of_counts
+
+    settings = read_settings()
+    with opened(settings) as system:
+        retention = make_retention(system)
+        if dry_run:
+            doomed = [asdict(item) for item in retention.plan()]
+            emit(doomed, ["kind", "name", "size_bytes", "at", "reason"], json=json)
+            if not json:
+                sizes = sum(int(str(item["size_bytes"])) for item in doomed)
+                typer.echo(f"{len(doomed)} would go, {sizes} bytes", err=True)
+            count = len(doomed)
+        else:
+            gone = retention.prune(progress_of_counts())
+            count = sum(gone.values())
+            if json:
+                emit_record({str(kind): number for kind, number in gone.items()}, json=True)
+            else:
+                typer.echo(", ".join(f"{number} {kind} removed" for kind, number in gone.items()) or "nothing to remove")
+    if not count:
+        raise typer.Exit(ExitCode.NOTHING_TO_DO)

@@ -1,0 +1,82 @@
+"""What of the ledger, and of the files that it knows, has come to its end: the oldest first, for pruning.
+
+Never what is live: rows whose state is not final, or whose last move is not known to be durable, are not found here,
+but for those in quarantine, which are asked for by name. All functions take an open connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, case, delete, exists, func, select, update
+
+from sftpgate.ledger.arrivals import Arrival, select_where
+from sftpgate.ledger.schema import arrivals, events, reports, runs
+from sftpgate.policy.lifecycle import FINAL_STATES, ArrivalState
+
+_FINAL = [state.value for state in sorted(FINAL_STATES)]
+_ENDED = arrivals.c.state.in_(_FINAL) & (arrivals.c.live == 0)
+_OLDEST = (arrivals.c.changed_at, arrivals.c.seq)
+
+
+def archived(connection: Connection, limit: int | None = None) -> list[Arrival]:
+    """Arrivals at their end whose files are in the archives, the oldest end first."""
+    return select_where(connection, _ENDED, arrivals.c.archived_as.is_not(None), order_by=_OLDEST, limit=limit)
+
+
+def archived_bytes(connection: Connection) -> int:
+    """How many bytes those have."""
+    query = select(func.coalesce(func.sum(arrivals.c.size), 0)).where(_ENDED, arrivals.c.archived_as.is_not(None))
+    return int(connection.execute(query).scalar_one())
+
+
+def quarantined(connection: Connection, limit: int | None = None) -> list[Arrival]:
+    """Arrivals in quarantine, those first that are there longest."""
+    return select_where(connection, arrivals.c.state == ArrivalState.QUARANTINED.value, order_by=_OLDEST, limit=limit)
+
+
+def quarantined_bytes(connection: Connection) -> int:
+    """How many bytes those have."""
+    query = select(func.coalesce(func.sum(arrivals.c.size), 0)).where(arrivals.c.state == ArrivalState.QUARANTINED.value)
+    return int(connection.execute(query).scalar_one())
+
+
+def reported(connection: Connection, limit: int | None = None) -> list[tuple[str, datetime]]:
+    """The names of reports and rejected lines, with the time at which they were written, oldest first."""
+    query = select(reports.c.name, reports.c.at).order_by(reports.c.at, reports.c.name).limit(limit)
+    return [(name, at) for name, at in connection.execute(query)]
+
+
+def forget_reports(connection: Connection, names: Collection[str]) -> None:
+    """Forget reports whose files are gone."""
+    if not names:
+        return
+    connection.execute(delete(reports).where(reports.c.name.in_(names)))
+    for column in (runs.c.report, runs.c.tryback):
+        gone = case((column.in_(names), None), else_=column)
+        connection.execute(update(runs).where(column.in_(names)).values({column: gone}))
+
+
+def fileless(connection: Connection, before: datetime, limit: int | None = None) -> list[Arrival]:
+    """Arrivals that came to their end before ``before`` and have no file any more, oldest first. Those that have a report
+    are kept as long as it is.
+    """
+    has_report = exists().where(reports.c.arrival == arrivals.c.id)
+    conditions = (_ENDED, arrivals.c.location.is_(None), arrivals.c.changed_at <= before, ~has_report)
+    return select_where(connection, *conditions, order_by=_OLDEST, limit=limit)
+
+
+def events_before(connection: Connection, before: datetime) -> tuple[int, datetime | None]:
+    """How many audit events are older than ``before``, and the time of the oldest."""
+    oldest = func.min(events.c.at, type_=events.c.at.type)
+    count, at = connection.execute(select(func.count(), oldest).where(events.c.at < before)).one()
+    return int(count), at
+
+
+def forget(connection: Connection, doomed: Sequence[Arrival]) -> None:
+    """Remove the records of arrivals and of their runs."""
+    if not doomed:
+        return
+    connection.execute(delete(runs).where(runs.c.arrival.in_([item.id for item in doomed])))
+    connection.execute(delete(arrivals).where(arrivals.c.seq.in_([item.seq for item in doomed])))

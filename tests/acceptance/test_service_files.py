@@ -1,0 +1,150 @@
+"""The files of docs/service, and what ``doctor`` says of units, by the real programs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sftpgate.cli.service_checks import check_service, find_unit, seconds
+from sftpgate.settings import Settings
+from tests.acceptance.conftest import TIMEOUT_SECONDS, Cli
+
+SERVICE = Path(__file__).resolve().parents[2] / "docs" / "service"
+UNITS = ["sftpgate.service", "sftpgate-run.service", "sftpgate-run.timer"]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The units, as they would be installed for a gate in ``tmp_path/srv``."""
+    units = tmp_path / "units"
+    units.mkdir()
+    (tmp_path / "srv" / ".venv" / "bin").mkdir(parents=True)
+    program = tmp_path / "srv" / ".venv" / "bin" / "sftpgate"
+    program.write_text(f"#!{sys.executable}\n")
+    program.chmod(0o755)
+    for name in UNITS:
+        (units / name).write_text((SERVICE / name).read_text().replace("/srv/sftpgate", str(tmp_path / "srv")))
+    return units
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian: systemd)")
+@pytest.mark.parametrize("name", UNITS)
+def test_units_are_valid(installed: Path, name: str) -> None:
+    """systemd finds nothing wrong with the shipped units."""
+    text = (installed / name).read_text()
+    (installed / name).write_text(re.sub(r"(?m)^(User|Group)=.*$", r"\1=daemon", text))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", str(installed / name)],
+        capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False,
+    )  # fmt: skip
+    ours = [line for line in done.stderr.splitlines() if name in line or "sftpgate" in line]
+    assert (done.returncode, ours) == (0, []), done.stderr
+
+
+def test_the_shipped_unit_fits_the_defaults(installed: Path, tmp_path: Path) -> None:
+    """`doctor` finds nothing wrong with the shipped unit, installed where it says."""
+    settings = Settings(data_dir=tmp_path / "srv" / "data", keys_dir=tmp_path / "srv" / "keys")
+    assert list(check_service(settings, [installed])) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "finding"),
+    [
+        ("TimeoutStopSec=40", "uploads are killed"),
+        ("KillMode=process", "leaves workers behind"),
+        ("Type=simple", "without Type=notify"),
+        ("ReadWritePaths=\nReadWritePaths=/elsewhere", "may not write"),
+    ],
+)
+def test_a_unit_that_does_not_fit(installed: Path, tmp_path: Path, line: str, finding: str) -> None:
+    """`doctor` names what does not fit, also where a drop-in says it."""
+    drop_in = installed / "sftpgate.service.d"
+    drop_in.mkdir()
+    (drop_in / "local.conf").write_text(f"[Service]\n{line}\n")
+    settings = Settings(data_dir=tmp_path / "srv" / "data", keys_dir=tmp_path / "srv" / "keys")
+    found = list(check_service(settings, [installed]))
+    assert found
+    assert all(finding in item.finding and item.what_to_do for item in found)
+
+
+def test_spans_of_time() -> None:
+    """Spans are read as systemd.time(7) has them."""
+    assert [seconds(text) for text in ("60", "1min 30s", "2h", "500ms", "infinity")] == [60, 90, 7200, 0.5, None]
+
+
+def test_no_unit_is_no_fault(tmp_path: Path) -> None:
+    """Where no unit is installed there is nothing to find."""
+    assert find_unit([tmp_path]) is None
+
+
+def test_the_server_tells_its_manager(cli: Cli) -> None:
+    """`sftpgate serve` says READY when it listens, beats, and says STOPPING at SIGTERM; workers do not speak."""
+    path = cli.directory / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(TIMEOUT_SECONDS)
+        cli.environment |= {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "600000", "SFTPGATE_PORT": "0"}
+        server = subprocess.Popen(cli.command("serve"), cwd=cli.directory, env=cli.env, stdout=subprocess.PIPE)
+        try:
+            said = [manager.recv(500).decode()]
+            while not said[-1].startswith("READY=1"):
+                said.append(manager.recv(500).decode())
+            assert "ready on 127.0.0.1 port" in said[-1]
+            assert set(said[:-1]) <= {"WATCHDOG=1"}
+            assert manager.recv(500) == b"WATCHDOG=1"
+            server.send_signal(signal.SIGTERM)
+            while not said[-1].startswith("STOPPING=1"):
+                said.append(manager.recv(500).decode())
+            assert server.wait(TIMEOUT_SECONDS) == 0
+        finally:
+            server.kill()
+            server.communicate()
+
+
+def test_files_that_nobody_runs(cli: Cli) -> None:
+    """`doctor` warns where files have waited for longer than a day and no run has begun since."""
+    from sftpgate.cli.service_checks import check_runs
+
+    cli("store", "put", "-", "enrols.csv", text="1\n")
+    settings = Settings(data_dir=cli.data, tools={"enrols": {"file": "enrols.csv", "command": ["true"]}})
+    now = datetime.now(UTC)
+    assert list(check_runs(settings, now)) == []
+    [found] = check_runs(settings, now + timedelta(days=2))
+    assert "it has never run" in found.finding
+    assert "run --all" in found.what_to_do
+
+
+def test_the_cron_line_runs(cli: Cli) -> None:
+    """The command of the shipped cron line ends well both with and without something to do."""
+    [line] = [line for line in (SERVICE / "sftpgate.cron").read_text().splitlines() if line.startswith("*")]
+    command = line.split(maxsplit=6)[6].replace("/srv/sftpgate", str(cli.directory))
+    program = cli.directory / ".venv" / "bin" / "sftpgate"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m sftpgate "$@"\n')
+    program.chmod(0o755)
+    for _ in range(2):
+        cli("store", "put", "-", "enrols.csv", text="1\n")
+        subprocess.run(["/bin/sh", "-c", command], env=cli.env, check=True, timeout=TIMEOUT_SECONDS)
+        subprocess.run(["/bin/sh", "-c", command], env=cli.env, check=True, timeout=TIMEOUT_SECONDS)
+    assert len(list((cli.store / "archives").iterdir())) == 2
+
+
+def test_the_dockerfile_copies_what_the_runtime_needs(tmp_path: Path) -> None:
+    """What the Dockerfile copies is there, and enough for `make runtime` to begin: its prerequisites are among it."""
+    top = SERVICE.parents[1]
+    lines = [line.split()[1:] for line in (SERVICE / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    for *sources, target in lines:
+        for source in sources:
+            copy = shutil.copytree if (top / source).is_dir() else shutil.copy
+            copy(top / source, tmp_path / (target if (top / source).is_dir() else source))
+    done = subprocess.run(["make", "-n", "runtime"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "requirements.lock" in done.stdout
