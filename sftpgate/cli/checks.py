@@ -23,6 +23,7 @@ from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
 from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
+from sftpgate.gateway.descriptors import WANTED, raise_limit
 from sftpgate.ledger import overview
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.schema import SCHEMA_VERSION
@@ -58,6 +59,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("users", lambda: check_users(settings, now)),
         ("tools", lambda: check_tools(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),
+        ("open files", check_open_files),
         ("service", lambda: check_service(settings)),
         ("runs", lambda: check_runs(settings, now)),
     )
@@ -337,6 +339,20 @@ def check_tools(settings: Settings) -> Findings:
     for name, tool in settings.tools.items():
         if tool.enabled and (found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment})):
             yield _error("tools", printable(f"tools.{name}: {found.what}"), found.to_do)
+
+
+# -- open files ------------------------------------------------------------------------------------------------------
+
+
+def check_open_files() -> Findings:
+    """Whether the server may have as many files open as its limits on connections and handles allow."""
+    limit = raise_limit()
+    if limit < WANTED:
+        yield _warning(
+            "open files",
+            f"a process may have {limit} files open, which busy times can reach: some are refused then",
+            f"LimitNOFILE={WANTED} in the unit of systemd, or ulimit -n {WANTED} before the start",
+        )
 
 
 # -- port ------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from sftpgate.gateway.bans import Bans
 from sftpgate.gateway.confinement import confine
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.defence import Limits as DoorLimits
+from sftpgate.gateway.descriptors import Descriptors, raise_limit
 from sftpgate.gateway.door import Door, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.hostkeys import HostKeys
@@ -182,6 +183,7 @@ class Running:
                     hops=self._hops,
                     require_free_space=edits.room.require_free_space,
                     max_handles=settings.max_handles,
+                    descriptors=Descriptors(raise_limit(), settings.max_connections),
                     max_sftp_version=settings.sftp_version,
                 ),
                 login=LoginServices(

@@ -74,12 +74,14 @@ class Handles:
         """Raise TooMany where the session may not open one more."""
         if len(self._open) >= self._services.max_handles:
             raise TooMany(f"{len(self._open)} handles are open in this session, the limit is reached (rule: max_handles)")
+        self._services.descriptors.require(len(self._open))
 
     def add(self, handle: Handle) -> bytes:
         """The name of a new handle; names are never used again."""
         name = self._next.to_bytes(4, "big")
         self._next += 1
         self._open[name] = handle
+        self._services.descriptors.used += 1
         return name
 
     def find(self, name: bytes) -> Handle:
@@ -209,6 +211,7 @@ class Handles:
     async def close(self, name: bytes) -> None:
         """The client's CLOSE: an upload becomes an arrival, or stays as interrupted where that fails."""
         handle = self._open.pop(name, None)
+        self._services.descriptors.used -= handle is not None
         match handle:
             case Writing(upload=upload):
                 await self._publish(upload)
@@ -252,6 +255,7 @@ class Handles:
 
     async def abandon_all(self) -> None:
         """The end of the session: interrupt what was not closed."""
+        self._services.descriptors.used -= len(self._open)
         for handle in list(self._open.values()):
             match handle:
                 case Writing(upload=upload):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
+from sftpgate.gateway.descriptors import Descriptors
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.register import OpenUploads
@@ -27,6 +28,7 @@ class Services:
     is_stopping: Callable[[], bool]
     spawn: Spawn
     max_handles: int
+    descriptors: Descriptors
     max_sftp_version: int
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Request
+from sftpgate.gateway.wire import Open, Reply, Request
 from tests.protocol.gates import Gate, Start
 from tests.protocol.raw import CREATE, RESUME, string, uint64
 
@@ -262,3 +262,35 @@ async def test_read_while_writing(gate: Gate) -> None:
         assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 4
         other = await raw.open_file("a.csv", Open.READ)
         assert (await raw.read(other)).data == b"0123"
+
+
+async def test_ten_thousand_opens(gate: Gate) -> None:
+    """P7: of 10,000 handles that a client asks for without waiting, those beyond the limit are refused by the rule's name, each
+    request is answered, and the session goes on.
+    """
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"a\n")
+        for _ in range(10_000):
+            raw.send(Request.OPEN, raw.open_parts("a.csv", Open.READ))
+        answers = [await raw.answer() for _ in range(10_000)]
+        assert [answer.kind for answer in answers[:1024]] == [Reply.HANDLE] * 1024
+        assert {answer.status for answer in answers[1024:]} == {Status.FAILURE}
+        assert "max_handles" in answers[-1].message
+        assert [answer.number for answer in answers] == list(range(answers[0].number, answers[0].number + 10_000))
+        assert (await raw.read(answers[0].handle, 0, 10)).data == b"a\n"
+        assert (await raw.close(answers[0].handle)).status == Status.OK
+        assert await raw.put("b.csv", b"b\n") == Status.OK
+
+
+async def test_a_session_leaves_handles_to_others(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P7: where the process can open few files, a session that has many opens no more, and another still can."""
+    monkeypatch.setattr("sftpgate.cli.gate.raise_limit", lambda: 200)
+    async with start() as gate, gate.raw() as greedy, gate.raw("other") as modest:
+        await greedy.put("a.csv", b"a\n")
+        refused = None
+        while refused is None:
+            answer = await greedy.try_open("a.csv", Open.READ)
+            refused = None if answer.kind == Reply.HANDLE else answer
+        assert refused.status == Status.FAILURE
+        assert "open files" in refused.message
+        assert await modest.put("b.csv", b"b\n") == Status.OK
