@@ -15,7 +15,7 @@ from sftpgate.errors import TooMany
 
 RESERVED = 256  # for the ledger, directories, threads of the hand-over, and what libraries open
 FEW = 16  # handles that a session has whatever others do: more than clients have that are not in a loop
-WANTED = 65536  # below it the defaults (2000 connections, 1024 handles of one session) can run into it
+WANTED = 8192  # below it the default of 2000 connections and a few thousand handles can run into it
 
 
 def raise_limit() -> int:

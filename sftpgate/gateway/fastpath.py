@@ -25,7 +25,6 @@ import os
 import socket
 import struct
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -56,6 +55,8 @@ _KEXINIT_BYTES = 64 * 1024
 _DATA = struct.Struct(">BBII")  # padding length, type, channel, length of the data
 _SEQUENCE = 0xFFFFFFFF
 _BLOCK = 16
+
+_Keys = tuple[object, CachedGcm | None]  # asyncssh's object, and ours in it where it is for AES-GCM
 
 
 def install(connection: asyncssh.SSHServerConnection, ciphers: Sequence[str]) -> None:
@@ -102,6 +103,23 @@ _turns = _Turns()
 class Front(asyncio.BufferedProtocol):
     """One connection, as the transport sees it."""
 
+    __slots__ = (
+        "_ciphers",
+        "_connection",
+        "_hello",
+        "_lanes",
+        "_left",
+        "_quick_reads",
+        "_receiving",
+        "_send_kexinit",
+        "_send_packet",
+        "_sending",
+        "_socket",
+        "_timer",
+        "_transport",
+        "transport_full",
+    )
+
     def __init__(self, connection: asyncssh.SSHServerConnection, transport: asyncio.Transport, ciphers: Sequence[str]) -> None:
         self._connection = connection
         self._transport = transport
@@ -109,7 +127,8 @@ class Front(asyncio.BufferedProtocol):
         self._left = b""  # the beginning of a packet whose rest has not come
         self._quick_reads = -1  # how many more are acknowledged at once; -1: all
         self._lanes: dict[int, Lane] = {}
-        self._encryptions: dict[bool, tuple[object, CachedGcm | None]] = {}  # of sending, and not
+        self._sending: _Keys = (None, None)
+        self._receiving: _Keys = (None, None)
         self.transport_full = False
         transport.set_write_buffer_limits(TRANSPORT_HIGH)
         self._hello: Callable[[memoryview], None] | None = self._take_version
@@ -229,13 +248,16 @@ class Front(asyncio.BufferedProtocol):
         """Our object for a direction, where the keys in use are for AES-GCM; new keys come with each key exchange."""
         connection = self._connection
         encryption = connection._send_encryption if sending else connection._recv_encryption
-        known, gcm = self._encryptions.get(sending, (None, None))
+        known, gcm = self._sending if sending else self._receiving
         if encryption is not known:
             gcm = None
             if type(encryption) is GCMEncryption:
                 gcm = CachedGcm(encryption._cipher._key, encryption._cipher._iv)
                 encryption._cipher = gcm
-            self._encryptions[sending] = (encryption, gcm)
+            if sending:
+                self._sending = (encryption, gcm)
+            else:
+                self._receiving = (encryption, gcm)
         return gcm
 
     def _reclaimed(self, view: memoryview) -> memoryview:
@@ -322,6 +344,9 @@ class Front(asyncio.BufferedProtocol):
     def add(self, channel: asyncssh.SSHServerChannel[bytes], session: asyncssh.SSHServerSession[bytes]) -> Lane:
         """The lane of a channel."""
         self._quick_reads = ACKNOWLEDGED_READS
+        connection = self._connection
+        if connection._kex_complete and connection._kex is None:  # 3 KiB that the next key exchange makes anew
+            connection._client_kexinit = connection._server_kexinit = b""
         lane = self._lanes[channel._recv_chan] = Lane(self, channel, session)
         return lane
 
@@ -333,6 +358,17 @@ class Front(asyncio.BufferedProtocol):
 class Lane:
     """The quick way of one channel."""
 
+    __slots__ = (
+        "_channel",
+        "_flush_channel",
+        "_front",
+        "_number",
+        "_pending",
+        "_pending_bytes",
+        "_session",
+        "_told_full",
+    )
+
     def __init__(
         self, front: Front, channel: asyncssh.SSHServerChannel[bytes], session: asyncssh.SSHServerSession[bytes]
     ) -> None:
@@ -340,7 +376,7 @@ class Lane:
         self._channel = channel
         self._session = session
         self._number: int = channel._recv_chan
-        self._pending: deque[memoryview] = deque()  # what the client's window or the transport does not take yet
+        self._pending: list[memoryview] = []  # what the client's window or the transport does not take yet: a reply or a few
         self._pending_bytes = 0
         self._told_full = False
         self._flush_channel: Callable[[], None] = channel._flush_send_buf
@@ -396,10 +432,10 @@ class Lane:
     def flush(self) -> None:
         """Send what waits."""
         while self._pending:
-            before = self._pending.popleft()
+            before = self._pending.pop(0)
             self._pending_bytes -= len(before)
             if rest := self._send(before):
-                self._pending.appendleft(rest)
+                self._pending.insert(0, rest)
                 self._pending_bytes += len(rest)
                 break
         self.tell()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import struct
-from collections import deque
 from collections.abc import Callable
 
 import asyncssh
@@ -68,12 +67,11 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._channel: asyncssh.SSHServerChannel[bytes]
         self._lane: Lane | None = None
         self._stream = RequestStream()
-        self._queue: deque[list[memoryview]] = deque()
+        self._queue: list[list[memoryview]] = []
         self._queued_bytes = 0
         self._reading_paused = False
         self._working = False
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._readable_again: asyncio.Event | None = None  # there is one while the client does not read its answers
         self._ended = False
         self._finished = False
         self._version = 0
@@ -133,30 +131,33 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if self._lane is not None:
             self._lane.close()
         self._ended = True
-        self._writable.set()
+        self.resume_writing()
         self._wake()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: stop producing them."""
-        self._writable.clear()
+        if self._readable_again is None:
+            self._readable_again = asyncio.Event()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._writable.set()
+        waiting, self._readable_again = self._readable_again, None
+        if waiting is not None:
+            waiting.set()
 
     def end(self, reason: str) -> None:
         """End the session from our side."""
         if not self._ended:
             self._log.info("session.ending", reason=reason)
             self._ended = True
-            self._writable.set()
+            self.resume_writing()
             self._wake()
 
     # -- taking requests ---------------------------------------------------------------------------------------------
 
     def _accept(self, request: list[memoryview]) -> None:
         self.last_request_at = self._loop.time()
-        if not self._working and self._quick_left and self._writable.is_set() and self._at_once(request):
+        if not self._working and self._quick_left and self._readable_again is None and self._at_once(request):
             self._quick_left -= 1
             return
         self._queue.append(request)
@@ -210,13 +211,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         turn = 0
         try:
             while self._queue:
-                request = self._queue.popleft()
+                request = self._queue.pop(0)
                 self._queued_bytes -= sum(map(len, request))
                 self._resume_reading()
                 turn += 1
                 if turn % QUICK_REQUESTS == 0:
                     await asyncio.sleep(0)  # others first
-                await self._writable.wait()
+                while self._readable_again is not None:
+                    await self._readable_again.wait()
                 if not self._at_once(request):
                     await self._answer(b"".join(request))
         finally:
