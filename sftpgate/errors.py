@@ -76,6 +76,16 @@ class LinkRefused(Refused):
     """Links are not supported here: symbolic and hard links are refused."""
 
 
+class LinkedFile(LinkRefused):
+    """The file has other names (hard links), and could be changed by them at any time: put a copy of it here (rule: no links)."""
+
+
+class FileExchanged(Refused):
+    """Another program put something else in the place of this file while it was taken: it is looked at again later."""
+
+    temporary = True
+
+
 class ConsumerReading(Refused):
     """The batch tool is reading at this moment: its files cannot be changed or removed until it has finished. Try again then."""
 

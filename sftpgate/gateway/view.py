@@ -251,7 +251,7 @@ class View:
                 item = self._item(place)
                 if item.is_dir:
                     raise IsADirectory()
-                return self._parts.disk.open_read(item.spot)
+                return self._parts.union.open_read(item)
             case Zone.ARCHIVES | Zone.REPORTS if not place.is_top:
                 return self._parts.disk.open_read(self._record_spot(place))
             case Zone.RESERVED | Zone.NOWHERE:

@@ -18,6 +18,7 @@ from sftpgate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
     IsADirectory,
+    LinkedFile,
     NoSuchFile,
     NotADirectory,
     OwnedByAnother,
@@ -109,9 +110,18 @@ class Edits:
         if there.partial is not None:
             return self._staging.resume(there.partial, sender, trace)
         trusted = there.upload.trusted_bytes if there.upload is not None else None
-        upload = self._staging.copy_of(there.spot, sender, path, trace, trusted_bytes=trusted)
+        upload = self._copy_of(there, sender, path, trace, trusted_bytes=trusted)
         upload.continues = there.arrival.id if there.arrival is not None else None
         return upload
+
+    def _copy_of(
+        self, there: Item, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
+    ) -> Upload:
+        reading = self._union.open_read(there)
+        try:
+            return self._staging.copy_of(reading, sender, path, trace, trusted_bytes=trusted_bytes)
+        finally:
+            os.close(reading)
 
     def _refuse_hidden_directory(self, path: str) -> None:
         if self._disk.is_dir(self._layout.spot(location(Area.STORE, path))) and not self._union.is_directory(path):
@@ -190,10 +200,14 @@ class Edits:
     def draft_of_local(self, path: str, home: str, new_path: str, now: datetime, *, flush: bool = True) -> Arrival:
         """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way, but
         where the caller will do that.
+
+        Raises LinkedFile for a file that has other names.
         """
         where = location(Area.DROP, path)
         fd = self._disk.open_read(self._layout.spot(where))
         try:
+            if self._disk.has_other_names(os.fstat(fd)):
+                raise LinkedFile()
             sha256 = sha256_of(fd)
             if flush and self._moves.durable:
                 self._disk.sync(fd)
@@ -282,7 +296,7 @@ class Edits:
         if there.upload is not None:
             there.upload.times_ns = (atime_ns, mtime_ns)
         elif not there.is_dir:
-            fd = self._disk.open_read(there.spot)
+            fd = self._union.open_read(there)
             try:
                 self._disk.set_times(fd, atime_ns, mtime_ns)
             finally:
@@ -298,7 +312,7 @@ class Edits:
         elif size != there.size:
             if there.partial is not None or size > there.size:
                 raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
-            upload = self._staging.copy_of(there.spot, sender, path, SessionTrace())
+            upload = self._copy_of(there, sender, path, SessionTrace())
             upload.continues = there.arrival.id if there.arrival is not None else None
             try:
                 upload.truncate(self._disk, size)

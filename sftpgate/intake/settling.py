@@ -14,10 +14,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sftpgate.errors import AlreadyExists, CrossDevice, NoSuchFile, SftpgateError
+from sftpgate.errors import AlreadyExists, CrossDevice, FileExchanged, NoSuchFile, SftpgateError
 from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.digest import sha256_of
 from sftpgate.ledger import arrivals
@@ -73,6 +74,7 @@ class Files:
         archives first: ``touched`` are the directories of the moves before it.
         """
         replacing = self.consumer is None or not self.consumer.sweeps(item.location)
+        seen = self._seen(item, source)
         try:
             self.disk.rename(source, target, replacing=replacing)
         except NoSuchFile:
@@ -82,7 +84,26 @@ class Files:
         except CrossDevice:
             self.disk.sync_dirs(touched)
             return self._copy_over(item, source, target, replacing)
+        if self._is_exchanged(target, seen):
+            with contextlib.suppress(AlreadyExists, NoSuchFile):  # a newer one has the name, or somebody took it
+                self.disk.rename(target, source, replacing=False)
+            raise FileExchanged()
         return item.inode
+
+    def _seen(self, item: Arrival, source: Spot) -> int | None:
+        """The inode of a file that is about to be moved out of the drop, where other programs can put a link in its place at any
+        moment; None where nobody can. Raises FileExchanged where it is not the file that the record means.
+        """
+        assert item.pending_from is not None
+        found = self.disk.lstat(source) if area_of(item.pending_from) is Area.DROP else None
+        if found is not None and not self.is_at(item, item.pending_from):
+            raise FileExchanged()
+        return None if found is None else found.st_ino
+
+    def _is_exchanged(self, target: Spot, seen: int | None) -> bool:
+        """Whether what has come to ``target`` is another file than the one that was seen before."""
+        found = self.disk.lstat(target)
+        return seen is not None and found is not None and found.st_ino != seen
 
     def _copy_over(self, item: Arrival, source: Spot, target: Spot, replacing: bool) -> int:
         """The same from another filesystem: a durable copy takes the name, then the source goes."""
@@ -100,8 +121,12 @@ class Files:
         """Move without ever replacing; returns the inode. A crash between link and unlink leaves two names of one file (or
         a file and its whole copy), which settling recognises: the name was chosen for this arrival, and nobody else has it.
         """
+        seen = self._seen(item, source)
         try:
             self.disk.link(source, target)
+            if self._is_exchanged(target, seen):
+                self.disk.unlink(target)
+                raise FileExchanged()
         except AlreadyExists:
             if not self._is_copy(source, target):
                 raise
@@ -188,16 +213,23 @@ class Files:
         """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
         if self.is_surely_at(item, where):
             return True
-        found = self.disk.lstat(self.layout.spot(where))
-        return found is not None and (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
+        found = self._file_at(where)
+        if found is None or (area_of(where) is Area.DROP and self.disk.has_other_names(found)):
+            return False  # a file from elsewhere can be linked into the drop, and look alike
+        return (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
             item.size,
             arrivals.storable_time(item.mtime_ns),
         )
 
     def is_surely_at(self, item: Arrival, where: Location) -> bool:
         """The same by what cannot mislead: a place of its own, or its inode."""
-        found = self.disk.lstat(self.layout.spot(where))
+        found = self._file_at(where)
         return found is not None and (area_of(where) in NAMED_BY_ID or found.st_ino == item.inode)
+
+    def _file_at(self, where: Location) -> os.stat_result | None:
+        """What the disk says of the regular file at ``where``; None for anything else, a link too."""
+        found = self.disk.lstat(self.layout.spot(where))
+        return found if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def _inode_at(self, item: Arrival) -> int:
         """The inode of the file of ``item`` where it is now: a move to another filesystem was a copy."""

@@ -77,19 +77,13 @@ class Staging:
         spot, fd = self._new_file(sender.user)
         return self._upload(spot, fd, sender, path, trace, declared_size=declared_size)
 
-    def copy_of(
-        self, source: Spot, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
-    ) -> Upload:
-        """A new upload that starts with the content of ``source``: its own copy, so that no two writers share a file."""
+    def copy_of(self, source: int, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None) -> Upload:
+        """A new upload that starts with what is in the open file ``source``: its own copy, so that no two writers share one."""
         spot, fd = self._new_file(sender.user)
         try:
-            reading = self._disk.open_read(source)
-            try:
-                with translated("copy for writing"):
-                    copy_bytes(reading, fd)
-                    size = os.fstat(fd).st_size
-            finally:
-                os.close(reading)
+            with translated("copy for writing"):
+                copy_bytes(source, fd)
+                size = os.fstat(fd).st_size
             if trusted_bytes is not None and trusted_bytes < size:
                 self._disk.truncate(fd, trusted_bytes)
                 size = trusted_bytes
@@ -106,8 +100,10 @@ class Staging:
         old = self._spot(partial)
         fd = self._disk.open_write(old)
         if not try_lock(fd):
-            os.close(fd)
-            return self.copy_of(old, sender, partial.path, trace, trusted_bytes=partial.size)
+            try:
+                return self.copy_of(fd, sender, partial.path, trace, trusted_bytes=partial.size)
+            finally:
+                os.close(fd)
         spot = old.parent / new_id(self._clock())
         resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
         try:

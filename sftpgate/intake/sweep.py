@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
@@ -283,13 +283,15 @@ class Sweeper:
         with self._moves.ledger.reading() as connection:
             known = {row.path for row in arrivals.live_at(connection, paths) if row.location == location(Area.DROP, row.path)}
             restored = {path for path in paths if path not in known and self._is_restored(connection, path)}
+            linked = {path for path in paths if path not in known and self._is_linked(path)}
         result.restored += len(restored)
+        result.failed += len(linked)
         now = self._moves.clock()
         locked: dict[str, bool] = {}
         found = []
         for path in paths:
             home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
-            if path in known or path in restored:
+            if path in known or path in restored or path in linked:
                 continue
             if home not in locked:
                 locked[home] = self._placer.batch_locked(home, now)
@@ -309,6 +311,14 @@ class Sweeper:
             log.warning(
                 "sweep.restored", path=path, reason="this very file was processed before; touch it to have it taken again"
             )
+        return True
+
+    def _is_linked(self, path: str) -> bool:
+        """Whether a file has other names: one from elsewhere, or one that somebody could change after it was taken."""
+        found = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
+        if found is None or not self._disk.has_other_names(found):
+            return False
+        log.warning("sweep.refused", path=path, reason=LinkedFile().message)
         return True
 
     def _drafts(self, files: Sequence[tuple[str, str]]) -> list[Arrival]:

@@ -3,7 +3,8 @@
 
 Computed from disk and ledger at each look, so there is nothing to expire. A file that was taken into the store stays
 visible to its sender until a runner claims it. Nobody sees another user's files; files in the drop that the ledger does
-not know belong to nobody, and everybody who can see their directory sees them.
+not know belong to nobody, and everybody who can see their directory sees them, but for those with other names (hard links):
+they may be files from elsewhere, put here by somebody who could not read them.
 
 Read-only; ``path`` is relative to the drop. Everything blocks, so callers are in a thread.
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.staging import Partial, Staging
 from sftpgate.intake.uploads import Upload
 from sftpgate.ledger import arrivals
@@ -79,6 +80,18 @@ class Union:
             rows = arrivals.live_at(connection, [path])
         return self._sight(user, path, rows, self._staging.partial_at(user, path))
 
+    def open_read(self, item: Item) -> int:
+        """A descriptor of the bytes of an item that is no directory. Raises LinkedFile where a file with other names, and not
+        the one that the ledger knows, is in its place by now.
+        """
+        fd = self._disk.open_read(item.spot)
+        status = os.fstat(fd)
+        known = item.arrival is not None and item.arrival.inode == status.st_ino
+        if not known and self._disk.has_other_names(status):
+            os.close(fd)
+            raise LinkedFile()
+        return fd
+
     def listing(self, user: str, directory: str, uploads: Sequence[Upload] = ()) -> Iterator[Item]:
         """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist.
 
@@ -127,6 +140,8 @@ class Union:
             if item := self._of_arrival(row, name):
                 return item
         if in_drop is None or not stat.S_ISREG(in_drop.st_mode) or any(_lies_in_drop(row) for row in rows):
+            return None
+        if self._disk.has_other_names(in_drop):
             return None
         return Item(name=name, status=in_drop, spot=drop_spot, size=in_drop.st_size)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.ids import new_id
@@ -91,7 +91,7 @@ class Candidates:
     def unknown_files(self, tool: str) -> list[str]:
         """The paths in the store, for this tool, of files that are no arrivals.
 
-        Left out: those that are not quiet yet, and those that a backup brought back.
+        Left out: those that are not quiet yet, those with other names, and those that a backup brought back.
         """
         pointers = self._pointers()
         pointer = next(pointer for pointer in pointers if pointer.tool == tool)
@@ -101,7 +101,8 @@ class Candidates:
         with self._moves.ledger.reading() as connection:
             known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
             unknown = [path for path in sorted(found) if location(Area.STORE, path) not in known]
-            return [path for path in unknown if self._is_quiet(path) and not self._is_restored(connection, path)]
+            quiet = [path for path in unknown if self._is_quiet(path) and not self._is_linked(path)]
+            return [path for path in quiet if not self._is_restored(connection, path)]
 
     def drafts(self, tool: str) -> list[Arrival]:
         """Drafts of the unknown files, read and durable, oldest first."""
@@ -139,6 +140,14 @@ class Candidates:
         # The inode's change time: no program can set it back, as it can a modification time.
         return found is not None and self._moves.clock().timestamp() - found.st_ctime >= self._settle_seconds
 
+    def _is_linked(self, path: str) -> bool:
+        """Whether a file has other names (hard links): who has one could change it while the tool reads it."""
+        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
+        if found is None or not self._moves.disk.has_other_names(found):
+            return False
+        log.warning("runner.refused", path=path, reason=LinkedFile().message)
+        return True
+
     def _is_restored(self, connection: Connection, path: str) -> bool:
         """Whether this very file was processed before: one that a backup brought back must not run twice (promise P4)."""
         found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
@@ -153,6 +162,8 @@ class Candidates:
         try:
             fd = self._moves.disk.open_read(self._moves.layout.spot(where))
             try:
+                if self._moves.disk.has_other_names(os.fstat(fd)):
+                    raise LinkedFile()
                 if has_writer(fd):
                     return None
                 sha256 = sha256_of(fd)

@@ -114,6 +114,12 @@ class Disk:
         """A descriptor of the regular file at ``spot``, for reading."""
         return self._open(spot, os.O_RDONLY)
 
+    def has_other_names(self, status: os.stat_result) -> bool:
+        """Whether a file has several names on this disk (hard links). Whoever has another one can change the file after we took
+        it, and may have linked one here that is none of ours: what we set on it would be set there too.
+        """
+        return status.st_nlink > 1
+
     def open_write(self, spot: Spot) -> int:
         """A descriptor of the existing regular file at ``spot``, for reading and writing."""
         return self._open(spot, os.O_RDWR)

@@ -111,7 +111,15 @@ class _Rename:
     new_name: str
 
 
-class SplitDisk(Disk):
+class PinnedDisk(Disk):
+    """A disk on which files have second names for the sake of the test."""
+
+    def has_other_names(self, status: os.stat_result) -> bool:
+        """None that count."""
+        return False
+
+
+class SplitDisk(PinnedDisk):
     """A disk on which drop and store are two filesystems."""
 
     def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
@@ -132,7 +140,7 @@ def refuse_across(source: Spot, target: Spot) -> None:
         raise CrossDevice
 
 
-class CrashDisk(Disk):
+class CrashDisk(PinnedDisk):
     """A disk that knows what a power cut would leave of it. ``base`` has the data directory and the second names."""
 
     def __init__(self, base: Path, machine: Machine, *, split: bool = False) -> None:
@@ -177,7 +185,7 @@ class CrashDisk(Disk):
 
     def after(self) -> Disk:
         """The disk that the next start finds: of the same kind, and nothing stops it."""
-        return SplitDisk() if self._split else Disk()
+        return SplitDisk() if self._split else PinnedDisk()
 
     def sync(self, fd: int) -> None:
         """What is in the file now survives."""
