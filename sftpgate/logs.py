@@ -8,6 +8,7 @@ client is data: it is only ever a value, and control characters in it are escape
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, TextIO
 
@@ -22,7 +23,25 @@ def printable(text: str) -> str:
 
 
 def _escape_values(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {key: printable(value) if isinstance(value, str) and key != "exception" else value for key, value in event.items()}
+    return {key: _lines(str(value)) if key == "exception" else _escaped(value) for key, value in event.items()}
+
+
+def _escaped(value: object) -> object:
+    """``value`` with all text in it made printable, in lists and tables too."""
+    match value:
+        case str():
+            return printable(value)
+        case Mapping():
+            return {printable(str(key)): _escaped(inner) for key, inner in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_escaped(inner) for inner in value]
+        case _:
+            return value
+
+
+def _lines(text: str) -> str:
+    """A traceback, whose lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _add_worker(number: int, _logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

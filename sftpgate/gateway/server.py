@@ -182,8 +182,9 @@ class Gate:
         keeper = Gatekeeper(self._made_of.login, self._door, visitor, self._made_of.log, self._open_session, self._accelerate)
         self._keepers.add(keeper)
         try:
-            # a broken-off or failed login ends here, and was logged where it was refused
-            with contextlib.suppress(OSError, asyncssh.Error):
+            # a broken-off or failed login ends here, and was logged where it was refused; so does one whose client names itself
+            # in something else than ASCII (asyncssh passes UnicodeDecodeError on)
+            with contextlib.suppress(OSError, asyncssh.Error, UnicodeDecodeError):
                 client = await asyncssh.run_server(connection, options=self._options, server_factory=lambda: keeper)
                 await client.wait_closed()
         finally:
