@@ -1,17 +1,28 @@
 """What is fuzzed: each target takes any bytes, lets through only the errors that its code promises, and checks what must hold.
 
-An exception that leaves a target is a finding. Nothing here writes to the disk.
+An exception that leaves a target is a finding. Nothing here writes to the disk, but ``live_users`` to a directory of its own.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import base64
 import contextlib
+import os
+import socket
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
+from ipaddress import ip_address
+from itertools import count
 from pathlib import Path
 
-from sftpgate.errors import KeyRefused, NameRefused, PlaceRefused, SettingsError, UserFileError
+from structlog.testing import capture_logs
+
+from sftpgate.errors import BadMessage, KeyRefused, NameRefused, PlaceRefused, SettingsError, UserFileError
+from sftpgate.gateway.proxy import client_of, read_header
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.names import VirtualPath, check_storable, folded, normalise, split
 from sftpgate.settings import of_text
@@ -20,7 +31,7 @@ from sftpgate.users.certificates import parse_certificate
 from sftpgate.users.keyformats import decode_key_file
 from sftpgate.users.keys import parse_authorized_keys, parse_public_key
 from sftpgate.users.logins import judge_key
-from sftpgate.users.registry import User
+from sftpgate.users.registry import User, UserRegistry
 
 Target = Callable[[bytes], None]
 
@@ -97,8 +108,75 @@ def settings(data: bytes) -> None:
         assert error.message
 
 
+def live_users(data: bytes) -> None:
+    """Both files of a user, exchanged under a registry that has read good ones: what is in force is what a strict reading
+    says, or the last good version.
+    """
+    directory = _keys_directory() / "users" / "erp"
+    account, _, keys = data.partition(b"\0")
+    registry = UserRegistry(_keys_directory())
+    with capture_logs():
+        _put(directory / "authorized_keys", _ED25519.encode())
+        _put(directory / "user.toml", b"")
+        (directory / "user.toml").unlink()
+        good = registry.get("erp")
+        assert good is not None and good.keys
+        _put(directory / "authorized_keys", keys)
+        _put(directory / "user.toml", account)
+        found = registry.get("erp")
+        try:
+            assert found == registry.load("erp")
+        except UserFileError as error:
+            assert error.message and found == good
+        assert registry.get("nobody") is None
+
+
+@cache
+def _keys_directory() -> Path:
+    directory = tempfile.TemporaryDirectory(prefix="sftpgate-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    atexit.register(directory.cleanup)
+    (Path(directory.name) / "users" / "erp").mkdir(parents=True, mode=0o700)
+    return Path(directory.name)
+
+
+_times = count(1)
+
+
+def _put(path: Path, content: bytes) -> None:
+    """As an editor does it: in place. The time is another one each time, whatever the clock of the disk can tell apart."""
+    path.write_bytes(content)
+    path.chmod(0o600)
+    os.utime(path, ns=(0, next(_times)))
+
+
+def proxy_header(data: bytes) -> None:
+    """What a connection of a proxy begins with: an address, or a refusal, and nothing behind the header is read."""
+
+    async def read() -> tuple[str | None, bytes]:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.sendall(data)
+            theirs.shutdown(socket.SHUT_WR)
+            address = await read_header(ours)
+            return address, b"".join(iter(lambda: ours.recv(65536), b""))
+
+    with contextlib.suppress(BadMessage):
+        client_of(data)
+    try:
+        address, rest = asyncio.run(read())
+    except BadMessage as error:
+        assert error.message.isprintable()
+        return
+    if address is not None:
+        ip_address(address)  # raises ValueError
+    assert data.endswith(rest)
+    assert client_of(data[: len(data) - len(rest)]) == address
+
+
 TARGETS: dict[str, Target] = {
-    target.__name__: target for target in (names, authorized_keys, key_files, certificates, user_toml, settings)
+    target.__name__: target
+    for target in (names, authorized_keys, key_files, certificates, user_toml, live_users, settings, proxy_header)
 }
 
 # Where a fuzzer starts: one good example and one near miss of each.
@@ -122,6 +200,19 @@ SEEDS: dict[str, list[bytes]] = {
     "user_toml": [
         b'home = "hr"\nnetworks = ["192.0.2.0/24"]\nexpires = 2027-01-01\n',
         b'password_hash = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA"\ndisabled = false\nnotes = """x\n"""\n',
+    ],
+    "live_users": [
+        b"disabled = true\n\0" + _ED25519.encode() + b" erp\n",
+        b'networks = ["192.0.2.0/24"]\n\0from="192.0.2.7" ' + _ED25519.encode(),
+        b'home = "hr"\npassword_ha\0ssh-ed25519 AAAAC3Nz',
+    ],
+    "proxy_header": [
+        b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 22\r\nSSH-2.0-x\r\n",
+        b"PROXY TCP6 2001:db8::1 2001:db8::2 56324 22\r\nSSH-2.0-x\r\n",
+        b"PROXY UNKNOWN\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\xdc\x04\x00\x16SSH-2.0-x\r\n",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x21\x00\x24" + bytes(15) + b"\x01" + bytes(15) + b"\x01\xdc\x04\x00\x16SSH-2.0-x",
+        b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00",
     ],
     "settings": [
         b'port = 2222\nsettle_seconds = "30m"\nmax_upload_bytes = "1GiB"\n[tools.x]\nfile = "x*.csv"\ncommand = ["true"]\n',

@@ -19,7 +19,7 @@ from tests.fuzz import packets
 from tests.fuzz.targets import SEEDS, TARGETS, Target
 
 SECONDS = float(os.environ.get("SFTPGATE_FUZZ_SECONDS", "0"))
-RUNS = {"packets": 300, "settings": 3000}
+RUNS = {"packets": 300, "settings": 3000, "live_users": 3000, "proxy_header": 5000}
 USUAL_RUNS = 10_000
 ROOT = Path(__file__).resolve().parents[2]
 
