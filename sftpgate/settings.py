@@ -267,6 +267,9 @@ class Settings(BaseSettings):
         ByteSize(64 * 1024**3), gt=0, description="bytes that one user may have waiting, held and in staging"
     )
     max_pending_files: int = Field(200_000, gt=0, description="files that one user may have waiting, held and in staging")
+    max_daily_bytes: ByteSize = Field(
+        ByteSize(0), ge=0, description="bytes that one user may send in one day of UTC; 0: any number"
+    )
     free_space_floor: ByteSize = Field(
         ByteSize(256 * 1024**2), ge=0, description="bytes of free space below which uploads are refused"
     )

@@ -118,6 +118,27 @@ def user_row(user: User, uses: Uses) -> dict[str, object]:
     }
 
 
+def quota_row(settings: Settings, user: User) -> dict[str, object]:
+    """What a user may send, which of it is of its own, and what it has pending and sent today, as far as the ledger knows."""
+    from dataclasses import asdict
+
+    from sftpgate.cli.context import ledger_for_reading
+    from sftpgate.ledger import arrivals, volumes
+    from sftpgate.policy.quotas import Quotas, day_of
+    from sftpgate.users.accounts import QUOTA_KEYS
+
+    gates = Quotas(**{key: getattr(settings, key) for key in QUOTA_KEYS})
+    row: dict[str, object] = {key: int(value) for key, value in asdict(gates.of(user.quotas)).items()}
+    row["own_quotas"] = [key for key in QUOTA_KEYS if getattr(user.quotas, key) is not None]
+    with ledger_for_reading(settings) as ledger:
+        files = size = sent = 0
+        if ledger is not None:
+            with ledger.reading() as connection:
+                files, size = arrivals.usage(connection, user.name)
+                sent = volumes.sent_on(connection, user.name, day_of(datetime.now(UTC)))
+    return row | {"pending_files": files, "pending_bytes": size, "sent_today_bytes": sent}
+
+
 def key_row(user: str, key: AuthorizedKey, uses: Uses, min_rsa_bits: int) -> dict[str, object]:
     """A key for a listing, with what is to be said of its options."""
     use = uses.get((user, key.fingerprint))

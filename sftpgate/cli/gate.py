@@ -42,7 +42,7 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.recovery import set_damaged_aside
 from sftpgate.intake.register import OpenUploads
-from sftpgate.intake.room import Limits, Room
+from sftpgate.intake.room import Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
 from sftpgate.ledger import audit
@@ -52,6 +52,7 @@ from sftpgate.ledger.trail import Trail
 from sftpgate.logs import Logger, get_logger
 from sftpgate.meter import DIRECTORY_VARIABLE, Meter, make_meter
 from sftpgate.policy.names import VirtualPath
+from sftpgate.policy.quotas import OwnQuotas, Quotas
 from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
 from sftpgate.settings import Settings, config_path
@@ -65,22 +66,37 @@ log = get_logger("gate")
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
 
 
-def make_room(system: System) -> Room:
-    """The limits of a system on what senders may have pending."""
+def make_room(system: System, registry: UserRegistry) -> Room:
+    """The limits of a system on what senders may send."""
     settings = system.settings
-    limits = Limits(
+    gates = Quotas(
         max_upload_bytes=settings.max_upload_bytes,
         max_pending_bytes=settings.max_pending_bytes,
         max_pending_files=settings.max_pending_files,
-        free_space_floor=settings.free_space_floor,
+        max_daily_bytes=settings.max_daily_bytes,
     )
-    return Room(system.ledger, system.staging, system.disk, system.layout.store, limits, system.clock)
+
+    none = OwnQuotas()
+
+    def quotas_of(name: str) -> Quotas:
+        own = registry.quotas(name)
+        return gates if own == none else gates.of(own)
+
+    return Room(
+        system.ledger,
+        system.staging,
+        system.disk,
+        system.layout.store,
+        quotas_of,
+        free_space_floor=settings.free_space_floor,
+        clock=system.clock,
+    )
 
 
-def make_edits(system: System, publisher: Publisher) -> Edits:
+def make_edits(system: System, publisher: Publisher, registry: UserRegistry) -> Edits:
     """The acts of senders on a system."""
     union = Union(system.layout, system.disk, system.ledger, system.staging)
-    return Edits(system.moves, system.placer, system.staging, union, publisher, make_room(system))
+    return Edits(system.moves, system.placer, system.staging, union, publisher, make_room(system, registry))
 
 
 def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweeper:
@@ -153,7 +169,7 @@ class Running:
         self._settings = settings
         self._system = system
         publisher = Publisher(system.moves, system.placer, system.staging, self._hops)
-        edits = make_edits(system, publisher)
+        edits = make_edits(system, publisher, registry)
         register = OpenUploads(system.staging)
         self._sweeper = make_sweeper(system, edits, registry)
         self._trail, self._meter = Trail(system.ledger, system.clock), make_meter()
@@ -182,6 +198,7 @@ class Running:
                     register=register,
                     hops=self._hops,
                     require_free_space=edits.room.require_free_space,
+                    look_at_quotas=edits.room.look_again,
                     max_handles=settings.max_handles,
                     descriptors=Descriptors(raise_limit(), settings.max_connections),
                     max_sftp_version=settings.sftp_version,

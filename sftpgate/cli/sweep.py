@@ -37,7 +37,8 @@ def sweep(json: Json = False) -> None:
     system = recovered(loaded)
     try:
         publisher = Publisher(system.moves, system.placer, system.staging)
-        sweeper = make_sweeper(system, make_edits(system, publisher), UserRegistry(loaded.keys_dir))
+        registry = UserRegistry(loaded.keys_dir)
+        sweeper = make_sweeper(system, make_edits(system, publisher, registry), registry)
         result = sweeper.run(progress_of_counts())
     finally:
         system.close()

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
-from sftpgate.cli.accounts import KEY_COLUMNS, key_row, last_uses, open_registry, read_key, say_if_locked_out, user_row
+from sftpgate.cli.accounts import KEY_COLUMNS, key_row, last_uses, open_registry, quota_row, read_key, say_if_locked_out, user_row
 
 user_app = typer.Typer(help="Users: the SFTP accounts, usually one per ERP.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")]
+
+
+def Quota(what: str) -> Any:  # noqa: N802  # as typer's own Option
+    """An option of one quota."""
+    return typer.Option(help=what, metavar="NUMBER|default", show_default=False)
 
 
 # -- users -----------------------------------------------------------------------------------------------------------
@@ -84,7 +89,7 @@ def user_show(name: Name, json: Json = False) -> None:
     settings, registry = open_registry()
     user = registry.load(name)
     uses = last_uses(settings)
-    record = user_row(user, uses)
+    record = {**user_row(user, uses), **quota_row(settings, user)}
     keys = [key_row(name, key, uses, settings.min_rsa_bits) for key in user.keys]
     if json:
         emit_record({**record, "keys": keys}, json=True)
@@ -167,6 +172,34 @@ def user_passwd(
         typer.echo(password)
     else:
         typer.echo(f"password of user {name} set")
+
+
+@user_app.command("quota")
+def user_quota(
+    name: Name,
+    max_upload_bytes: Annotated[str | None, Quota("Largest upload, such as 512MiB.")] = None,
+    max_pending_bytes: Annotated[str | None, Quota("Bytes that may wait, held and in staging.")] = None,
+    max_pending_files: Annotated[str | None, Quota("Files that may wait, held and in staging.")] = None,
+    max_daily_bytes: Annotated[str | None, Quota("Bytes that may be sent in one day of UTC; 0: any number.")] = None,
+    json: Json = False,
+) -> None:
+    """Give a user quotas of its own, or show what it has. They hold for its next upload. "default": as the settings have it.
+
+    Example: sftpgate user quota erp --max-upload-bytes 1GiB --max-daily-bytes default
+    """
+    from sftpgate.cli.output import emit_record
+
+    settings, registry = open_registry()
+    asked = {
+        "max_upload_bytes": max_upload_bytes,
+        "max_pending_bytes": max_pending_bytes,
+        "max_pending_files": max_pending_files,
+        "max_daily_bytes": max_daily_bytes,
+    }
+    given = {key: None if text == "default" else int(text) if text.isdecimal() else text for key, text in asked.items() if text}
+    if given:
+        registry.set_quotas(name, given)
+    emit_record({"name": name, **quota_row(settings, registry.load(name))}, json=json)
 
 
 @user_app.command("import")

@@ -25,7 +25,7 @@ from sftpgate.logs import Logger
 from sftpgate.store.spots import translated
 
 NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes
-SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space is looked at again after so much was written
+SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space and quotas are looked at again after so much was written
 COPY_BYTES = 1024 * 1024
 MAX_OFFSET = 2**63 - 1 - wire.MAX_READ_BYTES  # where a file can have bytes: off_t is signed
 
@@ -104,6 +104,7 @@ class Handles:
         if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
             handle.unchecked_bytes = 0
             upload.require(services.require_free_space)
+            services.spawn(self._look_at_quotas(upload))
         upload.write(services.disk, offset, *pieces)
         self._counts.received_bytes += size
         if services.register.needs_note(upload):
@@ -111,6 +112,13 @@ class Handles:
         if upload.digest.is_behind and not handle.hashing:
             handle.hashing = True
             services.spawn(self._hash(handle))
+
+    async def _look_at_quotas(self, upload: Upload) -> None:
+        """See what is left of the user's quotas, behind the writer; where that fails, the upload goes on as it was allowed to."""
+        try:
+            await self._services.hops.run(self._services.look_at_quotas, upload)
+        except SftpgateError as error:
+            self._log.warning("quota.unknown", path=upload.path, reason=error.message)
 
     async def _hash(self, handle: Writing) -> None:
         """Hash what was written, behind the writer."""

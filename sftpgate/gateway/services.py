@@ -10,6 +10,7 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.staging import Staging
+from sftpgate.intake.uploads import Upload
 from sftpgate.store.disk import Disk
 
 Spawn = Callable[[Coroutine[object, object, None]], None]
@@ -25,6 +26,7 @@ class Services:
     register: OpenUploads
     hops: Hops
     require_free_space: Callable[[], None]
+    look_at_quotas: Callable[[Upload], None]  # blocks; what it finds holds from the next write on
     is_stopping: Callable[[], bool]
     spawn: Spawn
     max_handles: int

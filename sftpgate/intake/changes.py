@@ -16,7 +16,7 @@ from sftpgate.errors import SftpgateError, StorageError
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
-from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger import arrivals, audit, volumes
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Connection
@@ -249,6 +249,7 @@ class Change:
         fresh = [self._rows[key] for key in self._fresh]
         changed = [self._rows[key] for key in self._changed]
         arrivals.add(self.connection, fresh)
+        volumes.add(self.connection, fresh)
         arrivals.save(self.connection, changed)
         audit.record(self.connection, self._events)
         self.written = in_order_of_moves(changed + fresh)

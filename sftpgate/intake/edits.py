@@ -91,13 +91,18 @@ class Edits:
             raise IsADirectory()
         elif mode.create and mode.exclusive:
             raise AlreadyExists()
-        quota_bytes = self.room.require(sender.user)
-        if there is None or mode.truncate:
+        continued = None if mode.truncate else there
+        quotas, budget = self.room.require(sender.user)
+        copied_bytes = continued.size if continued is not None and continued.partial is None else 0
+        replaced_bytes = copied_bytes if continued is not None and continued.arrival is not None else 0
+        budget.require(copied_bytes, replaced_bytes)
+        if continued is None:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
-            upload = self._continue(there, sender, path, trace)
+            upload = self._continue(continued, sender, path, trace)
         upload.appending = mode.append
-        upload.quota_bytes = quota_bytes + upload.existing_bytes
+        upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
+        budget.charge(copied_bytes)
         if mode.declared_size is not None:
             try:
                 upload.require_size(mode.declared_size)
@@ -312,6 +317,7 @@ class Edits:
         elif size != there.size:
             if there.partial is not None or size > there.size:
                 raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
+            self.room.require_today(sender.user, size)
             upload = self._copy_of(there, sender, path, SessionTrace())
             upload.continues = there.arrival.id if there.arrival is not None else None
             try:

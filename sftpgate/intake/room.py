@@ -1,37 +1,37 @@
-"""Room for uploads: what one user may have pending, and how much space the disk must keep free.
+"""Room for uploads: what one user may send, and how much space the disk must keep free.
 
-Blocks for a query and a system call, at most. The query is left out while a user is far from its limits: its answer
-holds for a second, and for half as many uploads as are left.
+What is pending and what was sent today is asked of the ledger and the staging directory, so it is the same for all worker
+processes and after a restart. Blocks for a query, a listing and a few system calls, at most. While a user is far from its limits
+the answer holds for a second, and for half as many uploads as are left; what its uploads of this process write is charged to it
+meanwhile. The quotas themselves are read each time, so that a change of them holds for the next upload.
+
+**How far a limit can be passed:** not at all by the uploads of one process. Those of other worker processes are seen when the
+next upload is opened (within a second at the latest), and after each 64 MiB of an open one (``gateway/handles.py``): so no worker
+but the first goes more than that beyond a limit with each of its open uploads. What is finished is counted exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sftpgate.errors import NoSpace, QuotaExceeded
+from sftpgate.errors import NoSpace
 from sftpgate.intake.ids import Clock
 from sftpgate.intake.staging import Staging
-from sftpgate.ledger import arrivals
+from sftpgate.intake.uploads import Upload
+from sftpgate.ledger import arrivals, volumes
 from sftpgate.ledger.database import Ledger
+from sftpgate.policy.quotas import Budget, Quotas, Usage, day_of, require_room
 from sftpgate.store.disk import Disk
 
 _HOLDS_FOR = timedelta(seconds=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The settings of the same names: bytes, and numbers of files, that no runner has claimed yet."""
-
-    max_upload_bytes: int
-    max_pending_bytes: int
-    max_pending_files: int
-    free_space_floor: int
-
-
 @dataclass(slots=True)
 class _Answer:
+    quotas: Quotas
     until: datetime
     uploads_left: int
 
@@ -49,56 +49,83 @@ class Left:
 class Room:
     """Asked before an upload is opened, and now and then while it is written. One instance per process; any thread."""
 
-    def __init__(self, ledger: Ledger, staging: Staging, disk: Disk, store: Path, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        staging: Staging,
+        disk: Disk,
+        store: Path,
+        quotas_of: Callable[[str], Quotas],
+        *,
+        free_space_floor: int,
+        clock: Clock,
+    ) -> None:
         self._ledger = ledger
         self._staging = staging
         self._disk = disk
         self._store = store
-        self._limits = limits
+        self._quotas_of = quotas_of
+        self._free_space_floor = free_space_floor
         self._clock = clock
         self._answers: dict[str, _Answer] = {}
+        self._budgets: dict[str, Budget] = {}  # one for each user, shared by its open uploads
 
-    def require(self, user: str) -> int:
-        """How many bytes another upload of ``user`` may have. Raises QuotaExceeded or NoSpace where it may not begin one."""
+    def require(self, user: str) -> tuple[Quotas, Budget]:
+        """The quotas of ``user``, and what they leave to it. Raises QuotaExceeded or NoSpace where it may not begin an upload."""
         self.require_free_space()
+        quotas = self._quotas_of(user)
+        budget = self._budgets.setdefault(user, Budget(0, None))
         answer = self._answers.get(user)
-        if answer is not None and answer.uploads_left > 0 and self._clock() < answer.until:
+        if answer is not None and self._holds(answer, quotas) and budget.bytes > quotas.max_upload_bytes:
             answer.uploads_left -= 1
-            return self._limits.max_upload_bytes
-        files, size = self._usage(user)
-        limits = self._limits
-        if files >= limits.max_pending_files:
-            raise QuotaExceeded(_full(f"{files} files", limits.max_pending_files, "max_pending_files"))
-        if size >= limits.max_pending_bytes:
-            raise QuotaExceeded(_full(f"{size} bytes", limits.max_pending_bytes, "max_pending_bytes"))
-        far = size + limits.max_upload_bytes < limits.max_pending_bytes
-        self._answers[user] = _Answer(self._clock() + _HOLDS_FOR, (limits.max_pending_files - files) // 2 if far else 0)
-        return limits.max_pending_bytes - size
+            return quotas, budget
+        usage = self._usage(user, quotas)
+        require_room(quotas, usage)
+        budget.measured(quotas, usage)
+        self._answers[user] = _Answer(quotas, self._clock() + _HOLDS_FOR, (quotas.max_pending_files - usage.files) // 2)
+        return quotas, budget
+
+    def _holds(self, answer: _Answer, quotas: Quotas) -> bool:
+        return answer.uploads_left > 0 and self._clock() < answer.until and answer.quotas == quotas
+
+    def look_again(self, upload: Upload) -> None:
+        """Bound an open upload by the quotas as they are now, and by what other processes have taken meanwhile."""
+        quotas = self._quotas_of(upload.sender.user)
+        upload.max_bytes = quotas.max_upload_bytes
+        if upload.budget is not None:
+            upload.budget.measured(quotas, self._usage(upload.sender.user, quotas))
+
+    def require_today(self, user: str, size: int) -> None:
+        """Raise QuotaExceeded where an arrival of this size would pass the limit of the day."""
+        quotas = self._quotas_of(user)
+        if quotas.max_daily_bytes:
+            budget = Budget(0, None)
+            budget.measured(quotas, self._usage(user, quotas))
+            budget.require(size, replaced_bytes=quotas.max_pending_bytes)
 
     def require_free_space(self) -> None:
         """Raise NoSpace where the disk is below its floor."""
-        if self._disk.free_bytes(self._store) < self._limits.free_space_floor:
+        if self._disk.free_bytes(self._store) < self._free_space_floor:
             raise NoSpace()
 
     def left(self, user: str) -> Left:
         """What ``user`` may still send."""
-        files, size = self._usage(user)
-        limits = self._limits
-        on_disk = max(0, self._disk.free_bytes(self._store) - limits.free_space_floor)
+        quotas = self._quotas_of(user)
+        usage = self._usage(user, quotas)
+        budget = Budget(0, None)
+        budget.measured(quotas, usage)
+        on_disk = max(0, self._disk.free_bytes(self._store) - self._free_space_floor)
         return Left(
-            free_bytes=min(on_disk, max(0, limits.max_pending_bytes - size)),
-            total_bytes=limits.max_pending_bytes,
-            free_files=max(0, limits.max_pending_files - files),
-            total_files=limits.max_pending_files,
+            free_bytes=min(on_disk, budget.bytes) if usage.files < quotas.max_pending_files else 0,
+            total_bytes=min(quotas.max_pending_bytes, quotas.max_daily_bytes or quotas.max_pending_bytes),
+            free_files=max(0, quotas.max_pending_files - usage.files),
+            total_files=quotas.max_pending_files,
         )
 
-    def _usage(self, user: str) -> tuple[int, int]:
-        """Files and bytes of the user that no runner has taken, those in staging included."""
+    def _usage(self, user: str, quotas: Quotas) -> Usage:
+        """What the user has pending, in staging too, and where its day is limited, what it has sent today."""
         staged_files, staged_bytes = self._staging.used(user)
         with self._ledger.reading() as connection:
             files, size = arrivals.usage(connection, user)
-        return files + staged_files, size + staged_bytes
-
-
-def _full(what: str, limit: int, rule: str) -> str:
-    return f"{what} of this account wait to be processed, the limit is {limit} (rule: {rule})"
+            sent = volumes.sent_on(connection, user, day_of(self._clock())) if quotas.max_daily_bytes else 0
+        return Usage(files=files + staged_files, bytes=size + staged_bytes, daily_bytes=sent + staged_bytes)

@@ -17,6 +17,7 @@ from sftpgate.intake.digest import Digest
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
+from sftpgate.policy.quotas import Budget
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot, translated
 
@@ -56,7 +57,8 @@ class Upload:
     opened_at: datetime
     max_bytes: int
     trace: SessionTrace
-    quota_bytes: int | None = None  # what its user may still have pending; None: not looked at
+    budget: Budget | None = None  # of its user; None: nobody asked for it, as for what is no upload of a client
+    replaced_bytes: int = 0  # of the arrival that it will replace
     appending: bool = False
     existing_bytes: int = 0
     declared_size: int | None = None
@@ -98,6 +100,7 @@ class Upload:
         except SftpgateError as error:
             self._fail(error)
             raise
+        self._charge(end)
         self._coverage.add(offset, end)
         self.digest.written(offset, end)
         self.size = max(self.size, end)
@@ -117,10 +120,12 @@ class Upload:
         """Raise TooLarge or QuotaExceeded where the upload may not have this size."""
         if size > self.max_bytes:
             raise TooLarge(self.max_bytes)
-        if self.quota_bytes is not None and size > self.quota_bytes:
-            raise QuotaExceeded(
-                f"this account has room for {self.quota_bytes} bytes more until its files are processed (rule: max_pending_bytes)"
-            )
+        if self.budget is not None and size > self.size:
+            self.budget.require(size - self.size, self.replaced_bytes)
+
+    def _charge(self, size: int) -> None:
+        if self.budget is not None and size > self.size:
+            self.budget.charge(size - self.size)
 
     def _append_offset(self, offset: int) -> int:
         """Where a write of an upload opened with APPEND goes.
@@ -155,6 +160,7 @@ class Upload:
         except SftpgateError as error:
             self._fail(error)
             raise
+        self._charge(size)
         self._coverage.truncate(size)
         if size < self.size:
             self.digest.truncated(size)

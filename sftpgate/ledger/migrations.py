@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, inspect
 
 from sftpgate.errors import LedgerError
-from sftpgate.ledger import audit, chain
+from sftpgate.ledger import audit, chain, volumes
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.schema import SCHEMA_VERSION
 
@@ -51,4 +51,9 @@ def _chain_events(connection: Connection, at: datetime) -> None:
     audit.record(connection, [Event(at=at, event=BEGUN, actor=audit.SYSTEM, details=details)])
 
 
-_STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {1: _chain_events}
+def _count_volumes(connection: Connection, at: datetime) -> None:
+    """2 → 3: what users have sent today is counted."""
+    volumes.fill(connection, at)
+
+
+_STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {1: _chain_events, 2: _count_volumes}

@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 2  # how an earlier ledger becomes one of this version: migrations.py
+SCHEMA_VERSION = 3  # how an earlier ledger becomes one of this version: migrations.py
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -169,6 +169,14 @@ chain = Table(
     Column("head_hash", String(64), nullable=False),
     Column("anchor_seq", BigInteger, nullable=False),
     Column("anchor_hash", String(64), nullable=False),
+)
+
+volumes = Table(  # what each user has sent today: volumes.py
+    "volumes",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("day", Integer, nullable=False),  # of UTC, in days since 1970
+    Column("bytes", BigInteger, nullable=False),
 )
 
 logins = Table(  # the last use of each key and password; the last one alone: events have the others

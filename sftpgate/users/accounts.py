@@ -13,17 +13,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
+from pydantic import ByteSize, TypeAdapter
+
 from sftpgate.errors import SftpgateError, UserFileError
 from sftpgate.logs import printable
 from sftpgate.policy.accounts import check_home
 from sftpgate.policy.login import pattern_problem
 from sftpgate.policy.methods import methods_problem
+from sftpgate.policy.quotas import OwnQuotas
 from sftpgate.settings import AuthMethod as Method
 from sftpgate.users.passwords import valid_hash
 
-Value = str | bool | datetime | date | tuple[str, ...]
+Value = str | bool | int | datetime | date | tuple[str, ...]
 
-KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "required_auth", "notes", "added_at")
+QUOTA_KEYS = ("max_upload_bytes", "max_pending_bytes", "max_pending_files", "max_daily_bytes")
+KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "required_auth", *QUOTA_KEYS, "notes", "added_at")
+
+_SIZE = TypeAdapter(ByteSize)
+_LARGEST = 2**63 - 1  # of a file, and of an integer in TOML
 
 _HEADER = "# One user of sftpgate. A change here holds at once, without a restart.\n"
 
@@ -38,6 +45,7 @@ class Account:
     expires_at: datetime | None = None  # UTC: from then on nobody can log in
     networks: tuple[str, ...] = ()  # address patterns that the user may come from; empty: everywhere
     required_auth: tuple[Method, ...] | None = None  # what a login takes, in order; None: as the gate has it
+    quotas: OwnQuotas = field(default_factory=OwnQuotas)
     notes: str = ""
     added_at: datetime | None = None  # UTC; None where somebody else made the file
 
@@ -57,6 +65,7 @@ def parse_account(text: str) -> Account:
             expires_at=_moment(values, "expires"),
             networks=_networks(values),
             required_auth=_methods(values),
+            quotas=OwnQuotas(**{key: _quota(values, key) for key in QUOTA_KEYS}),
             notes=_text(values, "notes"),
             added_at=_moment(values, "added_at"),
         )
@@ -170,10 +179,28 @@ def _methods(values: Mapping[str, object]) -> tuple[Method, ...] | None:
     return tuple(Method(method) for method in methods)
 
 
+def _quota(values: Mapping[str, object], key: str) -> int | None:
+    """A number, or one of bytes with a unit. Only the day can be without a limit: its 0 means that everywhere."""
+    value = values.get(key)
+    if value is None:
+        return None
+    with_units = key.endswith("_bytes")
+    try:
+        if isinstance(value, bool | float) or (isinstance(value, str) and not with_units):
+            raise ValueError("not a number")
+        number = int(_SIZE.validate_python(value))
+    except ValueError as error:
+        raise ValueError(f"{key} is " + ('a number of bytes, or a text such as "1GiB"' if with_units else "a number")) from error
+    least = 0 if key == "max_daily_bytes" else 1
+    if not least <= number <= _LARGEST:
+        raise ValueError(f"{key} is at least {least}" if number < least else f"{key} is too large")
+    return number
+
+
 def _value(parsed: object) -> Value:
     """A value as TOML gave it, to be written again. Only what ``parse_account`` accepts comes here."""
     match parsed:
-        case str() | bool() | date():  # a datetime is a date
+        case str() | int() | date():  # a bool is an int, and a datetime is a date
             return parsed
         case list() | tuple():
             return tuple(str(item) for item in parsed)
@@ -185,6 +212,8 @@ def _written(value: Value) -> str:
     match value:
         case bool():
             return "true" if value else "false"
+        case int():
+            return str(value)
         case str():
             return '"' + "".join(_escaped(c) for c in value) + '"'
         case datetime():

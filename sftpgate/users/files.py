@@ -44,10 +44,10 @@ class Signature:
     inode: int
 
 
-def signature(path: Path) -> Signature | None:
+def signature(path: Path | str) -> Signature | None:
     """The signature of the file at ``path``, or None where there is none (or where it cannot be looked at)."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # asked for every upload: no Path is made
     except OSError:
         return None
     return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -12,7 +12,7 @@ mean stay as they are, byte for byte. All methods block; ``get`` for no longer t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TypeVar
 from sftpgate.errors import AlreadyExists, UnknownUser, UserFileError
 from sftpgate.logs import get_logger
 from sftpgate.policy.accounts import USER_NAME_RULE, check_home, check_user_name, valid_user_name
+from sftpgate.policy.quotas import OwnQuotas
 from sftpgate.users.accounts import Account, Value, new_account_text, parse_account, with_value
 from sftpgate.users.files import (
     Signature,
@@ -81,6 +82,7 @@ class UserRegistry:
         self._directory = keys_dir / "users"
         self._clock = clock
         self._cache: dict[str, _Read] = {}
+        self._quotas: dict[str, tuple[Signature | None, OwnQuotas]] = {}
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -127,6 +129,15 @@ class UserRegistry:
             # the signatures are those from before the reading: a change in between is seen as one at the next lookup
             self._cache[name] = known
         return known.user
+
+    def quotas(self, name: str) -> OwnQuotas:
+        """The user's own quotas, none for one that does not exist. Asked for every upload: one ``stat`` where nothing changed."""
+        found = signature(f"{self._directory}/{name}/{_ACCOUNT_FILE}")
+        known = self._quotas.get(name)
+        if known is None or known[0] != found:
+            user = self.get(name)
+            known = self._quotas[name] = found, OwnQuotas() if user is None else user.quotas
+        return known[1]
 
     def load(self, name: str) -> User:
         """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
@@ -194,15 +205,26 @@ class UserRegistry:
         """Let the user log in again. Raises as ``set_password_hash``."""
         self._set(name, "disabled", False)
 
+    def set_quotas(self, name: str, quotas: Mapping[str, Value | None]) -> None:
+        """Give a user quotas of its own, by their keys in ``user.toml``; None: as the gate has it. All or none.
+
+        Raises as ``set_password_hash``, and UserFileError for what is no quota.
+        """
+        self._set_all(name, quotas)
+
     def _set(self, name: str, key: str, value: Value | None) -> None:
+        self._set_all(name, {key: value})
+
+    def _set_all(self, name: str, values: Mapping[str, Value | None]) -> None:
         directory = self._existing(name)
         with locked(directory):
             path = directory / _ACCOUNT_FILE
             text = read_text(path) or ""
             parse_account(text)  # what cannot be understood is not changed
-            edited = with_value(text, key, value)
-            parse_account(edited)
-            write_text(path, edited)
+            for key, value in values.items():
+                text = with_value(text, key, value)
+            parse_account(text)
+            write_text(path, text)
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

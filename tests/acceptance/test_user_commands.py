@@ -295,3 +295,24 @@ def test_help_is_quick(environment: dict[str, str]) -> None:
         "assert not {'pydantic', 'cryptography', 'argon2', 'structlog', 'rich', 'asyncssh', 'sqlalchemy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)
+
+
+def test_quotas_are_given_shown_and_taken_back(sftpgate: Run, tmp_path: Path, registry: UserRegistry) -> None:
+    """They are written with their units beside an admin's remarks, shown with what is in force, and refused together."""
+    sftpgate("user", "add", "erp")
+    file = tmp_path / "keys/users/erp/user.toml"
+    file.write_text(file.read_text() + "# ask Ada first\n")
+    shown = sftpgate("user", "quota", "erp", "--max-upload-bytes", "1GiB", "--max-pending-files", "7", "--json")
+    row = json.loads(shown.stdout)
+    assert (row["max_upload_bytes"], row["max_pending_files"], row["max_daily_bytes"]) == (2**30, 7, 0)
+    assert row["own_quotas"] == ["max_upload_bytes", "max_pending_files"]
+    assert '"1GiB"' in file.read_text() and "# ask Ada first" in file.read_text()
+    refused = sftpgate(
+        "user", "quota", "erp", "--max-upload-bytes", "2GiB", "--max-daily-bytes", "much", code=ExitCode.BAD_SETTINGS
+    )
+    assert 'max_daily_bytes is a number of bytes, or a text such as "1GiB"' in refused.stderr
+    assert registry.load("erp").quotas.max_upload_bytes == 2**30
+    sftpgate("user", "quota", "erp", "--max-upload-bytes", "default")
+    shown = sftpgate("user", "show", "erp")
+    assert "own quotas" in shown.stdout and "sent today bytes" in shown.stdout
+    assert registry.load("erp").quotas.max_upload_bytes is None

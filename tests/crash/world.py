@@ -88,10 +88,11 @@ class World:
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
         rebuild_if_new(self.system.moves)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
-        self.edits = make_edits(self.system, self.publisher)
+        registry = UserRegistry(base / "keys")
+        self.edits = make_edits(self.system, self.publisher, registry)
         self.claims = make_claims(self.system)
         self.held: list[Claim] = []
-        self.sweeper = make_sweeper(self.system, self.edits, UserRegistry(base / "keys"))
+        self.sweeper = make_sweeper(self.system, self.edits, registry)
 
     def halt(self) -> None:
         """Wait for the threads that are still at something: what they close must not be somebody else's by then."""

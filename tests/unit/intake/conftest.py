@@ -21,6 +21,7 @@ from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
+from sftpgate.users.registry import UserRegistry
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Gate:
         usual: dict[str, Any] = {"data_dir": directory, "durability": "relaxed", "settle_seconds": 10, "tools": tools}
         self.system: System = build(Settings(**(usual | settings)), disk=disk, clock=self.clock)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
-        self.edits: Edits = make_edits(self.system, self.publisher)
+        self.edits: Edits = make_edits(self.system, self.publisher, UserRegistry(directory.parent / "keys"))
         rules = SweepRules(
             settle_seconds=self.system.settings.settle_seconds, partial_ttl=timedelta(days=1), homes=lambda: ["home"]
         )

@@ -14,6 +14,7 @@ from sftpgate.ledger import audit, chain
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.chain import Break
 from sftpgate.ledger.database import Ledger, get_fact
+from sftpgate.ledger.schema import SCHEMA_VERSION
 from tests.postgresql import PostgreSQL
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -225,7 +226,7 @@ def test_an_earlier_ledger_is_upgraded(file: Path, ledger: Ledger) -> None:
         assert broken(upgraded) is None
         with upgraded.reading() as connection:
             [*earlier, last] = audit.search(connection, Wanted())
-            assert get_fact(connection, "schema_version") == "2"
+            assert get_fact(connection, "schema_version") == str(SCHEMA_VERSION)
         assert [record.seq for record in earlier] == list(range(1, RECORDS + 2))
         assert (last.event.event, last.event.details["records"]) == ("audit.begun", RECORDS + 1)
         tamper(file, "UPDATE events SET actor = 'other' WHERE seq = 2")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpgate.errors import LedgerError, Refused, UnknownArrival
-from sftpgate.ledger import arrivals, audit, overview
+from sftpgate.ledger import arrivals, audit, overview, volumes
 from sftpgate.ledger.actor import local_account
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
@@ -21,6 +21,7 @@ from sftpgate.ledger.database import Ledger, get_fact, set_fact
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import FINAL_STATES, LIVE_STATES, UNCLAIMED_STATES, Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
+from sftpgate.policy.quotas import day_of
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -308,6 +309,38 @@ def test_facts(ledger: Ledger) -> None:
         set_fact(connection, "x", "2")
     with ledger.reading() as connection:
         assert get_fact(connection, "x") == "2"
+
+
+def test_volumes_of_a_day(ledger: Ledger) -> None:
+    """What came over SFTP is summed for each user, of its last day alone; a clock that jumps back empties nothing; a ledger of
+    version 2 gets the sum of its day.
+    """
+    new = [arrival(1), arrival(2, owner="other"), arrival(3), arrival(4, source="put"), arrival(5, owner="", source="drop")]
+
+    def sent(owner: str, at: datetime) -> int:
+        with ledger.reading() as connection:
+            return volumes.sent_on(connection, owner, day_of(at))
+
+    def count(*items: Arrival) -> None:
+        with ledger.transaction() as connection:
+            volumes.add(connection, items)
+
+    put(ledger, *new)
+    count(*new)
+    count(arrival(6, size=2**40))
+    assert (sent("erp", AT), sent("other", AT), sent("", AT)) == (20 + 2**40, 10, 0)
+    count(arrival(7, received_at=AT - timedelta(days=1)))
+    assert sent("erp", AT) == 20 + 2**40
+    tomorrow = AT + timedelta(days=1)
+    assert sent("erp", tomorrow) == 0
+    count(arrival(8, received_at=tomorrow))
+    assert (sent("erp", AT), sent("erp", tomorrow)) == (0, 10)
+    with ledger.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM volumes")
+        volumes.fill(connection, tomorrow)
+        assert volumes.sent_on(connection, "erp", day_of(AT)) == 0
+        volumes.fill(connection, AT)
+        assert volumes.sent_on(connection, "erp", day_of(AT)) == 20
 
 
 def test_a_ledger_of_another_version(tmp_path: Path) -> None:

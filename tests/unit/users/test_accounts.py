@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpgate.errors import SftpgateError, UserFileError
+from sftpgate.policy.quotas import OwnQuotas
 from sftpgate.users.accounts import Account, new_account_text, parse_account, with_value
 from sftpgate.users.passwords import hash_password
 
@@ -41,6 +42,14 @@ def test_every_key_is_read() -> None:
     )
 
 
+def test_quotas_have_units_and_keep_comments() -> None:
+    """Bytes as a number or with a unit; a change of one leaves the other lines and the comments."""
+    text = 'max_upload_bytes = "1GiB" # large\nmax_pending_files = 7\nmax_daily_bytes = 0\n'
+    assert parse_account(text).quotas == OwnQuotas(max_upload_bytes=2**30, max_pending_files=7, max_daily_bytes=0)
+    edited = with_value(with_value(text, "max_pending_files", 8), "max_daily_bytes", None)
+    assert edited == 'max_upload_bytes = "1GiB" # large\nmax_pending_files = 8\n'
+
+
 def test_an_empty_file_is_an_account_with_the_defaults() -> None:
     """Nothing has to be in the file."""
     assert parse_account("") == Account()
@@ -49,6 +58,16 @@ def test_an_empty_file_is_an_account_with_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("max_daily_byte = 1", "did you mean max_daily_bytes"),
+        ("max_upload_bytes = 0", "max_upload_bytes is at least 1"),
+        ("max_upload_bytes = -1", "max_upload_bytes is a number of bytes"),
+        ("max_pending_files = -1", "max_pending_files is a number"),
+        ("max_daily_bytes = -1", "max_daily_bytes is a number of bytes"),
+        ("max_daily_bytes = true", "max_daily_bytes is a number of bytes"),
+        ("max_daily_bytes = 1.5", "max_daily_bytes is a number of bytes"),
+        ('max_daily_bytes = "much"', 'max_daily_bytes is a number of bytes, or a text such as "1GiB"'),
+        ('max_daily_bytes = "9999999999GiB"', "max_daily_bytes is too large"),
+        ('max_pending_files = "1KB"', "max_pending_files is a number"),
         ('pasword_hash = "x"', r"unknown key pasword_hash; did you mean password_hash\?"),
         ("[tools]", "unknown key tools"),
         ("disabled = 1", "disabled is true or false"),
