@@ -88,6 +88,10 @@ fuzz: .venv/.dev  ## fuzz each target for FUZZ_SECONDS; 0: a bounded number of i
 runners: .venv/.dev  ## runners killed between any two steps; two that race for a thousand files: some minutes
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 900 tests/runners
 
+.PHONY: load
+load: .venv/.dev  ## hundreds of sessions at a time; ten thousand failed logins: a minute
+	$(BIN)/python -m pytest --timeout 300 tests/load
+
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients
