@@ -2,9 +2,10 @@
 
 Some things have no public hook: a certificate's principals and the signature of a login are not shown to the server's
 owner, one success ends the login where two proofs are asked for, a client that asks for the login service again after a
-failure is cut off, and host keys are not announced on a connection that was handed over. So three methods of the *instance*
-of a connection are wrapped, ``validate_public_key``, ``send_userauth_success`` and ``send_userauth_failure``; asyncssh's own
-run inside and check every signature.
+failure is cut off, host keys are not announced on a connection that was handed over, and variables of an environment are
+always taken. So one method of the *instance* of a channel is replaced, and three of that of a connection are wrapped,
+``validate_public_key``, ``send_userauth_success`` and ``send_userauth_failure``; asyncssh's own run inside and check every
+signature.
 ``check_asyncssh`` refuses to start on a release that has them in another shape, and where one were passed by all the same,
 nobody gets in: keys are accepted through the wrapper only, and ``Gatekeeper.auth_completed`` asks for every proof again.
 
@@ -34,6 +35,7 @@ _EXPECTED = (
     (asyncssh.SSHServerConnection, "send_userauth_failure", ["self", "partial_success"]),
     (asyncssh.SSHServerConnection, "send_server_host_keys", ["self"]),
     (asyncssh.SSHServerConnection, "set_authorized_keys", ["self", "authorized_keys"]),
+    (asyncssh.SSHServerChannel, "_process_env_request", ["self", "packet"]),
     (asyncssh.SSHAuthorizedKeys, "validate", ["self", "key", "client_host", "client_addr", "cert_principals", "ca"]),
     (asyncssh.SSHAuthorizedKeys, "validate_x509", ["self", "cert", "client_host", "client_addr"]),
 )
@@ -64,6 +66,11 @@ def check_asyncssh() -> None:
                 f"asyncssh {asyncssh.__version__} does logins in another way than this sftpgate knows "
                 f"({owner.__name__}.{name}): install the release that requirements.lock names"
             )
+
+
+def refuse_environment(channel: asyncssh.SSHServerChannel[bytes]) -> None:
+    """Refuse variables of the client's environment: asyncssh would keep any number of them, and nobody here reads one."""
+    vars(channel)["_process_env_request"] = lambda packet: False
 
 
 def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_algs: Collection[str]) -> None:

@@ -22,7 +22,7 @@ from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.door import Door
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.pace import Bucket, PacedSession
-from sftpgate.gateway.seams import check_asyncssh
+from sftpgate.gateway.seams import check_asyncssh, refuse_environment
 from sftpgate.gateway.services import Services, Spawn
 from sftpgate.gateway.session import SftpSession
 from sftpgate.gateway.view import Parts, View
@@ -298,6 +298,7 @@ class Gate:
         )
         session_log = keeper.log.bind(session=sender.session)
         channel = keeper.connection.create_server_channel(encoding=None, window=WINDOW_BYTES)
+        refuse_environment(channel)
 
         def ended() -> None:
             self._door.end_session(seat)
