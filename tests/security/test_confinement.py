@@ -49,6 +49,7 @@ print("kept")
 DROP = """
 import asyncio, os, pwd
 from sftpgate.cli import supervise
+from sftpgate.cli.notify import ServiceManager
 from sftpgate.errors import SettingsError
 from sftpgate.settings import Settings
 
@@ -63,7 +64,7 @@ async def launch(start, link):
 
 supervise.launch_worker = launch
 try:
-    asyncio.run(supervise.run_supervisor(Settings(run_as="nobody", port=0), print))
+    asyncio.run(supervise.run_supervisor(Settings(run_as="nobody", port=0), print, ServiceManager()))
 except* SettingsError as group:
     print(group.exceptions[0])
 """
