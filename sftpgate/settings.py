@@ -315,6 +315,7 @@ class Settings(BaseSettings):
     proxy_protocol_from: Networks = Field(
         (), description="networks of proxies: their connections must begin with a PROXY header (version 1 or 2)"
     )
+    proxy_protocol_timeout: Duration = Field(5.0, gt=0, le=60, description="seconds that a proxy has for that header")
 
     # the process
     run_as: str = Field("", description="user that the server becomes when it was started as root and listens")

@@ -21,6 +21,7 @@ from sftpgate.cli.compose import group_id, name_rules
 from sftpgate.cli.findings import Finding, Findings, Level
 from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
+from sftpgate.cli.process_checks import check_process
 from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
 from sftpgate.gateway.descriptors import WANTED, raise_limit
@@ -60,6 +61,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("tools", lambda: check_tools(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),
         ("open files", check_open_files),
+        ("process", lambda: check_process(settings)),
         ("service", lambda: check_service(settings)),
         ("runs", lambda: check_runs(settings, now)),
     )

@@ -26,7 +26,7 @@ from sftpgate.gateway.confinement import confine
 from sftpgate.gateway.defence import Admission
 from sftpgate.gateway.defence import Limits as DoorLimits
 from sftpgate.gateway.descriptors import Descriptors, raise_limit
-from sftpgate.gateway.door import Door, UserLimits
+from sftpgate.gateway.door import Door, Proxies, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
@@ -123,9 +123,10 @@ def make_door(system: System, registry: UserRegistry, hops: Hops, seats: Seats, 
     users = UserLimits(
         max_connections_per_user=settings.max_connections_per_user, max_sessions_per_user=settings.max_sessions_per_user
     )
+    proxies = Proxies(networks=settings.proxy_protocol_from, header_seconds=settings.proxy_protocol_timeout)
     named = named_by_admin(settings, registry)
     bans = Bans(system.ledger, hops, ban_rules(settings), clock=system.clock, named=named, log=gateway_log)
-    return Door(Admission(limits), bans, seats, users, settings.proxy_protocol_from, gateway_log)
+    return Door(Admission(limits), bans, seats, users, proxies, gateway_log)
 
 
 def door_limits(settings: Settings) -> DoorLimits:

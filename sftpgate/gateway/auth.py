@@ -19,7 +19,7 @@ import asyncssh
 from sftpgate.gateway.defence import Visitor
 from sftpgate.gateway.door import Door
 from sftpgate.gateway.lastuse import LastUses
-from sftpgate.gateway.seams import guard_login
+from sftpgate.gateway.seams import guard_login, unread_bytes
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.ids import Clock
 from sftpgate.ledger.logins import LastUse
@@ -33,6 +33,7 @@ from sftpgate.users.registry import User, UserRegistry
 
 _ROUNDS_TO_END = 2
 _CLIENT_SHOWN = 200  # characters of the client's name for itself; RFC 4253 §4.2 allows 255 bytes
+MAX_LOGIN_REQUESTS = 100  # an agent offers 50 keys at the most, one request each; not below the largest max_auth_attempts
 MAX_REFUSED_CHANNELS = 100  # more than any client asks for by mistake
 
 
@@ -73,6 +74,7 @@ class Gatekeeper(asyncssh.SSHServer):
         self._proofs: list[Proof] = []
         self._lost_for_rounds = 0
         self._refused_channels = 0
+        self._asked = 0
         self._dropped = False
         self.came_at = self.quiet_since = asyncio.get_running_loop().time()  # quiet: without a session
         self.log = log.bind(address=visitor.address)
@@ -176,6 +178,17 @@ class Gatekeeper(asyncssh.SSHServer):
         elif hasattr(self, "connection"):  # else it is aborted as soon as it is made
             self.connection.abort()
 
+    @property
+    def unread_bytes(self) -> int:
+        """What waits for the client to read it."""
+        return unread_bytes(self.connection) if hasattr(self, "connection") else 0
+
+    def cut_off(self, reason: str) -> None:
+        """End the connection at once: its client would not read a word of why."""
+        self._dropped = True
+        self.log.warning("connection.ended", reason=reason)
+        self.connection.abort()
+
     def connection_requested(self, *_: object) -> bool:
         """No forwarding."""
         self.channel_refused()
@@ -242,6 +255,12 @@ class Gatekeeper(asyncssh.SSHServer):
 
     def _is_complete(self) -> bool:
         return is_complete(required=self._required(), proven=self._proven())
+
+    def asked(self) -> None:
+        """A client that goes on asking, and never proves anything, has to go: a key that is accepted is no failed attempt."""
+        self._asked += 1
+        if self._asked == MAX_LOGIN_REQUESTS:
+            asyncio.get_running_loop().call_soon(self.hang_up, f"{MAX_LOGIN_REQUESTS} requests before the login")
 
     # -- keys --------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from sftpgate.policy.bans import Offence
 from sftpgate.policy.login import LoginRefusal, address_matches
 from sftpgate.store.seats import Seat, Seats
 
-HEADER_SECONDS = 5.0  # a proxy sends its header at once; below the time in which the gate stops
 SILENT_SECONDS = 60.0  # refusals of one source are logged once in so long
 MAX_SILENCED = 10_000
 
@@ -34,12 +33,18 @@ class UserLimits:
     max_sessions_per_user: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxies:
+    """Networks of proxies, and the time that they have for their header: they send it at once."""
+
+    networks: Sequence[str]
+    header_seconds: float
+
+
 class Door:
     """Lets connections in, or not. One per process."""
 
-    def __init__(
-        self, admission: Admission, bans: Bans, seats: Seats, limits: UserLimits, proxies: Sequence[str], log: Logger
-    ) -> None:
+    def __init__(self, admission: Admission, bans: Bans, seats: Seats, limits: UserLimits, proxies: Proxies, log: Logger) -> None:
         self.admission = admission
         self.bans = bans
         self._seats = seats
@@ -54,7 +59,7 @@ class Door:
         address = _peer(connection)
         if address is None:
             return None
-        if self._proxies and address_matches(address, self._proxies):
+        if self._proxies.networks and address_matches(address, self._proxies.networks):
             client = await self._behind_proxy(connection, address)
             if client is None:
                 return None
@@ -101,10 +106,10 @@ class Door:
 
     async def _behind_proxy(self, connection: socket.socket, proxy: str) -> str | None:
         try:
-            async with asyncio.timeout(HEADER_SECONDS):
+            async with asyncio.timeout(self._proxies.header_seconds):
                 return await read_header(connection) or proxy
         except TimeoutError:
-            reason = f"no PROXY header within {HEADER_SECONDS:g} seconds (rule: proxy_protocol_from)"
+            reason = f"no PROXY header within {self._proxies.header_seconds:g} seconds (rule: proxy_protocol_timeout)"
         except BadMessage as error:
             reason = f"{error.message} (rule: proxy_protocol_from)"
         except OSError as error:

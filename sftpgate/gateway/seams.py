@@ -2,10 +2,10 @@
 
 Some things have no public hook: a certificate's principals and the signature of a login are not shown to the server's
 owner, one success ends the login where two proofs are asked for, a client that asks for the login service again after a
-failure is cut off, host keys are not announced on a connection that was handed over, and variables of an environment are
-always taken. So one method of the *instance* of a channel is replaced, and three of that of a connection are wrapped,
-``validate_public_key``, ``send_userauth_success`` and ``send_userauth_failure``; asyncssh's own run inside and check every
-signature.
+failure is cut off, nobody counts requests to log in, host keys are not announced on a connection that was handed over, and
+variables of an environment are always taken. So one method of the *instance* of a channel is replaced, and four of that of a
+connection are wrapped, ``validate_public_key``, ``send_userauth_success``, ``send_userauth_failure`` and ``_finish_userauth``;
+asyncssh's own run inside and check every signature.
 ``check_asyncssh`` refuses to start on a release that has them in another shape, and where one were passed by all the same,
 nobody gets in: keys are accepted through the wrapper only, and ``Gatekeeper.auth_completed`` asks for every proof again.
 
@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import asyncssh
+from asyncssh.packet import SSHPacket
 
 from sftpgate.errors import KeyRefused, SettingsError
 from sftpgate.policy.login import LoginRefusal
@@ -27,12 +28,14 @@ from sftpgate.users.logins import Judgement
 
 _VERIFIED = 0x04  # OpenSSH's PROTOCOL.u2f: the flag "user verification"; 0x01, the touch, is asyncssh's own check
 _COUNTER_BYTES = 4
+PACKET_OVERHEAD = 64  # what a small deferred packet costs at least
 _USERAUTH = b"ssh-userauth"  # RFC 4252 §4
 
 _EXPECTED = (
     (asyncssh.SSHServerConnection, "validate_public_key", ["self", "username", "key_data", "msg", "signature"]),
     (asyncssh.SSHServerConnection, "send_userauth_success", ["self"]),
     (asyncssh.SSHServerConnection, "send_userauth_failure", ["self", "partial_success"]),
+    (asyncssh.SSHServerConnection, "_finish_userauth", ["self", "begin_auth", "method", "packet"]),
     (asyncssh.SSHServerConnection, "send_server_host_keys", ["self"]),
     (asyncssh.SSHServerConnection, "set_authorized_keys", ["self", "authorized_keys"]),
     (asyncssh.SSHServerChannel, "_process_env_request", ["self", "packet"]),
@@ -52,6 +55,9 @@ class Desk(Protocol):
 
     def key_proven(self, username: str, blob: bytes, judgement: Judgement) -> None:
         """The client has signed with the key."""
+
+    def asked(self) -> None:
+        """The client sent a request to log in, of whatever kind."""
 
     def login_complete(self) -> bool:
         """One more proof is there; True where nothing more is asked for."""
@@ -80,6 +86,8 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
         connection.send_userauth_success,
         connection.send_userauth_failure,
     )
+
+    finish = connection._finish_userauth  # noqa: SLF001
 
     async def validate_public_key(username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
         judgement = desk.judge(username, key_data)
@@ -112,9 +120,24 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
         # paramiko asks for the service again before each further attempt, which OpenSSH allows and asyncssh does not
         connection._next_service = _USERAUTH  # noqa: SLF001
 
+    async def finish_userauth(begin_auth: bool, method: bytes, packet: SSHPacket) -> None:
+        desk.asked()
+        await finish(begin_auth, method, packet)
+
+    connection._finish_userauth = finish_userauth  # type: ignore[method-assign]  # noqa: SLF001
     connection.validate_public_key = validate_public_key  # type: ignore[method-assign]
     connection.send_userauth_success = send_userauth_success  # type: ignore[method-assign]
     connection.send_userauth_failure = send_userauth_failure  # type: ignore[method-assign]
+
+
+def unread_bytes(connection: asyncssh.SSHServerConnection) -> int:
+    """How much waits for a client to read it: at the socket, and in asyncssh while keys are exchanged.
+
+    Replies to requests of the SSH layer itself are bounded by no window.
+    """
+    transport = connection._transport  # noqa: SLF001
+    waiting = 0 if transport is None else transport.get_write_buffer_size()
+    return waiting + sum(len(part) + PACKET_OVERHEAD for _, parts in connection._deferred_packets for part in parts or (b"",))  # noqa: SLF001
 
 
 def signature_refusal(judgement: Judgement, signature: bytes | None, allowed: Collection[str]) -> LoginRefusal | None:

@@ -36,6 +36,7 @@ from sftpgate.users.registry import User, UserRegistry
 log = get_logger("gateway")
 
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
+MAX_UNREAD_BYTES = 16 * 1024 * 1024  # that wait for a client to read; sessions stop far below it
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
 ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is gone, twice: see Gatekeeper.check_again
 KEY_ROUND_SECONDS = 2.0  # how much of the record of last uses a kill of the server may lose
@@ -223,6 +224,7 @@ class Gate:
                 await self._services.hops.run(self._services.register.note_lingering, lingering)
             self._end_idle()
             self._end_old()
+            self._end_deaf()
 
     def _end_idle(self) -> None:
         limit = self._settings.idle_timeout
@@ -240,6 +242,12 @@ class Gate:
         for keeper in list(self._keepers) if limit else ():
             if keeper.user is not None and now - keeper.came_at > limit:
                 keeper.hang_up("its time is over (rule: connection_time_max)")
+
+    def _end_deaf(self) -> None:
+        """End connections whose clients ask and do not read: what waits for them must not fill the memory."""
+        for keeper in list(self._keepers):
+            if keeper.unread_bytes > MAX_UNREAD_BYTES:
+                keeper.cut_off(f"more than {MAX_UNREAD_BYTES} bytes wait for the client to read them")
 
     async def _access_rounds(self) -> None:
         """End the connections of those who would not be let in any more."""

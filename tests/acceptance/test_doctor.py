@@ -27,6 +27,7 @@ def healthy(cli: Cli) -> Cli:
     """A set-up with everything that a gate needs, on a free port."""
     cli.environment["SFTPGATE_PORT"] = "0"
     cli.environment["SFTPGATE_FREE_SPACE_FLOOR"] = "1"
+    cli.environment["SFTPGATE_ALLOW_ROOT"] = "true"
     ensure_host_keys(cli.directory / "keys")
     cli("user", "add", "erp", "--password-stdin", text=PASSWORD + "\n")
     cli("store", "mkdir", "north")
@@ -139,6 +140,22 @@ def test_each_damage_is_found(healthy: Cli, damage: Callable[[Cli], None], words
     found = [row for row in _findings(healthy, code=ExitCode.BAD_SETTINGS) if row["level"] == "error"]
     assert any(words in f"{row['finding']} {row['what_to_do']}" for row in found), found
     assert all(row["what_to_do"] for row in found)
+
+
+def test_who_the_server_is(healthy: Cli) -> None:
+    """Root that stays root, a run_as that does not exist, and directories that are not its own are found, with what to do."""
+    if os.geteuid() != 0:
+        pytest.skip("this is about root")
+    healthy.environment["SFTPGATE_ALLOW_ROOT"] = "false"
+    assert ["would stay root" in str(row["finding"]) for row in _findings(healthy) if row["check"] == "process"] == [True]
+    healthy.environment["SFTPGATE_RUN_AS"] = "nobody"
+    found = [row for row in _findings(healthy, ExitCode.BAD_SETTINGS) if row["check"] == "process"]
+    assert any(
+        "does not belong to nobody" in str(row["finding"]) and "chown -R nobody" in str(row["what_to_do"]) for row in found
+    )
+    healthy.environment["SFTPGATE_RUN_AS"] = "nosuchuser"
+    [row] = [row for row in _findings(healthy, ExitCode.BAD_SETTINGS) if row["check"] == "process"]
+    assert "there is no user 'nosuchuser'" in str(row["finding"])
 
 
 def test_users_that_cannot_log_in(healthy: Cli) -> None:

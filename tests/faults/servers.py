@@ -33,6 +33,7 @@ class Gate:
         self.key = directory / "id_ed25519"
         self.log = directory / "server.log"
         self.port = _free_port()
+        self.python = sys.executable
         self._settings = settings
         self._process: subprocess.Popen[str] | None = None
         self._clients: list[subprocess.Popen[bytes]] = []
@@ -48,10 +49,9 @@ class Gate:
         ours = {"HOST": "127.0.0.1", "PORT": str(self.port), "DATA_DIR": str(self.data), "KEYS_DIR": str(self.directory / "keys")}
         return clean | {f"SFTPGATE_{name}": value for name, value in (ours | self._settings).items()}
 
-    @staticmethod
-    def words(*words: str) -> list[str]:
+    def words(self, *words: str) -> list[str]:
         """The command line of a command of sftpgate."""
-        return [sys.executable, "-m", "sftpgate", *words]
+        return [self.python, "-m", "sftpgate", *words]
 
     def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command of sftpgate, however it ends."""

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
+import shutil
+import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+import sftpgate
 from sftpgate.gateway import landlock
 from tests.faults.servers import Gate, until
 
@@ -120,6 +128,90 @@ def test_root_becomes_an_unprivileged_user_when_it_listens() -> None:
         pytest.skip("only root can become somebody else")
     done = subprocess.run([sys.executable, "-c", DROP], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.endswith("dropped\n"), done.stdout + done.stderr
+
+
+PROGRAMS = (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+PATHS = os.pathsep.join([str(Path(sftpgate.__file__).parents[1]), sysconfig.get_path("purelib")])
+
+
+def python_of_nobody() -> str:
+    """A Python that the user nobody may execute, and that finds what the server needs."""
+    nobody = pwd.getpwnam("nobody")
+    for program in PROGRAMS:
+        with contextlib.suppress(OSError):
+            words = [program, "-c", "import sftpgate.cli.gate, uvloop"]
+            done = subprocess.run(
+                words,
+                user=nobody.pw_uid,
+                group=nobody.pw_gid,
+                extra_groups=[],
+                env={"PYTHONPATH": PATHS},
+                cwd="/",
+                capture_output=True,
+                timeout=60,
+                check=False,
+            )
+            if done.returncode == 0:
+                return program
+    pytest.skip("neither this Python nor the system's can be run by nobody: put the working copy where everybody may read it")
+
+
+def low_port() -> int:
+    """A free port that only root may take."""
+    for port in range(1023, 600, -1):
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port below 1024 is free")
+
+
+@pytest.fixture
+def open_base() -> Iterator[Path]:
+    """A directory that everybody may pass through."""
+    directory = Path(tempfile.mkdtemp(prefix="sftpgate-run-as-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_a_whole_server_as_another_user(open_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root starts it on a port below 1024: supervisor, workers and monitor have nothing of root's, files, records and counters
+    belong to run_as, tools run as it too, and it survives a reload and stops in order.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    nobody = pwd.getpwnam("nobody")
+    monkeypatch.setenv("PYTHONPATH", PATHS)
+    config = open_base / "sftpgate.toml"
+    config.write_text('[tools.who]\nfile = "who.csv"\ncommand = ["id", "-u"]\n')
+    with Gate(open_base, RUN_AS="nobody", WORKERS="2", METRICS_PORT="0", SANDBOX="auto") as gate:
+        gate.python = python_of_nobody()
+        gate.port = low_port()
+        gate.data.mkdir()
+        for path in (gate.data, *(gate.directory / "keys").rglob("*"), gate.directory / "keys"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        gate.start()
+        until(lambda: len(gate.workers()) == 3, "two workers and the monitor")
+        local = open_base / "a.csv"
+        local.write_text("a,1\n")
+        assert gate.sftp(f"put {local} who.csv\n").wait(30) == 0
+        assert "done" in gate.command("run", "who").lower()
+        assert gate.sftp(f"ls /reports\nput {local} a.csv\n").wait(30) == 0
+        before = set(gate.workers())
+        gate.hang_up()
+        until(lambda: len(set(gate.workers()) - before) >= 2, "new workers")
+        assert gate.sftp(f"put {local} b.csv\n").wait(30) == 0
+        for pid in (gate.pid, *gate.workers()):
+            process = psutil.Process(pid)
+            assert set(process.uids()) == {nobody.pw_uid}
+            assert set(process.gids()) == {nobody.pw_gid}
+        made = [path for path in gate.data.rglob("*") if not path.is_symlink()]
+        assert {path.stat().st_uid for path in made} == {nobody.pw_uid}
+        assert list((gate.data / "metrics").iterdir())
+        [report] = (gate.data / "store/reports").iterdir()
+        assert str(nobody.pw_uid) in report.read_text()
+        assert gate.stop() == 0
+        assert '"level": "error"' not in gate.log.read_text(encoding="utf-8")
 
 
 def test_root_is_said(base: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import struct
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import asyncssh
 import pytest
+from asyncssh.packet import Boolean, String
 
-from sftpgate.gateway.auth import MAX_REFUSED_CHANNELS
+from sftpgate.gateway import server
+from sftpgate.gateway.auth import MAX_LOGIN_REQUESTS, MAX_REFUSED_CHANNELS
 from sftpgate.gateway.status import Status
 from tests.protocol.gates import WAIT_SECONDS, Start
 from tests.protocol.raw import Raw
@@ -86,6 +90,87 @@ async def test_a_flood_of_channels_ends(start: Start) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+async def test_who_never_reads_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown requests whose answers nobody reads end the connection before they fill the memory; others are served."""
+    monkeypatch.setattr(server, "MAX_UNREAD_BYTES", 64 * 1024)
+    async with start() as gate:
+        for fd in os.listdir("/proc/self/fd"):  # the kernel shall keep little for the client
+            with suppress(OSError), socket.socket(fileno=os.dup(int(fd))) as found:
+                if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == gate.port:
+                    found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        plain = socket.socket()
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plain.connect(("127.0.0.1", gate.port))
+        deaf = await gate.connect(sock=plain)
+        transport = deaf._transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not gate.log.events("connection.ended"):
+                for _ in range(500):
+                    deaf._send_global_request(b"nonsense@example.org", want_reply=True)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(gate.log.news.wait(), 0.02)
+        assert "wait for the client to read" in gate.log.events("connection.ended")[0]["reason"]
+        deaf.abort()
+        async with gate.raw() as raw:
+            assert await raw.put("a.csv", b"a\n") == Status.OK
+
+
+class _Mute:
+    """Takes what the server says of a login, and does nothing."""
+
+    def process_packet(self, *_: object) -> bool:
+        """A packet."""
+        return True
+
+    def log_received_packet(self, *_: object) -> None:
+        """Says nothing of it."""
+
+    def auth_failed(self) -> None:
+        """The server said no."""
+
+    def cancel(self) -> None:
+        """The end."""
+
+
+class _Asking(asyncssh.SSHClient):
+    """Asks about a key again and again, and never signs."""
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        """Keep it."""
+        self.connection = conn
+
+    async def public_key_auth_requested(self) -> None:
+        """Once the login begins, it is in our hands."""
+        self.connection._auth = _Mute()  # type: ignore[assignment]
+        key = asyncssh.read_private_key(self.key)
+        for _ in range(3 * MAX_LOGIN_REQUESTS):
+            await self.connection.send_userauth_request(
+                b"publickey", Boolean(False), String(key.algorithm), String(key.public_data), trivial=False
+            )
+        await asyncio.Event().wait()  # until the server hangs up
+
+    key: str
+
+
+@pytest.mark.parametrize("user", ["erp", "nobody"])
+async def test_who_asks_for_ever_is_cut_off(start: Start, user: str) -> None:
+    """A key that is accepted and never used is no failed attempt, and all the same nobody may ask about it without end."""
+    async with start(max_auth_attempts=100) as gate:
+
+        class Asking(_Asking):
+            key = str(gate.directory / "keys/id")
+
+        with pytest.raises((asyncssh.Error, OSError)):
+            await asyncssh.connect(
+                "127.0.0.1", gate.port, username=user, known_hosts=None, config=None, client_factory=Asking, agent_path=None
+            )
+        await gate.until("connection.ended")
+        assert "requests before the login" in gate.log.events("connection.ended")[0]["reason"]
+        assert not gate.log.events("login.accepted")
+
+
 async def test_connections_without_a_session_end(start: Start) -> None:
     """One that has logged in and does nothing is idle too; one whose time is over ends whatever it does."""
     async with start(idle_timeout=0.2) as gate:
@@ -157,6 +242,46 @@ async def test_bans_see_through_a_proxy(start: Start) -> None:
             await again.ended()
         assert [line["address"] for line in gate.log.events("connection.refused")] == ["192.0.2.66"]
         async with await Stranger.connect(gate.port, good) as other:
+            assert await other.banner() == b"SSH-2.0-sftpgate\r\n"
+
+
+async def test_openssh_through_a_proxy(start: Start) -> None:
+    """OpenSSH's own client behind a load balancer uploads as the client that the header names."""
+    header = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 22\r\n"
+    async with start(proxy_protocol_from=["127.0.0.0/8"]) as gate, relay(gate.port, header) as port:
+        (gate.directory / "keys/id").chmod(0o600)
+        (gate.directory / "local.csv").write_text("a,1\n")
+        words = [
+            "sftp",
+            "-q",
+            "-b",
+            "-",
+            "-F",
+            "none",
+            "-P",
+            str(port),
+            "-i",
+            str(gate.directory / "keys/id"),
+            "-o",
+            "BatchMode=yes",
+        ]
+        words += ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "erp@127.0.0.1"]
+        pipe = asyncio.subprocess.PIPE
+        client = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, stderr=pipe, cwd=gate.directory)
+        async with asyncio.timeout(WAIT_SECONDS):
+            _, said = await client.communicate(b"put local.csv a.csv\n")
+        assert client.returncode == 0, said
+        assert gate.arrivals("a.csv")[0].address == "192.0.2.7"
+
+
+async def test_a_proxy_that_sends_half_a_header(start: Start) -> None:
+    """It is hung up on when proxy_protocol_timeout is over, and the log says why; the next connection is served."""
+    async with start(proxy_protocol_from=["127.0.0.1/32"], proxy_protocol_timeout=0.1) as gate:
+        async with await Stranger.connect(gate.port, b"PROXY TCP4 192.0.2.7 ") as slow:
+            assert await slow.banner() == b""
+        reason = gate.log.events("connection.refused")[0]["reason"]
+        assert reason == "no PROXY header within 0.1 seconds (rule: proxy_protocol_timeout)"
+        async with await Stranger.connect(gate.port, V2_LOCAL) as other:
             assert await other.banner() == b"SSH-2.0-sftpgate\r\n"
 
 
