@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 if TYPE_CHECKING:
+    from sftpgate.cli.compose import System
     from sftpgate.intake.deposits import Deposits
     from sftpgate.ledger.arrivals import Arrival
     from sftpgate.settings import Settings
@@ -26,6 +27,7 @@ store_app = typer.Typer(help="The local file manager: look at what runners read,
 
 Json = Annotated[bool, typer.Option("--json", help="Print a list of objects.")]
 StorePath = Annotated[str, typer.Argument(help="A path in the store.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="A directory, with all that is in it.")]
 Force = Annotated[bool, typer.Option("--force", help="Even where a tool would get nothing any more.")]
 
 _COPY_BYTES = 1024 * 1024
@@ -112,8 +114,9 @@ def get(
     path: StorePath,
     local: Annotated[str, typer.Argument(help="A local file or directory; - for standard output.")] = ".",
     force: Annotated[bool, typer.Option("--force", help="Overwrite a local file.")] = False,
+    recursive: Recursive = False,
 ) -> None:
-    """Copy a file out of the store. It stays there, and so does its state.
+    """Copy a file out of the store, or a directory with --recursive. It stays there, and so does its state.
 
     Example: sftpgate store get archives/20260102-0304_enrols.csv
 
@@ -124,6 +127,9 @@ def get(
 
     with _looking() as look:
         where = look.path(path)
+        if look.depot.require(where).is_dir:
+            _get_tree(look.depot, where, local, force=force, recursive=recursive)
+            return
         source = os.fdopen(look.depot.open_read(where), "rb")
     with source:
         if local == _STREAM:
@@ -146,9 +152,10 @@ def get(
 def put(
     local: Annotated[str, typer.Argument(help="A local file; - for standard input.")],
     path: Annotated[str, typer.Argument(help="Where to put it: a name, or a directory of the store.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="Print the arrival as an object.")] = False,
+    recursive: Recursive = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the arrival as an object, or a list of them.")] = False,
 ) -> None:
-    """Put a file into the store, whole and at once.
+    """Put a file into the store, whole and at once; a directory with --recursive, file by file.
 
     It waits for its tool as if an ERP had sent it, and replaces or queues by the same rules.
 
@@ -160,6 +167,9 @@ def put(
     from sftpgate.cli.output import emit_record
     from sftpgate.store.depot import DepotPath, depot_path
 
+    if local != _STREAM and Path(local).is_dir():
+        _put_tree(Path(local), path, recursive=recursive, json=json)
+        return
     with contextlib.ExitStack() as stack:
         source = sys.stdin.buffer if local == _STREAM else stack.enter_context(_opened(local))
         deposits = stack.enter_context(_changing())
@@ -211,15 +221,20 @@ def mv(old: StorePath, new: StorePath, force: Force = False) -> None:
 
 @store_app.command("rm")
 def rm(path: StorePath, force: Force = False) -> None:
-    """Remove a file or an empty directory. One that waits for its tool is recorded as discarded.
+    """Remove a file or an empty directory. One that waits for its tool is recorded as discarded, and its sender finds a report
+    that says so.
 
     Example: sftpgate store rm enrols.csv
     """
+    from sftpgate.cli.context import opened, read_settings
     from sftpgate.cli.output import shown
+    from sftpgate.runners.notices import Notices
     from sftpgate.store.depot import depot_path
 
-    with _changing() as deposits:
-        removed = deposits.remove(depot_path(path), force=force)
+    settings = read_settings()
+    with opened(settings) as system:
+        notices = Notices(system.moves, batch_lock_name=settings.batch_lock_name)
+        removed = _deposits(system).remove(depot_path(path), notices, force=force)
     if removed is not None:
         typer.echo(f"{shown(removed.path)} discarded (arrival {removed.id})")
 
@@ -309,16 +324,21 @@ def _looking() -> Iterator[_Look]:
 @contextlib.contextmanager
 def _changing() -> Iterator[Deposits]:
     from sftpgate.cli.context import opened, read_settings
+
+    with opened(read_settings()) as system:
+        yield _deposits(system)
+
+
+def _deposits(system: System) -> Deposits:
     from sftpgate.intake.deposits import Deposits
 
-    settings = read_settings()
-    with opened(settings) as system:
-        yield Deposits(
-            system.moves,
-            system.placer,
-            max_upload_bytes=settings.max_upload_bytes,
-            free_space_floor=settings.free_space_floor,
-        )
+    settings = system.settings
+    return Deposits(
+        system.moves,
+        system.placer,
+        max_upload_bytes=settings.max_upload_bytes,
+        free_space_floor=settings.free_space_floor,
+    )
 
 
 def _opened(local: str) -> BinaryIO:
@@ -333,6 +353,43 @@ def _opened(local: str) -> BinaryIO:
         raise Refused(f"{local}: only files can be put into the store")
     with translated(f"read {local}"):
         return path.open("rb")
+
+
+def _put_tree(top: Path, path: str, *, recursive: bool, json: bool) -> None:
+    from sftpgate.cli.arrivals import arrival_row
+    from sftpgate.cli.output import emit
+    from sftpgate.cli.store_trees import put_tree
+    from sftpgate.errors import ExitCode, Refused
+    from sftpgate.store.depot import DepotPath, depot_path
+
+    if not recursive:
+        raise Refused(f"{top} is a directory: say --recursive to put all that is in it")
+    top, where = top.resolve(), depot_path(path)  # a command may leave the directory that it was called in
+    with _changing() as deposits:
+        if not where or path.endswith("/") or deposits.depot.is_dir(where):
+            where = DepotPath("/".join(filter(None, [where, top.name])))
+        put, tally = put_tree(deposits, top, where, _opened)
+    if json:
+        emit([arrival_row(arrival) for arrival in put], [], json=True)
+    else:
+        typer.echo(f"{tally} (`sftpgate store tree {where}` shows them)")
+    if tally.left_out:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _get_tree(depot: Depot, where: DepotPath, local: str, *, force: bool, recursive: bool) -> None:
+    from sftpgate.cli.store_trees import get_tree
+    from sftpgate.errors import ExitCode, Refused
+
+    if not recursive or local == _STREAM:
+        raise Refused("this is a directory: say --recursive to copy all that is in it to a local directory")
+    target = Path(local)
+    if target.is_dir():
+        target /= where.rpartition("/")[2] or "store"
+    tally = get_tree(depot, where, target, force=force)
+    typer.echo(f"{tally} (in {target})")
+    if tally.left_out:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _what_became(arrival: Arrival) -> str:

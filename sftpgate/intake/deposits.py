@@ -12,10 +12,12 @@ A crash leaves a staging file, which the sweeper removes after ``partial_ttl``, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from sftpgate.errors import (
     AlreadyExists,
@@ -48,6 +50,16 @@ from sftpgate.store.spots import Spot
 CHUNK_BYTES = 1024 * 1024
 
 Progress = Callable[[int], None]
+
+
+class Removals(Protocol):
+    """Tells the sender of a file that an admin removes it (``runners/notices.py``)."""
+
+    def removal(self, item: Arrival) -> AbstractContextManager[Spot | None]:
+        """What the sender is told, staged for the block; None where there is nobody to tell."""
+
+    def publish_removal(self, change: Change, item: Arrival, spot: Spot | None) -> None:
+        """Publish it, in the change that removes the file."""
 
 
 class Deposits:
@@ -215,26 +227,42 @@ class Deposits:
         if self._moves.consumer is not None and self._moves.consumer.sweeps(location(Area.STORE, path)):
             self._moves.consumer.require_absent(self._moves.clock())
 
-    def remove(self, path: DepotPath, *, force: bool = False) -> Arrival | None:
-        """Remove a file or an empty directory; returns the arrival if it was one's, discarded. Raises as ``move``."""
+    def remove(self, path: DepotPath, notices: Removals, *, force: bool = False) -> Arrival | None:
+        """Remove a file or an empty directory; returns the arrival if it was one's, discarded, of which its sender is told.
+        Raises as ``move``.
+        """
         require_writable(path)
         there = self.depot.require(path)
         if there.is_dir and not force:
             self._refuse_breaking(path)
-        with self._moves.change() as change:
+        seen = None if there.is_dir else self._seen_at(path)
+        with contextlib.ExitStack() as stack:
+            report = stack.enter_context(notices.removal(seen)) if seen else None
+            change = stack.enter_context(self._moves.change())
             if there.is_dir:
                 self._refuse_live_below(change, path)
                 self._remove_directory(path)
                 return None
             item = self._waiting_at(change, path)
+            if (item.id if item else None) != (seen.id if seen else None):
+                raise Refused("another file has taken this name at this moment: look again (`sftpgate store ls`)")
             if item is None:
                 self._require_unread(path)
                 self._disk.unlink(self.depot.spot(path))
                 self._disk.sync_dirs([self.depot.spot(path).parent])
                 return None
             removed = discard(change, self._placer, item)
+            notices.publish_removal(change, removed, report)
         _raise_failure(change, removed.id)
         return removed
+
+    def _seen_at(self, path: DepotPath) -> Arrival | None:
+        """The arrival whose file seems to lie at ``path``: a change has to look again."""
+        if not is_utf8(path):
+            return None
+        with self._moves.ledger.reading() as connection:
+            rows = arrivals.find(connection, live=True, paths=[path])
+        return next((row for row in rows if row.location == location(Area.STORE, path)), None)
 
     def _waiting_at(self, change: Change, path: DepotPath) -> Arrival | None:
         """The arrival whose file lies in the store at ``path``."""

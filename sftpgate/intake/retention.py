@@ -31,6 +31,7 @@ BATCH = 500  # as a sweep's
 BATCHES = 10  # of each kind in one pass of the sweeper; the next pass goes on
 EVERY = timedelta(hours=1)  # a pass looks at everything that is kept: not at each sweep
 EVENTS_EVERY = timedelta(days=1)
+SETTLED = timedelta(hours=1)  # a report that is younger may not be seen yet by another host that shares the store
 _LAST = "last_prune"
 
 Progress = Callable[[str, int], None]
@@ -61,7 +62,7 @@ class Retention:
         """What would go now. Changes nothing; records of files that would go now are not counted, as they go later."""
         now = self._moves.clock()
         with self._moves.ledger.reading() as connection:
-            for find in (self._archives, self._reports, self._quarantine, self._records):
+            for find in (self._archives, self._reports, self._quarantine, self._missing_reports, self._records):
                 for doomed, _ in find(connection, now, None):
                     yield doomed
             if self._events_due(connection, now) and self._rules.events is not None:
@@ -92,6 +93,7 @@ class Retention:
             (Kind.ARCHIVES, self._prune_archives),
             (Kind.REPORTS, self._prune_reports),
             (Kind.QUARANTINE, self._prune_quarantine),
+            (Kind.RECORDS, self._forget_missing_reports),
             (Kind.RECORDS, self._prune_records),
             (Kind.EVENTS, self._prune_events),
         ):
@@ -142,6 +144,16 @@ class Retention:
         found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.REPORTS, name)))
         return 0 if found is None else found.st_size
 
+    def _missing_reports(self, connection: Connection, now: datetime, limit: int | None) -> Found:
+        """Records of reports whose files somebody removed. The records are read first: what is reported meanwhile is there."""
+        disk, top = self._moves.disk, self._moves.layout.spot(location(Area.REPORTS, ""))
+        recorded = [(name, at) for name, at in ledger.reported(connection) if at <= now - SETTLED]
+        if not recorded or not disk.is_dir(top):
+            return
+        there = set(disk.names(top))
+        for name, at in [item for item in recorded if item[0] not in there][:limit]:
+            yield Doomed(kind=Kind.RECORDS, name=f"reports/{name}", size_bytes=0, at=at, reason="its file is gone"), None
+
     def _records(self, connection: Connection, now: datetime, limit: int | None) -> Found:
         if self._rules.records is None:
             return
@@ -174,10 +186,18 @@ class Retention:
 
     def _let_go(self, change: Change, row: Arrival, doomed: Doomed) -> None:
         """Remove an archived file. Where another file has its name, that one stays, and only the record changes."""
-        is_ours = row.location is not None and self._moves.is_at(row, row.location)
-        gone = records.moved(row, None) if is_ours else replace(row, location=None)
+        gone = records.moved(row, None) if self._is_ours(row) else replace(row, location=None)
         change.put(replace(gone, archived_as=None))
         change.note("arrival.pruned", row, actor=audit.SYSTEM, archive=row.archived_as, limit=doomed.reason)
+
+    def _is_ours(self, row: Arrival) -> bool:
+        """Whether the file of ``row`` is there still. An inode's number alone proves nothing: it is used again, after a file was
+        removed, for the next one. A file that its tool altered stays: nobody can tell it from another one.
+        """
+        if row.location is None or not self._moves.is_at(row, row.location):
+            return False
+        found = self._moves.disk.lstat(self._moves.layout.spot(row.location))
+        return found is not None and (found.st_size == row.size or found.st_mtime_ns == row.mtime_ns)
 
     def _prune_reports(self) -> int:
         disk, layout = self._moves.disk, self._moves.layout
@@ -190,6 +210,12 @@ class Retention:
                 disk.sync_dirs([layout.spot(location(Area.REPORTS, ""))])
             ledger.forget_reports(change.connection, names)
         return len(found)
+
+    def _forget_missing_reports(self) -> int:
+        with self._moves.change() as change:
+            names = [doomed.name.partition("/")[2] for doomed, _ in self._missing_reports(change.connection, change.now, BATCH)]
+            ledger.forget_reports(change.connection, names)
+        return len(names)
 
     def _prune_quarantine(self) -> int:
         with self._moves.change() as change:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from sftpgate.errors import ExitCode
@@ -83,6 +85,21 @@ def test_quarantine_has_an_age_of_its_own(cli: Cli) -> None:
     cli("prune")
     assert list((cli.store / ".sftpgate" / "quarantine").iterdir()) == []
     cli("verify")
+
+
+def test_a_report_that_somebody_removed_is_forgotten(cli: Cli) -> None:
+    """The record of a report whose file is gone for an hour goes, whatever the settings keep; a younger one stays."""
+    _processed(cli, "1\n")
+    [report] = (cli.store / "reports").iterdir()
+    report.unlink()
+    cli("prune", code=ExitCode.NOTHING_TO_DO)
+    with contextlib.closing(sqlite3.connect(cli.data / "ledger.db")) as ledger, ledger:
+        ledger.execute("UPDATE reports SET at = at - 7200 * 1000000")
+    [row] = cli("prune", "--dry-run", "--json").rows
+    assert (row["name"], row["reason"]) == (f"reports/{report.name}", "its file is gone")
+    assert cli("prune").out == "1 records removed\n"
+    cli("prune", code=ExitCode.NOTHING_TO_DO)
+    assert len(_names(cli.store / "archives")) == 1
 
 
 def test_the_sweeper_prunes(cli: Cli) -> None:

@@ -55,3 +55,57 @@ def test_find_by_name_and_tool(cli: Cli) -> None:
     assert [row["path"] for row in cli("store", "find", "--tool", "enrols", "--json").rows] == ["enrols.csv"]
     assert [row["path"] for row in cli("store", "find", "north", "--name", "o*", "--json").rows] == ["north/other.csv"]
     cli("store", "find", "--name", "nothing*", code=ExitCode.NOT_FOUND)
+
+
+def test_trees_go_in_and_out(cli: Cli) -> None:
+    """P8: `put -r` makes each file of a local tree an arrival under its path; `get -r` copies the tree out, byte for byte."""
+    top = cli.directory / "north"
+    (top / "deep").mkdir(parents=True)
+    (top / "empty").mkdir()
+    (top / "a.csv").write_bytes(b"a\n")
+    (top / "deep" / "b.csv").write_bytes(b"\xff\n" * 100_000)
+    assert "--recursive" in cli("store", "put", str(top), code=ExitCode.REFUSED).err
+    rows = cli("store", "put", "-r", str(top), "--json").rows
+    assert [(row["path"], row["state"]) for row in rows] == [("north/a.csv", "waiting"), ("north/deep/b.csv", "waiting")]
+    assert (cli.store / "north" / "empty").is_dir()
+    assert "--recursive" in cli("store", "get", "north", "out", code=ExitCode.REFUSED).err
+    assert cli("store", "get", "-r", "north", "out").out.startswith("2 files copied, 200002 bytes")
+    out = cli.directory / "out"
+    assert (out / "deep" / "b.csv").read_bytes() == (top / "deep" / "b.csv").read_bytes()
+    assert (out / "empty").is_dir()
+    assert len(cli.arrivals()) == 2
+    cli("verify")
+
+
+def test_what_is_left_out_of_a_tree(cli: Cli) -> None:
+    """P6, P7: what cannot go is one line that says why, and the others go on; links are never followed."""
+    top = cli.directory / "north"
+    top.mkdir()
+    (top / "a.csv").write_text("a\n")
+    (top / "b.csv").symlink_to("/etc/passwd")
+    done = cli("store", "put", "-r", str(top), code=ExitCode.FAILED)
+    assert done.out.startswith("1 files put, 2 bytes; 1 left out")
+    assert "b.csv is left out: it is no file" in done.err
+    for reserved in ("archives", "reports/north", ".sftpgate"):
+        assert "(rule: " in cli("store", "put", "-r", str(top), reserved, code=ExitCode.REFUSED).err
+    (cli.directory / "out" / "north").mkdir(parents=True)
+    mine = cli.directory / "out" / "north" / "a.csv"
+    mine.write_text("mine\n")
+    assert "say --force" in cli("store", "get", "-r", "north", "out", code=ExitCode.FAILED).err
+    assert mine.read_text() == "mine\n"
+    (cli.store / "north" / "link.csv").symlink_to("/etc/passwd")
+    assert cli("store", "get", "-r", "north", "out", "--force", code=ExitCode.FAILED).out.startswith("1 files copied, 2 bytes")
+    assert mine.read_text() == "a\n"
+    assert not mine.with_name("link.csv").exists()
+
+
+def test_the_sender_is_told_of_a_removal(cli: Cli, senders: Senders) -> None:
+    """P8: `store rm` of a sender's file leaves a report that says so; of a local file it leaves none."""
+    senders.send("erp", "enrols.csv", b"1\n")
+    cli("store", "rm", "enrols.csv")
+    [report] = (cli.store / "reports").iterdir()
+    assert "outcome: removed\n" in report.read_text()
+    cli("store", "put", "-", "enrols.csv", text="1\n")
+    cli("store", "rm", "enrols.csv")
+    assert len(list((cli.store / "reports").iterdir())) == 1
+    cli("verify")
