@@ -71,7 +71,7 @@ def _chosen(settings: Settings, claims: Claims, tools: Sequence[str], *, explici
     check_tools(settings.tools, name_rules(settings))
     for name in tools:
         if not claims.require(name).enabled:
-            raise SettingsError(f"tools.{name}: it is not enabled; set enabled = true to run it")
+            raise SettingsError(f"tools.{name}: it is not enabled: `sftpgate tool enable {name}` first")
     return list(dict.fromkeys(tools)) if explicit else [name for name, tool in settings.tools.items() if tool.enabled]
 
 

@@ -259,7 +259,9 @@ def _print(found: dict[str, object]) -> None:
             typer.echo(f"{row['count']} files in all: {shown(row['reason'])}, {row['size_bytes']} bytes")
     sweep = found["last_sweep"]
     if isinstance(sweep, dict):
-        done = {name: count for name, count in sweep.items() if isinstance(count, int) and count}
+        others = sweep.get("others")
+        counts_of = {**sweep, **(others if isinstance(others, dict) else {})}
+        done = {name: count for name, count in counts_of.items() if isinstance(count, int) and count}
         typer.echo(f"Last sweep: {shown(sweep['at'])}, {float(sweep['seconds']):.1f} s, {shown(done) or 'nothing to do'}")
     if not any(found[key] for key in ("waiting", "held", "quarantined", "claims")):
         typer.echo("Nothing waits, and nothing is held.")

@@ -356,6 +356,8 @@ def _opened(local: str) -> BinaryIO:
 
 
 def _put_tree(top: Path, path: str, *, recursive: bool, json: bool) -> None:
+    from collections import Counter
+
     from sftpgate.cli.arrivals import arrival_row
     from sftpgate.cli.output import emit
     from sftpgate.cli.store_trees import put_tree
@@ -372,7 +374,9 @@ def _put_tree(top: Path, path: str, *, recursive: bool, json: bool) -> None:
     if json:
         emit([arrival_row(arrival) for arrival in put], [], json=True)
     else:
-        typer.echo(f"{tally} (`sftpgate store tree {where}` shows them)")
+        became = Counter(arrival.state.value for arrival in put)
+        states = ", ".join(f"{count} {state}" for state, count in sorted(became.items())) or "none"
+        typer.echo(f"{tally}: {states} (`sftpgate store tree {where}` shows them)")
     if tally.left_out:
         raise typer.Exit(ExitCode.FAILED)
 

@@ -84,7 +84,7 @@ def test_what_is_left_out_of_a_tree(cli: Cli) -> None:
     (top / "a.csv").write_text("a\n")
     (top / "b.csv").symlink_to("/etc/passwd")
     done = cli("store", "put", "-r", str(top), code=ExitCode.FAILED)
-    assert done.out.startswith("1 files put, 2 bytes; 1 left out")
+    assert done.out.startswith("1 files put, 2 bytes; 1 left out: 1 waiting")
     assert "b.csv is left out: it is no file" in done.err
     for reserved in ("archives", "reports/north", ".sftpgate"):
         assert "(rule: " in cli("store", "put", "-r", str(top), reserved, code=ExitCode.REFUSED).err
