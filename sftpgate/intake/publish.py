@@ -4,9 +4,9 @@ When ``publish`` returns, content, name and record of the upload are durable; wh
 to runners. Uploads that close while a commit is under way are committed together by the next one: they share the
 transaction and the flushes of directories.
 
-The order: flush the contents; one ledger transaction; rename; answer; flush the directories, for all that were published
-meanwhile. See ``moves`` for what a crash leaves at each point, and why the directories can wait. ``relaxed`` durability
-leaves out the flushes: an answered CLOSE then survives a killed process, not a power cut.
+The order: flush the contents and their names in staging; one ledger transaction; rename; answer; flush the directories, for
+all that were published meanwhile. See ``moves`` for what a crash leaves at each point, and why the directories can wait.
+``relaxed`` durability leaves out the flushes: an answered CLOSE then survives a killed process, not a power cut.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ class Publisher:
         outcomes: list[Outcome] = list(drafts)
         handed_over: list[int] = []
         try:
+            self._keep_staged(upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival))
             with self._moves.change() as change:
                 change.load(draft.path for draft in drafts if isinstance(draft, Arrival))
                 for index, draft in enumerate(drafts):
@@ -199,6 +200,13 @@ class Publisher:
         )
         self._placer.prepare([draft])
         return draft
+
+    def _keep_staged(self, uploads: Iterable[Upload]) -> None:
+        """Make the names last under which the files lie now: the ledger is about to say that they are there, and the answer
+        does not wait for the names that they get (see ``moves``). The contents' flush has usually done the work.
+        """
+        if self._moves.durable:
+            self._moves.disk.sync_dirs({upload.spot.parent for upload in uploads})
 
     def _hand_over(self, upload: Upload, *, moved: bool) -> None:
         """The file is an arrival's now, whatever happens next; older unfinished ones of its path are of no use any more."""

@@ -6,11 +6,10 @@ last flushed, and the names in a directory as they were when that was last flush
 tree, so that its inode, by which the product knows it, is still there to be given back.
 
 ``Outage`` says which of that survives. A power cut may or may not have written what was not flushed, so there are two of them:
-nothing of the names, or all of them; contents that were never flushed are gone in both. Two things are granted, because every
-journaling filesystem of Linux (ext4, xfs, btrfs, f2fs) does: a file that is flushed keeps the name under which it was made, or to
-which it was renamed since; and a rename is one act, so that flushing either of its directories makes it last. A link and an
-unlink are acts of their own. SQLite's own flushing is taken as it is documented: with ``synchronous=FULL`` what was committed
-survives.
+nothing of the names, or all of them; contents that were never flushed are gone in both. One thing is granted, because every
+journaling filesystem of Linux (ext4, xfs, btrfs, f2fs) does it: a rename is one act, so that flushing either of its directories
+makes it last. A link and an unlink are acts of their own, and flushing a file says nothing of its name. SQLite's own
+flushing is taken as it is documented: with ``synchronous=FULL`` what was committed survives.
 """
 
 from __future__ import annotations
@@ -150,7 +149,6 @@ class CrashDisk(PinnedDisk):
         self._machine = machine
         self._flushed: dict[int, bytes] = {}  # contents by inode
         self._names: dict[str, dict[str, int | None]] = {}  # inodes of files by directory and name; None for a directory
-        self._made_as: dict[int, tuple[str, str]] = {}  # directory and name of files whose first flush is still to come
         self._renames: list[_Rename] = []  # that nothing has made last yet
         self._pins.mkdir(parents=True, exist_ok=True)
 
@@ -163,9 +161,7 @@ class CrashDisk(PinnedDisk):
     def create(self, spot: Spot, mode: int) -> int:
         """As the disk does it; the file gets its second name."""
         fd = super().create(spot, mode)
-        inode = os.fstat(fd).st_ino
-        os.link(spot.local, self._pins / str(inode))
-        self._made_as[inode] = (self._key(spot.parent.local), spot.name)
+        os.link(spot.local, self._pins / str(os.fstat(fd).st_ino))
         return fd
 
     def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
@@ -193,9 +189,6 @@ class CrashDisk(PinnedDisk):
             self.step("sync", fd)
             status = os.fstat(fd)
             self._flushed[status.st_ino] = os.pread(fd, status.st_size, 0)
-            if made_as := self._made_as.pop(status.st_ino, None):  # a rename that comes after it in time is applied after it
-                self._names.setdefault(made_as[0], {})[made_as[1]] = status.st_ino
-            self._commit_renames(lambda rename: rename.inode == status.st_ino)
 
     def sync_filesystem(self, spot: Spot) -> None:
         """All that is there now survives."""
@@ -232,7 +225,6 @@ class CrashDisk(PinnedDisk):
             os.link(pin, self._pins / pin.name)
         self._flushed = dict(before._flushed)
         self._names = {directory: dict(names) for directory, names in before._names.items()}
-        self._made_as = dict(before._made_as)
         self._renames = list(before._renames)
 
     def _flush_names(self, directory: Path) -> None:
