@@ -6,7 +6,6 @@ gate down, and it answers when the gate does not. It ends with its supervisor.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    import asyncio
+
     from sftpgate.settings import Settings
 
 
@@ -30,6 +31,8 @@ def monitor(
 
     Example: sftpgate monitor 5
     """
+    import asyncio
+
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
 
@@ -40,6 +43,7 @@ def monitor(
 
 
 async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+    import asyncio
     import signal
     from datetime import UTC, datetime
     from functools import partial
@@ -70,6 +74,8 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None
 
 async def _watch_parent(stopping: asyncio.Event) -> None:
     """Whoever is killed tells nobody: without the supervisor there is nothing to watch."""
+    import asyncio
+
     parent = os.getppid()
     while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):

@@ -139,7 +139,7 @@ def test_each_damage_is_found(healthy: Cli, damage: Callable[[Cli], None], words
     damage(healthy)
     found = [row for row in _findings(healthy, code=ExitCode.BAD_SETTINGS) if row["level"] == "error"]
     assert any(words in f"{row['finding']} {row['what_to_do']}" for row in found), found
-    assert all(row["what_to_do"] for row in found)
+    assert all(row["what_to_do"] for row in found), found
 
 
 def test_who_the_server_is(healthy: Cli) -> None:
