@@ -69,7 +69,12 @@ def examine(settings: Settings, now: datetime) -> Findings:
         try:
             found = list(check())
         except (SftpgateError, OSError) as error:
-            yield Finding(level=Level.ERROR, check=name, finding=f"cannot be checked: {error}")
+            yield Finding(
+                level=Level.ERROR,
+                check=name,
+                finding=f"cannot be checked: {error}",
+                what_to_do="mend what the other errors name, then look again",
+            )
             continue
         yield from found
         if not found:

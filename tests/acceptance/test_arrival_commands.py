@@ -176,7 +176,8 @@ def test_a_file_is_discarded(cli: Cli, senders: Senders, kind: str) -> None:
     events = record["events"]
     assert isinstance(events, list)
     assert (record["state"], record["location"]) == ("discarded", None)
-    assert events[-1]["actor"].startswith("cli:")
+    [discarded] = [event for event in events if event["event"] == "arrival.discarded"]
+    assert discarded["actor"].startswith("cli:")
     managed = [path for path in (cli.store / ".sftpgate").rglob("*") if path.is_file()]
     assert {path.name for path in managed} <= {"lock", "sweep.lock"}
     assert not (cli.store / "users1.csv").exists()
