@@ -25,8 +25,8 @@ class Steps(Disk):
 
 
 def test_new_files_share_the_flush_of_their_directory(make_gate: Any) -> None:
-    """P2: a new file is answered for when content and record are durable; its directory is flushed once for several, and the
-    record then needs no settling.
+    """P2: a new file is answered for when content, staged name and record are durable; the directory that it goes to is flushed
+    once for several, and the record then needs no settling.
     """
     disk = Steps()
     gate = make_gate(disk=disk, durability="full")
@@ -34,7 +34,7 @@ def test_new_files_share_the_flush_of_their_directory(make_gate: Any) -> None:
     gate.system.moves.flush_names()
     disk.steps.clear()
     sent = [gate.put("a.csv"), gate.put("b.csv")]
-    assert [step.split()[0] for step in disk.steps] == ["create", "write", "sync", "rename"] * 2
+    assert [step.split()[0] for step in disk.steps] == ["create", "write", "sync", "sync_dir", "rename"] * 2
     disk.steps.clear()
     gate.system.moves.flush_names()
     assert disk.steps == ["sync_dir "]
