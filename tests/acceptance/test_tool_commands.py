@@ -124,7 +124,7 @@ def test_disable_and_enable(cli: Cli, settings: Path) -> None:
     assert settings.read_text() == expected
     assert "already disabled" in cli("tool", "disable", "users").out
     assert cli("run", "--all", code=3).out == ""
-    assert "set enabled = true" in cli("run", "users", code=78).err
+    assert "`sftpgate tool enable users`" in cli("run", "users", code=78).err
     cli("tool", "enable", "users")
     assert settings.read_text() == expected.replace("enabled = false", "enabled = true")
     assert "already enabled" in cli("tool", "enable", "enrols").out
