@@ -28,6 +28,7 @@ from sftpgate.intake.edits import Edits
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
+from sftpgate.intake.restored import was_processed
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
@@ -303,8 +304,7 @@ class Sweeper:
 
     def _is_restored(self, connection: Connection, path: str) -> bool:
         """Whether this very file was processed before: a backup brought it back, and it must not run again (promise P4)."""
-        found = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
-        if found is None or not arrivals.ended_alike(connection, path, found.st_size, found.st_mtime_ns):
+        if not was_processed(self._moves, connection, path, location(Area.DROP, path)):
             return False
         if path not in self._restored and len(self._restored) < FUTURE_LIMIT:
             self._restored.add(path)

@@ -82,7 +82,7 @@ _SETTLE = Prepared(
 _LIVE_AT = Prepared(_ALL.where(_LIVE, arrivals.c.path == bindparam("path")).order_by(arrivals.c.seq))
 _IS_FINAL: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")")
 _ENDED_ALIKE = Prepared(
-    select(arrivals.c.seq).where(
+    select(arrivals.c.sha256).where(
         arrivals.c.path == bindparam("path"),
         arrivals.c.size == bindparam("size"),
         arrivals.c.mtime_ns == bindparam("mtime_ns"),
@@ -271,10 +271,10 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> bool:
-    """Whether a file of this path, size and time came to its end before: one that is there again comes from a backup."""
+def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> frozenset[str]:
+    """The SHA-256 of the files of this path, size and time that came to their end."""
     values = {"path": path, "size": size, "mtime_ns": storable_time(mtime_ns)}
-    return bool(_ENDED_ALIKE.rows(connection, [values]))
+    return frozenset(str(row[0]) for row in _ENDED_ALIKE.rows(connection, [values]))
 
 
 def archives_of(connection: Connection, owner: str) -> list[str]:

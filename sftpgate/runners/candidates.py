@@ -16,6 +16,7 @@ from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
+from sftpgate.intake.restored import was_processed
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.database import Connection
@@ -150,8 +151,7 @@ class Candidates:
 
     def _is_restored(self, connection: Connection, path: str) -> bool:
         """Whether this very file was processed before: one that a backup brought back must not run twice (promise P4)."""
-        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
-        if found is None or not arrivals.ended_alike(connection, path, found.st_size, found.st_mtime_ns):
+        if not was_processed(self._moves, connection, path, location(Area.STORE, path)):
             return False
         log.warning("runner.restored", path=path, reason="this very file was processed before; touch it to have it run again")
         return True

@@ -24,12 +24,12 @@ def test_export(cli: Cli, senders: Senders) -> None:
     sent = senders.send("erp", "users1.csv", CSV)
     cli("discard", sent.id)
     lines = [json.loads(line) for line in cli("audit", "--format", "jsonl").out.splitlines()]
-    assert [row["event"] for row in lines if row["arrival"]] == ["arrival.received", "arrival.discarded"]
+    assert [row["event"] for row in lines if row["arrival"]] == ["arrival.received", "arrival.discarded", "arrival.reported"]
     rows = list(csv.DictReader(io.StringIO(cli("audit", "--format", "csv").out)))
     assert [(row["seq"], row["hash"]) for row in rows] == [(str(row["seq"]), row["hash"]) for row in lines]
     assert [json.loads(row["details"]) for row in rows] == [row["details"] for row in lines]
     text = cli("audit", "--arrival", sent.id[:12].lower()).out.splitlines()
-    assert [line.split()[2] for line in text[1:]] == ["arrival.received", "arrival.discarded"]
+    assert [line.split()[2] for line in text[1:]] == ["arrival.received", "arrival.discarded", "arrival.reported"]
 
 
 def test_search(cli: Cli, senders: Senders) -> None:

@@ -27,3 +27,18 @@ def test_a_restored_file_is_not_run_twice(cli: Cli, tmp_path: Path) -> None:
     waiting.touch()
     cli("run", "users")
     assert not waiting.exists()
+
+
+def test_another_content_of_the_same_size_and_time_is_taken(cli: Cli, tmp_path: Path) -> None:
+    """P3: a new file is not mistaken for an old one, also where its size and its time are the same."""
+    cli.environment["SFTPGATE_SETTLE_SECONDS"] = "0"
+    cli("store", "put", "-", "users1.csv", text=CSV)
+    waiting = cli.data / "store" / "users1.csv"
+    backup = tmp_path / "backup.csv"
+    shutil.copy2(waiting, backup)
+    cli("run", "users")
+    backup.write_text(CSV.replace("a\n", "b\n"), encoding="ascii")
+    shutil.copystat(cli.data / "store/archives" / next((cli.data / "store/archives").iterdir()).name, backup)
+    shutil.copy2(backup, waiting)
+    cli("run", "users")
+    assert not waiting.exists()
