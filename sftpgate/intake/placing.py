@@ -116,7 +116,7 @@ class Placer:
         if item.id in change.unverified and not release:
             return item
         if found.state is ArrivalState.WAITING and any(
-            other.seq > item.seq and other.state is ArrivalState.WAITING for other in others
+            other.state is ArrivalState.WAITING and _has_name_since_later(change, other, item) for other in others
         ):
             if release:
                 raise Refused("a newer file of this name is already waiting: it would be replaced by an older one")
@@ -301,6 +301,15 @@ class Placer:
 
 # What a file of a queue waits behind.
 _IN_LINE = frozenset({ArrivalState.WAITING, ArrivalState.QUEUED, ArrivalState.CLAIMED})
+
+
+def _has_name_since_later(change: Change, other: Arrival, item: Arrival) -> bool:
+    """Whether ``other`` is the newer one of two arrivals of a name. One that came earlier may have been renamed to it later."""
+    if other.seq < item.seq:
+        return False
+    times = [audit.named_at(change.connection, each.id, each.path) or each.received_at for each in (other, item)]
+    return times[0] >= times[1]
+
 
 _SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)
 

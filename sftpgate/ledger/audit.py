@@ -98,6 +98,16 @@ def history(connection: Connection, arrival: str) -> list[Event]:
     return [_event(*row) for _, *row in connection.execute(query)]
 
 
+def named_at(connection: Connection, arrival: str, path: str) -> datetime | None:
+    """Since when an arrival has had ``path``: when it came, or was renamed to it last. None where the record is gone."""
+    since = None
+    for event in reversed(history(connection, arrival)):
+        if event.details.get("path") != path:
+            break
+        since = event.at
+    return since
+
+
 def search(connection: Connection, wanted: Wanted, *, last: int | None = None) -> Iterator[Record]:
     """The events that fit, in order, one page in memory at a time; ``last``: only so many of the newest."""
     query = select(*_COLUMNS, events.c.hash).where(*_conditions(wanted))

@@ -191,3 +191,15 @@ def test_quota_of_files(make_gate: Any) -> None:
     (gate.store / "x.csv").unlink()
     gate.sweeper.run()
     gate.system.staging.discard(open_new(gate, "z.csv"))
+
+
+def test_a_rename_under_a_batch_lock_is_newer_than_what_waited(gate: Gate) -> None:
+    """P3: a file that was renamed to a name under a batch lock takes it when the lock is gone, though it came earlier."""
+    gate.put("x.csv", b"renamed\n")
+    gate.put("a.csv", b"waited\n")
+    gate.put("alock.txt", b"")
+    gate.edits.rename(gate.sender(), "x.csv", "a.csv", replacing=True, uploads=[])
+    assert gate.read("a.csv") == b"waited\n"
+    gate.edits.remove(gate.sender(), "alock.txt", [])
+    assert gate.read("a.csv") == b"renamed\n"
+    assert gate.archived() == [b"waited\n"]
