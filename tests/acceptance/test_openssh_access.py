@@ -156,6 +156,7 @@ def test_host_keys_are_rotated(gate: Gate, tmp_path: Path) -> None:
     assert is_in(sftp(gate, "knows", *strict, "-i", str(key.path)))
 
 
+@pytest.mark.timeout(180)  # it makes RSA keys and starts a command again and again
 def test_a_rotation_ends_by_itself(gate: Gate, tmp_path: Path) -> None:
     """When the overlap has passed, the running server lets the next keys take over, and `hostkey show` agrees."""
     said = gate.command("hostkey", "rotate", "--overlap", "1s")
