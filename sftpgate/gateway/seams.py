@@ -29,6 +29,7 @@ from sftpgate.users.logins import Judgement
 _VERIFIED = 0x04  # OpenSSH's PROTOCOL.u2f: the flag "user verification"; 0x01, the touch, is asyncssh's own check
 _COUNTER_BYTES = 4
 PACKET_OVERHEAD = 64  # what a small deferred packet costs at least
+_LEARNING = ("OpenSSH_", "AsyncSSH_")  # OpenSSH's PROTOCOL §2.5, UpdateHostKeys
 _USERAUTH = b"ssh-userauth"  # RFC 4252 §4
 
 _EXPECTED = (
@@ -110,7 +111,7 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
         if desk.login_complete():
             await succeed()
             # a server that was given its connection (asyncssh.run_server) does not do it by itself
-            if not connection.is_closed():
+            if not connection.is_closed() and _learns_host_keys(connection):
                 connection.send_server_host_keys()
         else:
             connection.send_userauth_failure(True)
@@ -128,6 +129,14 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
     connection.validate_public_key = validate_public_key  # type: ignore[method-assign]
     connection.send_userauth_success = send_userauth_success  # type: ignore[method-assign]
     connection.send_userauth_failure = send_userauth_failure  # type: ignore[method-assign]
+
+
+def _learns_host_keys(connection: asyncssh.SSHServerConnection) -> bool:
+    """Whether the client is one that learns host keys. The others must not be told: phpseclib answers the request, which wants
+    no answer, and asyncssh ends the connection over that.
+    """
+    version = str(connection.get_extra_info("client_version") or "")
+    return version.partition("-")[2].partition("-")[2].startswith(_LEARNING)
 
 
 def unread_bytes(connection: asyncssh.SSHServerConnection) -> int:
