@@ -87,11 +87,13 @@ class Gate:
         assert re.search(r"ready on \S+ port \d+", line), f"it did not start: {line}\n{self.log.read_text(encoding='utf-8')}"
 
     def kill(self) -> None:
-        """SIGKILL, to the supervisor and to every worker at once."""
-        for pid in self.workers():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        """SIGKILL, to the supervisor and to every worker at once; returns when all are gone."""
+        doomed = [psutil.Process(pid) for pid in self.workers()]
+        for worker in doomed:
+            with suppress(psutil.NoSuchProcess):
+                worker.kill()
         self._end(signal.SIGKILL)
+        psutil.wait_procs(doomed, timeout=WAIT_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM, and its end; its exit status."""

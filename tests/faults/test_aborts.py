@@ -280,7 +280,8 @@ async def test_taking_over_from_a_dead_connection(gate: Gate) -> None:
 
 def _has_note(gate: Gate, size: int) -> bool:
     directory: Path = gate.data / "store/.sftpgate/staging/erp"
-    return any(note.with_suffix("").stat().st_size == size for note in directory.glob("*.json") if note.with_suffix("").exists())
+    uploads = [directory / note.name.partition(".")[0] for note in directory.glob("*.json")]
+    return any(upload.stat().st_size == size for upload in uploads if upload.exists())
 
 
 # -- how asyncssh tells the end --------------------------------------------------------------------------------------
