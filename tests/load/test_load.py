@@ -26,7 +26,7 @@ CONTENT = b"some,line,of,a,file\n" * 5000  # 100 kB
 MOST_BYTES_PER_SESSION = 256 * 1024  # measured: far less; a leak of a buffer per session is more
 AT_A_TIME = 10  # logins: fewer than max_unauthenticated_per_address
 
-FAILURES, KEYS, PASSWORDS = 10_000, 98, 2  # of each connection, together what max_auth_attempts allows
+FAILURES, KEYS, PASSWORDS = 10_000, 49, 1  # of each connection, together what max_auth_attempts allows
 VALID = 9  # valid logins before and after
 MOST_GROWN_BYTES = 16 * 1024 * 1024  # measured: 1 to 3 MB
 SLOWER = 3.0  # a factor: what a machine is busy with else must not fail the test, a server that is busy with the past must
