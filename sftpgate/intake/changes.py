@@ -13,15 +13,14 @@ from dataclasses import replace
 from datetime import datetime
 
 from sftpgate.errors import SftpgateError, StorageError
-from sftpgate.intake.ids import new_id
+from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals, audit, volumes
-from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Connection
 from sftpgate.logs import get_logger
-from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import LIVE_STATES, TRANSITIONS, Area, ArrivalEvent, ArrivalState, after
 from sftpgate.policy.locations import Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
@@ -220,21 +219,11 @@ class Change:
         if found is None:
             return
         archived = self.archive_location(path.rpartition("/")[2])
-        item = Arrival(
-            id=ArrivalId(new_id(self.now)),
-            owner=LOCAL_OWNER,
-            path=path,
+        item = replace(
+            local_arrival(path, found, sha256="", now=self.now, source="store"),
             state=ArrivalState.REPLACED,
-            size=found.st_size,
-            sha256="",
-            grade=Grade.PLAUSIBLE,
             location=archived,
             pending_from=where,
-            inode=found.st_ino,
-            mtime_ns=found.st_mtime_ns,
-            received_at=self.now,
-            changed_at=self.now,
-            source="store",
             archived_as=path_in(archived),
         )
         self.add(item)

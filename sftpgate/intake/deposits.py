@@ -32,13 +32,13 @@ from sftpgate.errors import (
 )
 from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import Digest
+from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
 from sftpgate.intake.trees import Trees
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
-from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
@@ -126,22 +126,8 @@ class Deposits:
         if self._moves.durable:
             self._disk.sync(fd)
         status, now = os.fstat(fd), self._moves.clock()
-        return Arrival(
-            id=upload,
-            owner=LOCAL_OWNER,
-            path=path,
-            state=ArrivalState.IGNORED,  # until it is placed
-            size=size,
-            sha256=sha256,
-            grade=Grade.PLAUSIBLE,
-            location=None,
-            pending_from=location(Area.STAGING, f"{LOCAL_STAGING}/{upload}"),
-            inode=status.st_ino,
-            mtime_ns=status.st_mtime_ns,
-            received_at=now,
-            changed_at=now,
-            source="put",
-        )
+        draft = local_arrival(path, status, sha256=sha256, now=now, source="put")
+        return replace(draft, id=upload, pending_from=location(Area.STAGING, f"{LOCAL_STAGING}/{upload}"))
 
     def _admit(self, draft: Arrival, spot: Spot) -> Arrival:
         self._placer.prepare([draft])

@@ -18,7 +18,6 @@ from sftpgate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
     IsADirectory,
-    LinkedFile,
     NoSuchFile,
     NotADirectory,
     OwnedByAnother,
@@ -26,8 +25,8 @@ from sftpgate.errors import (
     SftpgateError,
 )
 from sftpgate.intake.changes import Change
-from sftpgate.intake.digest import sha256_of
-from sftpgate.intake.ids import new_id
+from sftpgate.intake.drafts import local_arrival
+from sftpgate.intake.local import digest_and_flush, opened
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
@@ -37,7 +36,7 @@ from sftpgate.intake.undo import try_again
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals, audit
-from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
@@ -202,41 +201,20 @@ class Edits:
         self._placer.look_again(change.unverified.values())
         self.names_changed(sender.home, gone=[old], appeared=[new])
 
-    def draft_of_local(self, path: str, home: str, new_path: str, now: datetime, *, flush: bool = True) -> Arrival:
-        """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way, but
-        where the caller will do that.
+    def draft_of_local(self, path: str, home: str, new_path: str, now: datetime) -> Arrival:
+        """The draft of an arrival for a file that lies in the drop and that nobody sent; it is made durable on the way.
 
         Raises LinkedFile for a file that has other names.
         """
-        where = location(Area.DROP, path)
-        fd = self._disk.open_read(self._layout.spot(where))
-        try:
-            if self._disk.has_other_names(os.fstat(fd)):
-                raise LinkedFile()
-            sha256 = sha256_of(fd)
-            if flush and self._moves.durable:
-                self._disk.sync(fd)
-            self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-        return Arrival(
-            id=ArrivalId(new_id(now)),
-            owner=LOCAL_OWNER,
-            home=home,
-            path=new_path,
-            state=ArrivalState.IGNORED,
-            size=status.st_size,
-            sha256=sha256,
-            grade=Grade.PLAUSIBLE,
-            location=None,
-            pending_from=where,
-            inode=status.st_ino,
-            mtime_ns=status.st_mtime_ns,
-            received_at=now,
-            changed_at=now,
-            source="drop",
-        )
+        with opened(self._moves, location(Area.DROP, path)) as fd:
+            return self.draft_of_open(fd, path, home, new_path, now)
+
+    def draft_of_open(self, fd: int, path: str, home: str, new_path: str, now: datetime, *, flush: bool = True) -> Arrival:
+        """The same for an open one; ``flush``: not where the caller makes it durable."""
+        sha256 = digest_and_flush(self._moves, fd, flush=flush)
+        self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
+        draft = local_arrival(new_path, os.fstat(fd), sha256=sha256, now=now, source="drop")
+        return replace(draft, home=home, pending_from=location(Area.DROP, path))
 
     def _rename_directory(self, sender: Sender, old: str, new: str) -> None:
         """Rename a directory of the sender's: each of its files gets its new path, in one change."""

@@ -25,14 +25,14 @@ from functools import partial
 
 from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
+from sftpgate.intake.local import is_one_of, opened
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
-from sftpgate.intake.restored import was_processed
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.ledger.database import Connection, set_fact
+from sftpgate.ledger.database import set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
@@ -98,7 +98,7 @@ class Sweeper:
         self._edits = edits
         self._rules = rules
         self._future: dict[str, tuple[int, int, datetime]] = {}
-        self._restored: set[str] = set()  # files that were warned about
+        self._restored: dict[str, tuple[int, int]] = {}  # inode and change time of files that were warned about
         self._progress: Progress = _silent
         self._homes: list[str] = []
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="sweep")
@@ -200,7 +200,7 @@ class Sweeper:
     # -- what lies in the drop ---------------------------------------------------------------------------------------
 
     def _take_from_drop(self, result: SweepResult) -> None:
-        batch: list[str] = []
+        batch: list[tuple[str, os.stat_result]] = []
         for path, entry in self._walk("", top=True):
             result.scanned += 1
             self._progress("scanned", result.scanned)
@@ -209,7 +209,7 @@ class Sweeper:
             if not self._is_quiet(path, entry):
                 result.unsettled += 1
                 continue
-            batch.append(path)
+            batch.append((path, entry.status))
             if len(batch) >= BATCH:
                 self._take(batch, result)
                 batch = []
@@ -251,11 +251,11 @@ class Sweeper:
             return False
         return (now - known[2]).total_seconds() >= self._rules.settle_seconds
 
-    def _take(self, paths: Sequence[str], result: SweepResult) -> None:
+    def _take(self, files: Sequence[tuple[str, os.stat_result]], result: SweepResult) -> None:
         """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that
         nobody waits for that.
         """
-        drafts = self._drafts(self._unknown(paths, result))
+        drafts = self._drafts(self._unknown(files, result))
         if not drafts:
             return
         self._placer.prepare(drafts)
@@ -277,22 +277,31 @@ class Sweeper:
         result.failed += len(change.failures)
         self._progress("taken", result.taken)
 
-    def _unknown(self, paths: Sequence[str], result: SweepResult) -> list[tuple[str, str]]:
-        """Those of the paths that the ledger does not know and that need not wait, each with the home that it lies in."""
-        if not paths:
+    def _unknown(self, files: Sequence[tuple[str, os.stat_result]], result: SweepResult) -> list[tuple[str, str]]:
+        """The paths of those of the files that the ledger does not know and that need not wait, each with the home that it lies
+        in.
+        """
+        if not files:
             return []
+        alike: dict[str, frozenset[str]] = {}
         with self._moves.ledger.reading() as connection:
-            known = {row.path for row in arrivals.live_at(connection, paths) if row.location == location(Area.DROP, row.path)}
-            restored = {path for path in paths if path not in known and self._is_restored(connection, path)}
-            linked = {path for path in paths if path not in known and self._is_linked(path)}
-        result.restored += len(restored)
-        result.failed += len(linked)
+            rows = arrivals.live_at(connection, [path for path, _ in files])
+            known = {row.path for row in rows if row.location == location(Area.DROP, row.path)}
+            for path, status in files:
+                if path not in known:
+                    alike[path] = arrivals.ended_alike(connection, path, status.st_size, status.st_mtime_ns)
         now = self._moves.clock()
         locked: dict[str, bool] = {}
         found = []
-        for path in paths:
+        for path, status in files:
             home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
-            if path in known or path in restored or path in linked:
+            if path in known:
+                continue
+            if self._is_linked(path, status):
+                result.failed += 1
+                continue
+            if alike[path] and self._is_restored(path, status, alike[path]):
+                result.restored += 1
                 continue
             if home not in locked:
                 locked[home] = self._placer.batch_locked(home, now)
@@ -302,21 +311,25 @@ class Sweeper:
                 found.append((path, home))
         return found
 
-    def _is_restored(self, connection: Connection, path: str) -> bool:
-        """Whether this very file was processed before: a backup brought it back, and it must not run again (promise P4)."""
-        if not was_processed(self._moves, connection, path, location(Area.DROP, path)):
+    def _is_restored(self, path: str, status: os.stat_result, digests: frozenset[str]) -> bool:
+        """Whether this very file was processed before: a backup brought it back, and it must not run again (promise P4). Its
+        content is read once for as long as it stays as it is.
+        """
+        seen = (status.st_ino, status.st_ctime_ns)
+        if self._restored.get(path) == seen:
+            return True
+        if not is_one_of(self._moves, location(Area.DROP, path), digests):
             return False
-        if path not in self._restored and len(self._restored) < FUTURE_LIMIT:
-            self._restored.add(path)
+        if path in self._restored or len(self._restored) < FUTURE_LIMIT:
+            self._restored[path] = seen
             log.warning(
                 "sweep.restored", path=path, reason="this very file was processed before; touch it to have it taken again"
             )
         return True
 
-    def _is_linked(self, path: str) -> bool:
+    def _is_linked(self, path: str, status: os.stat_result) -> bool:
         """Whether a file has other names: one from elsewhere, or one that somebody could change after it was taken."""
-        found = self._disk.lstat(self._layout.spot(location(Area.DROP, path)))
-        if found is None or not self._disk.has_other_names(found):
+        if not self._disk.has_other_names(status):
             return False
         log.warning("sweep.refused", path=path, reason=LinkedFile().message)
         return True
@@ -336,13 +349,10 @@ class Sweeper:
         """The draft of a local file; None where it cannot be taken now."""
         path, home = file
         try:
-            fd = self._disk.open_read(self._layout.spot(location(Area.DROP, path)))
-            try:
+            with opened(self._moves, location(Area.DROP, path)) as fd:
                 if has_writer(fd):
                     return None
-            finally:
-                os.close(fd)
-            return self._edits.draft_of_local(path, home, path, self._moves.clock(), flush=flush)
+                return self._edits.draft_of_open(fd, path, home, path, self._moves.clock(), flush=flush)
         except SftpgateError as error:
             log.warning("sweep.refused", path=path, reason=error.message)
             return None

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.changes import Change
-from sftpgate.intake.digest import sha256_of
-from sftpgate.intake.ids import new_id
+from sftpgate.intake.drafts import local_arrival
+from sftpgate.intake.local import digest_and_flush, is_one_of, opened
 from sftpgate.intake.moves import Moves
-from sftpgate.intake.restored import was_processed
 from sftpgate.ledger import arrivals
-from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
-from sftpgate.ledger.database import Connection
+from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
-from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import NameRules, is_storable, join
@@ -99,11 +97,14 @@ class Candidates:
         found = {path for file in pointer.files for path in self._expand(file) if self._is_candidate(path, tool, pointers)}
         if not found:
             return []
+        alike: dict[str, frozenset[str]] = {}
         with self._moves.ledger.reading() as connection:
             known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
-            unknown = [path for path in sorted(found) if location(Area.STORE, path) not in known]
-            quiet = [path for path in unknown if self._is_quiet(path) and not self._is_linked(path)]
-            return [path for path in quiet if not self._is_restored(connection, path)]
+            for path in sorted(found):
+                status = None if location(Area.STORE, path) in known else self._status(path)
+                if status is not None and self._is_quiet(status) and not self._is_linked(path, status):
+                    alike[path] = arrivals.ended_alike(connection, path, status.st_size, status.st_mtime_ns)
+        return [path for path, digests in alike.items() if not (digests and self._is_restored(path, digests))]
 
     def drafts(self, tool: str) -> list[Arrival]:
         """Drafts of the unknown files, read and durable, oldest first."""
@@ -136,57 +137,37 @@ class Candidates:
     def _is_candidate(self, path: str, tool: str, pointers: Sequence[Pointer]) -> bool:
         return is_storable(path) and self._names.eligible(path) and tool_for(path, pointers) == tool
 
-    def _is_quiet(self, path: str) -> bool:
-        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
-        # The inode's change time: no program can set it back, as it can a modification time.
-        return found is not None and self._moves.clock().timestamp() - found.st_ctime >= self._settle_seconds
+    def _status(self, path: str) -> os.stat_result | None:
+        return self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
 
-    def _is_linked(self, path: str) -> bool:
+    def _is_quiet(self, status: os.stat_result) -> bool:
+        # The inode's change time: no program can set it back, as it can a modification time.
+        return self._moves.clock().timestamp() - status.st_ctime >= self._settle_seconds
+
+    def _is_linked(self, path: str, status: os.stat_result) -> bool:
         """Whether a file has other names (hard links): who has one could change it while the tool reads it."""
-        found = self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
-        if found is None or not self._moves.disk.has_other_names(found):
+        if not self._moves.disk.has_other_names(status):
             return False
         log.warning("runner.refused", path=path, reason=LinkedFile().message)
         return True
 
-    def _is_restored(self, connection: Connection, path: str) -> bool:
+    def _is_restored(self, path: str, digests: frozenset[str]) -> bool:
         """Whether this very file was processed before: one that a backup brought back must not run twice (promise P4)."""
-        if not was_processed(self._moves, connection, path, location(Area.STORE, path)):
+        if not is_one_of(self._moves, location(Area.STORE, path), digests):
             return False
         log.warning("runner.restored", path=path, reason="this very file was processed before; touch it to have it run again")
         return True
 
     def _draft(self, path: str) -> Arrival | None:
-        where = location(Area.STORE, path)
-        now = self._moves.clock()
+        where, now = location(Area.STORE, path), self._moves.clock()
         try:
-            fd = self._moves.disk.open_read(self._moves.layout.spot(where))
-            try:
-                if self._moves.disk.has_other_names(os.fstat(fd)):
-                    raise LinkedFile()
+            with opened(self._moves, where) as fd:
                 if has_writer(fd):
                     return None
-                sha256 = sha256_of(fd)
-                if self._moves.durable:
-                    self._moves.disk.sync(fd)
+                sha256 = digest_and_flush(self._moves, fd)
                 status = os.fstat(fd)
-            finally:
-                os.close(fd)
         except SftpgateError as error:
             log.warning("runner.refused", path=path, reason=error.message)
             return None
-        return Arrival(
-            id=ArrivalId(new_id(now)),
-            owner=LOCAL_OWNER,
-            path=path,
-            state=ArrivalState.WAITING,
-            size=status.st_size,
-            sha256=sha256,
-            grade=Grade.PLAUSIBLE,
-            location=where,
-            inode=status.st_ino,
-            mtime_ns=status.st_mtime_ns,
-            received_at=now,
-            changed_at=now,
-            source="store",
-        )
+        draft = local_arrival(path, status, sha256=sha256, now=now, source="store")
+        return replace(draft, state=ArrivalState.WAITING, location=where)
