@@ -3,7 +3,8 @@
 ``prometheus_client`` has the numbers in memory-mapped files, one set a process (its multiprocess mode), so that several
 workers are seen as one gate and a dead worker's counts stay. It decides on that mode when it is imported, by an
 environment variable, so nothing here imports it before a meter is made; where that variable is missing (metrics are
-off, or this is a command of cron) there is a ``NullMeter``, and nothing is imported at all.
+off, or this is a command of cron) there is a ``Meter`` that counts nothing, and nothing is
+imported at all.
 
 All methods are for the event loop: they take microseconds and do not block. Nothing is counted for each WRITE.
 """
@@ -11,7 +12,7 @@ All methods are for the event loop: they take microseconds and do not block. Not
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import ClassVar
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name
 
@@ -21,8 +22,10 @@ LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 SWEEP_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
-class Meter(Protocol):
-    """What is counted."""
+class Meter:
+    """What is counted. This one counts nothing: metrics are off."""
+
+    counts: ClassVar[bool] = False
 
     def login(self, outcome: str) -> None:
         """A login was accepted, or refused by the rule that ``outcome`` names."""
@@ -46,33 +49,10 @@ class Meter(Protocol):
         """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited."""
 
 
-class NullMeter:
-    """Counts nothing."""
-
-    def login(self, outcome: str) -> None:
-        """Nothing."""
-
-    def connection_refused(self) -> None:
-        """Nothing."""
-
-    def session(self, received_bytes: int, sent_bytes: int) -> None:
-        """Nothing."""
-
-    def upload(self, outcome: str, size: int) -> None:
-        """Nothing."""
-
-    def published(self, seconds: float) -> None:
-        """Nothing."""
-
-    def swept(self, seconds: float) -> None:
-        """Nothing."""
-
-    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
-        """Nothing."""
-
-
-class FileMeter:
+class FileMeter(Meter):
     """Counts in the directory that the environment names. One instance per process."""
+
+    counts = True
 
     def __init__(self) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -125,34 +105,34 @@ class FileMeter:
             self._upload_bytes.labels(outcome)
 
     def login(self, outcome: str) -> None:
-        """A login was accepted, or refused by the rule that ``outcome`` names."""
+        """See ``Meter``."""
         self._logins.labels(outcome).inc()
 
     def connection_refused(self) -> None:
-        """A connection was not let in."""
+        """See ``Meter``."""
         self._refused.inc()
 
     def session(self, received_bytes: int, sent_bytes: int) -> None:
-        """A session has ended, with so many bytes of file content received and of answers sent."""
+        """See ``Meter``."""
         self._sessions_ended.inc()
         self._received.inc(received_bytes)
         self._sent.inc(sent_bytes)
 
     def upload(self, outcome: str, size: int) -> None:
-        """An upload of so many bytes came to its end: published, held or interrupted."""
+        """See ``Meter``."""
         self._uploads.labels(outcome).inc()
         self._upload_bytes.labels(outcome).inc(size)
 
     def published(self, seconds: float) -> None:
-        """A client waited so long for the answer to its CLOSE."""
+        """See ``Meter``."""
         self._publish.observe(seconds)
 
     def swept(self, seconds: float) -> None:
-        """A sweep took so long."""
+        """See ``Meter``."""
         self._sweep.observe(seconds)
 
     def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
-        """How things stand at the Unix time ``now``."""
+        """See ``Meter``."""
         self._connections.set(connections)
         self._sessions.set(sessions)
         self._lag.observe(lag_seconds)
@@ -162,4 +142,4 @@ class FileMeter:
 
 def make_meter() -> Meter:
     """The meter of this process: one that counts where the environment names a directory for it."""
-    return FileMeter() if os.environ.get(DIRECTORY_VARIABLE) else NullMeter()
+    return FileMeter() if os.environ.get(DIRECTORY_VARIABLE) else Meter()

@@ -16,12 +16,12 @@ from sftpgate.ledger import audit
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
-from sftpgate.meter import NullMeter
+from sftpgate.meter import Meter
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-class Counts(NullMeter):
+class Counts(Meter):
     """Remembers what was counted."""
 
     def __init__(self) -> None:
