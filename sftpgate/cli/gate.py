@@ -1,6 +1,4 @@
-"""A running gate: the system's parts, the gateway on top, and the sweeper beside it, in this process alone or as a
-worker under a supervisor (``supervise``).
-"""
+"""A running gate, as a worker process has it: the system's parts, the gateway on top, and the sweeper beside it."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
 from sftpgate.cli.compose import System, build, make_retention, utc_now
 from sftpgate.cli.pointers import LivePointers
-from sftpgate.cli.supervise import ready_line, stop_at_signals
+from sftpgate.cli.supervise import stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
@@ -30,7 +28,6 @@ from sftpgate.gateway.door import Door, Proxies, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
-from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.gateway.sampling import sample_regularly
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
 from sftpgate.gateway.services import Services
@@ -270,29 +267,6 @@ def _recover(sweeper: Sweeper, said: Logger) -> None:
     result = sweeper.recover()
     if result.did_something:
         said.warning("recovery.done", completed_moves=result.completed_moves, gone=result.gone)
-
-
-async def run_gate(settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve in this process alone until SIGTERM or SIGINT. ``announce`` gets the one line that says that the gate is ready."""
-    listeners = bind(settings.host, settings.port)
-    running = Running(settings)
-    acceptor = Acceptor(listeners, running.gate.take)
-    stop_at_signals(running.gate.stop)
-
-    async def serve() -> None:
-        serving = asyncio.ensure_future(running.gate.run())
-        ready = asyncio.ensure_future(running.gate.ready.wait())
-        await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
-        acceptor.start()
-        announce(ready_line(*acceptor.address))
-        await running.gate.stopping.wait()
-        acceptor.close()
-        await serving
-
-    try:
-        await running.serve(serve(), sweeping=True)
-    finally:
-        log.info("gate.stopped")
 
 
 def own_directories(settings: Settings) -> tuple[list[Path], list[Path]]:

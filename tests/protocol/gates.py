@@ -1,6 +1,6 @@
 """A real gate on a free port, in the event loop of the test, with the users ``erp`` and ``other``.
 
-It is made by ``cli.gate.run_gate`` and stopped by SIGTERM, as in production. An exception that nobody foresaw
+It is what a worker process runs, without a supervisor, and is stopped by SIGTERM. An exception that nobody foresaw
 (``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test looks at.
 """
 
@@ -20,7 +20,9 @@ import structlog
 from structlog.testing import LogCapture
 from structlog.typing import EventDict, WrappedLogger
 
-from sftpgate.cli.gate import run_gate
+from sftpgate.cli.gate import Running
+from sftpgate.cli.supervise import stop_at_signals
+from sftpgate.gateway.listening import Acceptor, bind
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.audit import Event
@@ -214,6 +216,26 @@ def _files(top: Path, without: tuple[str, ...]) -> dict[str, bytes]:
     return found
 
 
+async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
+    """Serve in this process until SIGTERM; ``announce`` gets the port."""
+    listeners = bind(settings.host, settings.port)
+    running = Running(settings)
+    acceptor = Acceptor(listeners, running.gate.take)
+    stop_at_signals(running.gate.stop)
+
+    async def serve() -> None:
+        serving = asyncio.ensure_future(running.gate.run())
+        ready = asyncio.ensure_future(running.gate.ready.wait())
+        await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
+        acceptor.start()
+        announce(acceptor.address[1])
+        await running.gate.stopping.wait()
+        acceptor.close()
+        await serving
+
+    await running.serve(serve(), sweeping=True)
+
+
 @asynccontextmanager
 async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator[Gate]:
     """A gate for the block; a second one on the same directory finds what the first one left."""
@@ -222,16 +244,16 @@ async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator
     values = {"sftp_version": 6, "sweep_interval": 3600, "shutdown_grace": 0, "durability": "relaxed"} | settings
     where = {"host": "127.0.0.1", "port": 0, "data_dir": directory / "data", "keys_dir": directory / "keys"}
     made = Settings.model_validate(where | values)
-    said: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    said: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     with _captured() as log:
-        serving = asyncio.create_task(run_gate(made, said.set_result))
+        serving = asyncio.create_task(_serve(made, said.set_result))
         async with asyncio.timeout(WAIT_SECONDS):
             waiting: set[asyncio.Future[Any]] = {serving, said}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         try:
-            yield Gate(directory, int(said.result().split(" port ")[1].split()[0]), log)
+            yield Gate(directory, said.result(), log)
         finally:
             signal.raise_signal(signal.SIGTERM)
             async with asyncio.timeout(WAIT_SECONDS):
