@@ -145,7 +145,11 @@ class Sftpgate(Server):
             "PORT": str(self.port),
             "DATA_DIR": str(self.directory / "data"),
             "KEYS_DIR": str(self.directory / "keys"),
+            # one user at one address is all that comes here
             "MAX_UNAUTHENTICATED": "500",
+            "MAX_UNAUTHENTICATED_PER_ADDRESS": "500",
+            "MAX_CONNECTIONS_PER_USER": "1000",
+            "MAX_SESSIONS_PER_USER": "1000",
         } | self._settings
         return super().environment() | {f"SFTPGATE_{name}": value for name, value in settings.items()}
 

@@ -13,7 +13,7 @@ from tests.protocol.raw import Raw, string, uint32
 from tests.security.strangers import Stranger
 
 REQUESTS = {
-    "env": string("LD_PRELOAD") + string("/tmp/x.so"),
+    "env": string("LD_PRELOAD") + string("x.so"),
     "auth-agent-req@openssh.com": b"",
     "x11-req": b"\0" + string("MIT-MAGIC-COOKIE-1") + string("00" * 16) + uint32(0),
     "pty-req": string("xterm") + uint32(80, 24, 0, 0) + string(b"\0"),

@@ -32,9 +32,11 @@ while True:
 """
 DEAD = "import sys; sys.exit(3)"
 SILENT = f"""
-import socket, sys, time
-socket.socket(fileno=int(sys.argv[1])).send({READY})
-time.sleep(60)
+import socket, sys
+link = socket.socket(fileno=int(sys.argv[1]))
+link.send({READY})
+while link.recv(4096):
+    pass
 """
 
 
