@@ -157,11 +157,13 @@ def _make_key(path: Path) -> None:
 
 def _pin_host_keys(keys_dir: Path, host: str, port: int, console: Console) -> Path:
     """A ``known_hosts`` file with the host keys of this gate, as the server has just made or found them."""
-    keys = [" ".join(public.read_text(encoding="utf-8").split()[:2]) for public in sorted((keys_dir / "host").glob("*.pub"))]
+    from sftpgate.users.hostkeys import known_hosts_lines
+
+    lines = known_hosts_lines(keys_dir, host, port)
     known_hosts = keys_dir / "clients" / "known_hosts"
     known_hosts.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    known_hosts.write_text("".join(f"[{host}]:{port} {key}\n" for key in keys), encoding="ascii")
-    _step(console, "host keys", f"{len(keys)} in {_short(keys_dir / 'host')}, pinned in {_short(known_hosts)}")
+    known_hosts.write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
+    _step(console, "host keys", f"{len(lines)} in {_short(keys_dir / 'host')}, pinned in {_short(known_hosts)}")
     return known_hosts
 
 

@@ -147,15 +147,6 @@ def is_sftp_command(command: str) -> bool:
     return re.fullmatch(r"internal-sftp|(/[^\s]+/)?sftp-server", command) is not None
 
 
-def login_refusal(
-    account: AccountRules | None, key: KeyRules | None, *, address: str, now: datetime, min_rsa_bits: int
-) -> LoginRefusal | None:
-    """Why a login with ``key`` is refused; None where it is not. The account's own reasons come first."""
-    return account_refusal(account, address=address, now=now) or key_refusal(
-        key, address=address, now=now, min_rsa_bits=min_rsa_bits
-    )
-
-
 def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
     """What is wrong with keys of this type and length, as words that end a sentence; None for a good one."""
     if key_type == "ssh-dss":

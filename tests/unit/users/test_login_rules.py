@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,10 +12,14 @@ from hypothesis import strategies as st
 from sftpgate.errors import NameRefused
 from sftpgate.policy.accounts import check_home, check_user_name
 from sftpgate.policy.certificates import principal_fits
-from sftpgate.policy.login import LoginRefusal, account_refusal, address_matches, key_refusal, login_refusal
+from sftpgate.policy.login import LoginRefusal, account_refusal, address_matches, key_refusal
+from sftpgate.users.keys import parse_line
+from sftpgate.users.logins import judge_key
+from sftpgate.users.registry import User
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+BLOB = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)  # a key on the wire (RFC 8709 §4)
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,15 @@ def test_keys(key: Key | None, expected: LoginRefusal | None) -> None:
 
 def test_the_account_goes_first() -> None:
     """What is wrong with the account is the reason, whatever the key."""
-    refusal = login_refusal(Account(disabled=True), None, address="192.0.2.1", now=NOW, min_rsa_bits=2048)
-    assert refusal is LoginRefusal.DISABLED_USER
-    assert login_refusal(Account(), Key(), address="192.0.2.1", now=NOW, min_rsa_bits=2048) is None
+    key = parse_line(f"ssh-ed25519 {base64.b64encode(BLOB).decode()}")
+    assert key is not None
+
+    def judged(user: User, blob: bytes) -> LoginRefusal | None:
+        return judge_key("erp", user, blob, address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048).refusal
+
+    assert judged(User(name="erp", disabled=True), b"no key at all") is LoginRefusal.DISABLED_USER
+    assert judged(User(name="erp", disabled=True), BLOB) is LoginRefusal.DISABLED_USER
+    assert judged(User(name="erp", keys=(key,)), BLOB) is None
 
 
 @pytest.mark.parametrize(
