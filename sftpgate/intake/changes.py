@@ -45,6 +45,7 @@ class Change:
         self._rows: dict[ArrivalId, Arrival] = {}
         self._by_path: dict[str, list[ArrivalId]] = {}
         self._loaded: set[str] = set()
+        self._whole: set[str] = set()
         self._fresh: dict[ArrivalId, None] = {}
         self._changed: dict[ArrivalId, None] = {}
         self._events: list[Event] = []
@@ -57,27 +58,44 @@ class Change:
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def load(self, paths: Iterable[str]) -> None:
-        """Fetch the live arrivals of several paths at once."""
+        """Fetch what decides about several paths at once (see ``line_at``)."""
         missing = [path for path in dict.fromkeys(paths) if path not in self._loaded]
         if not missing:
             return
         self._loaded.update(missing)
-        for row in arrivals.live_at(self.connection, missing):
+        for row in arrivals.line_at(self.connection, missing):
             self._adopt(row)
 
-    def live_at(self, path: str) -> list[Arrival]:
-        """The arrivals of ``path`` that are not at their end, in order of arrival."""
+    def line_at(self, path: str) -> list[Arrival]:
+        """The arrivals of ``path`` that are not at their end, in order of arrival; of a long queue at least the first and the
+        last. Costs the same however long that is.
+        """
         self.load([path])
         found = [self._rows[key] for key in self._by_path.get(path, ())]
         return sorted((item for item in found if item.path == path and item.state in LIVE_STATES), key=_by_arrival)
 
+    def live_at(self, path: str) -> list[Arrival]:
+        """The same with all of the queue: for what happens to each of its files."""
+        if path not in self._whole:
+            self._whole.add(path)
+            for row in arrivals.live_at(self.connection, [path]):
+                self._adopt(row)
+        return self.line_at(path)
+
+    def first_queued(self, path: str) -> Arrival | None:
+        """The arrival of the queue of ``path`` whose turn it is, by all that was decided in this change; None: there is none."""
+        last = 0
+        while (row := arrivals.next_queued(self.connection, path, after_seq=last)) is not None:
+            last = row.seq
+            self._adopt(row)
+            if (known := self._rows[row.id]).state is ArrivalState.QUEUED and known.path == path:
+                break
+        return next((item for item in self.line_at(path) if item.state is ArrivalState.QUEUED), None)
+
     def get(self, arrival: str) -> Arrival:
         """The arrival with this id, settled. Raises UnknownArrival."""
         if arrival not in self._rows:
-            row = arrivals.get(self.connection, ArrivalId(arrival))
-            self.load([row.path])
-            if row.id not in self._rows:
-                self._adopt(row)
+            self._adopt(arrivals.get(self.connection, ArrivalId(arrival)))
         return self._rows[ArrivalId(arrival)]
 
     def adopt(self, rows: Iterable[Arrival]) -> list[Arrival]:
@@ -206,7 +224,8 @@ class Change:
         return self.event(item, event, actor=actor, location=where, archived_as=path_in(where))
 
     def accounts_for(self, where: Location) -> bool:
-        """Whether what lies at ``where`` is known to this change: a live arrival's, or one's that it moves."""
+        """Whether what lies at ``where`` (in drop or store) is known: a live arrival's, or one's that this change moves."""
+        self.load([path_in(where)])
         return where in self._known_places
 
     def vacates(self, where: Location) -> bool:

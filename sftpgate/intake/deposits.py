@@ -145,7 +145,7 @@ class Deposits:
 
     def _require_mine(self, change: Change, path: str) -> None:
         """The admin may take a user's file away, but not by accident."""
-        for item in change.live_at(path):
+        for item in change.line_at(path):
             if item.owner != LOCAL_OWNER and item.state in UNCLAIMED_STATES:
                 raise OwnedByAnother(
                     f"a file of this name from the user {item.owner} is {item.state}: "
@@ -184,7 +184,7 @@ class Deposits:
             rows = arrivals.find(connection, live=True, paths=[old]) if is_utf8(old) else []
         self._placer.prepare(replace(row, path=new) for row in rows)
         with self._moves.change() as change:
-            if self.depot.find(new) is not None or any(item.state in UNCLAIMED_STATES for item in change.live_at(new)):
+            if self.depot.find(new) is not None or any(item.state in UNCLAIMED_STATES for item in change.line_at(new)):
                 raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
             item = self._waiting_at(change, old)
             if item is None:
@@ -255,7 +255,7 @@ class Deposits:
         where = location(Area.STORE, path)
         if not is_utf8(path):
             return None
-        return next((item for item in change.live_at(path) if item.location == where), None)
+        return next((item for item in change.line_at(path) if item.location == where), None)
 
     def _refuse_live_below(self, change: Change, path: DepotPath) -> None:
         rows = arrivals.find(change.connection, live=True, below=path) if is_utf8(path) else []

@@ -61,7 +61,7 @@ class Placer:
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
         user's, IsADirectory where a directory has the name.
         """
-        earlier = change.live_at(draft.path)
+        earlier = change.line_at(draft.path)
         refuse_foreign(earlier, draft.owner)
         if continues is not None:
             earlier = self._replace_continued(change, draft.path, earlier, continues)
@@ -86,7 +86,7 @@ class Placer:
         """A changed copy takes the place of the arrival that it was made of, in a queue too; returns the other ones. Where a
         stock consumer may have that one, the copy is a version of its own.
         """
-        copied = [item for item in earlier if item.id == continues]
+        copied = [item for item in change.live_at(path) if item.id == continues]
         if self._is_swept(location(Area.STORE, path)) and (not copied or copied[0].state is ArrivalState.WAITING):
             return earlier
         if not copied or copied[0].state not in UNCLAIMED_STATES:
@@ -98,7 +98,7 @@ class Placer:
 
     def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""
-        earlier = [other for other in change.live_at(path) if other.id != item.id]
+        earlier = [other for other in change.line_at(path) if other.id != item.id]
         refuse_foreign(earlier, item.owner)
         renamed = replace(item, path=path)
         found = self._placement(change, renamed, earlier)
@@ -111,7 +111,7 @@ class Placer:
         """Place a held (or waiting) arrival anew, because its companions or the batch lock may have changed; ``release``:
         whatever they say.
         """
-        others = [other for other in change.live_at(item.path) if other.id != item.id]
+        others = [other for other in change.line_at(item.path) if other.id != item.id]
         found = self._free(change, item, others) if release else self._placement(change, item, others)
         if item.id in change.unverified and not release:
             return item
@@ -157,14 +157,13 @@ class Placer:
 
     def advance(self, change: Change, path: str) -> None:
         """Bring up the next arrival of a queue whose head is gone."""
-        live = change.live_at(path)
-        if any(item.state in (ArrivalState.WAITING, ArrivalState.CLAIMED) for item in live):
+        if any(item.state in (ArrivalState.WAITING, ArrivalState.CLAIMED) for item in change.line_at(path)):
             return
-        queue = [item for item in live if item.state is ArrivalState.QUEUED]
+        first = change.first_queued(path)
         where = location(Area.STORE, path)
-        if queue and self._may_take(change, where):
+        if first is not None and self._may_take(change, where):
             self._clear(change, where, path)
-            change.event(queue[0], ArrivalEvent.PUBLISHED, location=where)
+            change.event(first, ArrivalEvent.PUBLISHED, location=where)
 
     def must_wait_for_done_file(self, path: str) -> bool:
         """Whether a file that lies in the drop is to be left there until its done-file comes."""
@@ -257,6 +256,8 @@ class Placer:
         if new.state in (ArrivalState.WAITING, ArrivalState.IGNORED):
             self._refuse_directory(location(Area.STORE if new.state is ArrivalState.WAITING else Area.DROP, item.path))
         queued = self._is_queued(item.path)
+        if fate_of_earlier(Placement(ArrivalState.QUEUED), new, queued=queued) is not Fate.STAYS:
+            earlier = [other for other in change.live_at(item.path) if other.id != item.id]
         for other in earlier:
             if other.state not in UNCLAIMED_STATES:
                 continue

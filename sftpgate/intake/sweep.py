@@ -285,7 +285,7 @@ class Sweeper:
             return []
         alike: dict[str, frozenset[str]] = {}
         with self._moves.ledger.reading() as connection:
-            rows = arrivals.live_at(connection, [path for path, _ in files])
+            rows = arrivals.line_at(connection, [path for path, _ in files])
             known = {row.path for row in rows if row.location == location(Area.DROP, row.path)}
             for path, status in files:
                 if path not in known:

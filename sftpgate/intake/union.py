@@ -51,8 +51,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a user sees at a path, and the live arrivals of everybody there; none where the user's own unfinished upload
-    hides them.
+    """What a user sees at a path, and the live arrivals of everybody there (of a long queue its ends); none where the user's
+    own unfinished upload hides them.
     """
 
     item: Item | None
@@ -77,7 +77,7 @@ class Union:
         if item := _open_upload(path, uploads):
             return Sight(item)
         with self._ledger.reading() as connection:
-            rows = arrivals.live_at(connection, [path])
+            rows = arrivals.line_at(connection, [path], owner=user)
         return self._sight(user, path, rows, self._staging.partial_at(user, path))
 
     def open_read(self, item: Item) -> int:
@@ -105,7 +105,7 @@ class Union:
         for start in range(0, len(paths), PAGE):
             page = paths[start : start + PAGE]
             with self._ledger.reading() as connection:
-                found = arrivals.live_at(connection, page)
+                found = arrivals.line_at(connection, page, owner=user)
             rows = {path: list(same) for path, same in groupby(sorted(found, key=_path), _path)}
             for path in page:
                 item = _open_upload(path, uploads) or self._sight(user, path, rows.get(path, ()), partials.get(path)).item

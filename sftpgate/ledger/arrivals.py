@@ -11,7 +11,22 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, NewType
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, case, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    union_all,
+    update,
+)
 
 from sftpgate.errors import UnknownArrival
 from sftpgate.ledger.prepared import Prepared
@@ -59,6 +74,11 @@ class Arrival:
     seq: int = 0  # given by the ledger
 
 
+def _first(count: int, query: Select[Any]) -> Select[Any]:
+    """The first rows of a query, their number a part of the statement: a prepared one has only the parameters of its caller."""
+    return query.limit(literal_column(str(count))).offset(literal_column("0"))
+
+
 _FIELDS = [field.name for field in fields(Arrival)]
 _COLUMNS = [arrivals.c[name] for name in _FIELDS]
 _ALL = select(*_COLUMNS)
@@ -79,7 +99,31 @@ _SETTLE = Prepared(
         pending_from=null(), inode=bindparam("new_inode"), live=case((_IS_LIVE, literal_column("1")), else_=literal_column("0"))
     )
 )
-_LIVE_AT = Prepared(_ALL.where(_LIVE, arrivals.c.path == bindparam("path")).order_by(arrivals.c.seq))
+_AT_PATH = arrivals.c.path == bindparam("path")
+_LIVE_AT = Prepared(_ALL.where(_LIVE, _AT_PATH).order_by(arrivals.c.seq))
+_FEW = 8  # live arrivals of a path that are read at once, without asking whether they are a queue: nearly no path has more
+_FEW_AT = Prepared(_first(_FEW, _ALL.where(_LIVE, _AT_PATH).order_by(arrivals.c.seq)))
+_IS_QUEUED: ColumnElement[bool] = literal_column(f"state = '{ArrivalState.QUEUED}'")
+_BESIDE_QUEUE: ColumnElement[bool] = literal_column(
+    "state IN (" + ", ".join(f"'{state}'" for state in sorted(LIVE_STATES - {ArrivalState.QUEUED})) + ")"
+)
+_ENDS_AT = Prepared(
+    _ALL.where(
+        arrivals.c.seq.in_(
+            union_all(  # each of these is a look or a few into the index arrivals_state
+                select(arrivals.c.seq).where(_AT_PATH, _BESIDE_QUEUE),
+                select(func.min(arrivals.c.seq)).where(_AT_PATH, _IS_QUEUED),
+                select(func.max(arrivals.c.seq)).where(_AT_PATH, _IS_QUEUED),
+            )
+        )
+    ).order_by(arrivals.c.seq)
+)
+_NEWEST_QUEUED = Prepared(
+    _first(1, _ALL.where(_AT_PATH, _IS_QUEUED, arrivals.c.owner == bindparam("owner")).order_by(arrivals.c.seq.desc()))
+)
+_NEXT_QUEUED = Prepared(
+    _first(1, _ALL.where(_AT_PATH, _IS_QUEUED, arrivals.c.seq > bindparam("after_seq")).order_by(arrivals.c.seq))
+)
 _IS_FINAL: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")")
 _ENDED_ALIKE = Prepared(
     select(arrivals.c.sha256).where(
@@ -119,6 +163,34 @@ def settled(connection: Connection, inodes: Mapping[ArrivalId, int]) -> None:
 def live_at(connection: Connection, paths: Iterable[str]) -> list[Arrival]:
     """What ``find(live=True, paths=…)`` finds, sooner: path by path, each in order of arrival."""
     return [_of_values(row) for row in _LIVE_AT.rows(connection, ({"path": path} for path in paths))]
+
+
+def line_at(connection: Connection, paths: Iterable[str], *, owner: str | None = None) -> list[Arrival]:
+    """What decides about a path: its live arrivals, but of a long queue only the first and the last, and the last of ``owner``
+    where one is given. Path by path, each in order of arrival. However long the queue is, the cost is the same.
+    """
+    found: list[Arrival] = []
+    for path in paths:
+        rows = _FEW_AT.rows(connection, [{"path": path}])
+        if len(rows) < _FEW:
+            found += map(_of_values, rows)
+        else:
+            found += _line_of_queue(connection, path, owner)
+    return found
+
+
+def _line_of_queue(connection: Connection, path: str, owner: str | None) -> list[Arrival]:
+    rows = _ENDS_AT.rows(connection, [{"path": path}])
+    if owner is not None:
+        rows += _NEWEST_QUEUED.rows(connection, [{"path": path, "owner": owner}])
+    line = {item.seq: item for item in map(_of_values, rows)}
+    return [line[seq] for seq in sorted(line)]
+
+
+def next_queued(connection: Connection, path: str, *, after_seq: int) -> Arrival | None:
+    """The next arrival of the queue of ``path`` behind the one of this number, or None."""
+    rows = _NEXT_QUEUED.rows(connection, [{"path": path, "after_seq": after_seq}])
+    return _of_values(rows[0]) if rows else None
 
 
 def pending(connection: Connection) -> list[Arrival]:

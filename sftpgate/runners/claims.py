@@ -155,9 +155,9 @@ class Claims:
                 return item
             if item.state is not ArrivalState.WAITING:
                 self._placer.advance(change, row.path)
-                brought_up += [other for other in change.live_at(row.path) if _may_try(change, other, skip)]
+                brought_up += [other for other in change.line_at(row.path) if _may_try(change, other, skip)]
                 brought_up.sort(key=lambda other: other.seq)
-        adopted = [item for draft in drafts for item in change.live_at(draft.path) if item.id == draft.id]
+        adopted = [item for draft in drafts for item in change.line_at(draft.path) if item.id == draft.id]
         return next((item for item in [*brought_up, *adopted] if _may_try(change, item, skip)), None)
 
     def _claim(

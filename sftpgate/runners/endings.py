@@ -160,7 +160,7 @@ class Endings:
 
     def _placed(self, change: Change, item: Arrival, tool: ToolSettings | None, outcome: RunOutcome) -> Arrival:
         where = location(Area.STORE, item.path)
-        others = [other for other in change.live_at(item.path) if other.id != item.id]
+        others = [other for other in change.line_at(item.path) if other.id != item.id]
         event = event_after(
             outcome,
             attempts=item.attempts,
