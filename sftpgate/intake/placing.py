@@ -18,6 +18,7 @@ from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.logs import get_logger
+from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import NameRules, join
@@ -65,7 +66,8 @@ class Placer:
         refuse_foreign(earlier, draft.owner)
         if continues is not None:
             earlier = self._replace_continued(change, draft.path, earlier, continues)
-        found = self._placement(change, draft, earlier)
+        found, grade = self._placement(change, draft, earlier)
+        draft = replace(draft, grade=grade)
         where = self._prepare(change, draft, found, earlier)
         origin = None if draft.pending_from == where else draft.pending_from
         arrival = replace(draft, state=found.state, hold_reason=found.hold_reason, location=where, pending_from=origin)
@@ -101,7 +103,8 @@ class Placer:
         earlier = [other for other in change.line_at(path) if other.id != item.id]
         refuse_foreign(earlier, item.owner)
         renamed = replace(item, path=path)
-        found = self._placement(change, renamed, earlier)
+        found, grade = self._placement(change, renamed, earlier)
+        renamed = replace(renamed, grade=grade)
         where = self._prepare(change, renamed, found, earlier)
         changed = change.event(renamed, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
         self.advance(change, item.path)
@@ -112,20 +115,23 @@ class Placer:
         whatever they say.
         """
         others = [other for other in change.line_at(item.path) if other.id != item.id]
-        found = self._free(change, item, others) if release else self._placement(change, item, others)
+        found, grade = (self._free(change, item, others), item.grade) if release else self._placement(change, item, others)
         if item.id in change.unverified and not release:
             return item
+        if grade is not item.grade:
+            item = replace(item, grade=grade)
+            change.put(item)
+            change.note("arrival.verified", item, actor=actor)
         if found.state is ArrivalState.WAITING and any(
             other.state is ArrivalState.WAITING and _has_name_since_later(change, other, item) for other in others
         ):
             if release:
                 raise Refused("a newer file of this name is already waiting: it would be replaced by an older one")
             return change.archive(item, ArrivalEvent.REPLACED, actor=actor)
-        if (found.state, found.hold_reason) == (
-            item.state,
-            item.hold_reason,
-        ) or found.state is item.state is ArrivalState.WAITING:
+        if (found.state, found.hold_reason) == (item.state, item.hold_reason):
             return item
+        if item.state is ArrivalState.WAITING and found.state is ArrivalState.QUEUED:
+            return item  # it is at the head already
         where = self._prepare(change, item, found, others)
         return change.event(item, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
 
@@ -136,8 +142,8 @@ class Placer:
         self.companions.hash_first(item for item in items if self.rules.names.eligible(item.path))
 
     def look_again(self, paths: Iterable[str], *, states: Collection[ArrivalState] = _IN_REACH) -> None:
-        """Place the files of these paths anew, because of what lies beside them. A change of its own, whose failure is the
-        next sweep's: what called for it was done already.
+        """Place the files of these paths anew, because of what lies beside them: those that are held, and the newest one, which
+        a companion speaks of. A change of its own, whose failure is the next sweep's: what called for it was done already.
         """
         wanted = list(paths)
         try:
@@ -148,9 +154,11 @@ class Placer:
                     rows = arrivals.find(connection, live=True, paths=wanted)
                 self.prepare(rows)
                 with self._moves.change() as change:
-                    for item in [item for path in wanted for item in change.live_at(path)]:
-                        if item.state in states:
-                            self.reconsider(change, item)
+                    for path in wanted:
+                        in_reach = [item for item in change.line_at(path) if item.state in states]
+                        for item in in_reach:
+                            if item.state is ArrivalState.HELD or item is in_reach[-1]:
+                                self.reconsider(change, item)
                 wanted = list(change.unverified.values())
         except SftpgateError as error:
             log.warning("companion.failed", reason=error.message)
@@ -171,18 +179,20 @@ class Placer:
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    def _placement(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
+    def _placement(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> tuple[Placement, Grade]:
+        """Where a file goes, and how sure it is by now that it is complete."""
         if not self.rules.names.eligible(item.path):
-            return Placement(ArrivalState.IGNORED)
+            return Placement(ArrivalState.IGNORED), item.grade
         beside = self.companions.beside(item.path)
         if self.companions.is_unhashed(item, beside):
             change.unverified[item.id] = item.path
-        return place(
+        matches = self.companions.checksum_matches(item, beside)
+        found = place(
             Situation(
                 eligible=True,
                 grade=item.grade,
                 batch_locked=self.batch_locked(item.home, change.now),
-                checksum_matches=self.companions.checksum_matches(item, beside),
+                checksum_matches=matches,
                 has_done_file=self.companions.has_done_file(item.path, beside),
                 require_done_file=self.rules.require_done_file,
                 publish_suspect=self.rules.publish_suspect,
@@ -190,6 +200,7 @@ class Placer:
                 occupied=self._is_occupied(change, item, earlier),
             )
         )
+        return found, Grade.VERIFIED if matches else item.grade
 
     def _free(self, change: Change, item: Arrival, earlier: Sequence[Arrival]) -> Placement:
         queued = self._is_queued(item.path) and self._is_occupied(change, item, earlier)

@@ -15,6 +15,7 @@ from enum import StrEnum
 class Grade(StrEnum):
     """How sure it is that an upload is complete."""
 
+    VERIFIED = "verified"  # a checksum file matched its content: one that differs speaks of another file of the name
     PROVEN = "proven"
     PLAUSIBLE = "plausible"
     SUSPECT = "suspect"

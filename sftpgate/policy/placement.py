@@ -45,7 +45,7 @@ def place(situation: Situation) -> Placement:
     """Where a complete file goes. What the content says comes before what its neighbours say."""
     if not situation.eligible:
         return Placement(ArrivalState.IGNORED)
-    if situation.checksum_matches is False:
+    if situation.checksum_matches is False and situation.grade is not Grade.VERIFIED:
         return Placement(ArrivalState.HELD, HoldReason.CHECKSUM_MISMATCH)
     proven = situation.checksum_matches or situation.has_done_file
     if situation.grade is Grade.SUSPECT and not (proven or situation.publish_suspect):

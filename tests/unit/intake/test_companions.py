@@ -227,3 +227,41 @@ def test_a_done_file_that_is_removed_takes_nothing_back(make_gate: Any) -> None:
     arrival = gate.put("x.csv", CONTENT)
     gate.edits.remove(gate.sender(), "x.csv.done", [])
     assert gate.now(arrival).state is ArrivalState.WAITING
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_queue_of_files_that_each_have_a_checksum(gate: Gate, first: bool) -> None:
+    """P3: a checksum file speaks of the file that it came with: those of a queue that were verified before keep their turns."""
+    sent = []
+    for number in range(12):
+        content = b"add,student,%d\n" % number
+        text = f"{hashlib.sha256(content).hexdigest()}  q.csv\n".encode()
+        if first:
+            gate.put("q.csv.sha256", text)
+        sent.append(gate.put("q.csv", content))
+        if not first:
+            gate.put("q.csv.sha256", text)
+    gate.sweeper.run()
+    assert [gate.now(item).state for item in sent] == [ArrivalState.WAITING] + [ArrivalState.QUEUED] * 11
+    assert gate.read("q.csv") == b"add,student,0\n"
+    assert {gate.now(item).grade for item in sent} == {"verified"}
+
+
+def test_a_verified_file_and_the_checksum_of_the_next_one(gate: Gate) -> None:
+    """P1, P3: a verified file stays when the checksum of the next one comes first, which is held unless it matches."""
+    gate.put("x.csv.sha256", f"{SHA256}  x.csv\n".encode())
+    first = gate.put("x.csv", CONTENT)
+    gate.put("x.csv.sha256", f"{'0' * 64}  x.csv\n".encode())
+    assert gate.now(first).state is ArrivalState.WAITING
+    wrong = gate.put("x.csv", b"other\n")
+    assert gate.now(wrong).hold_reason is HoldReason.CHECKSUM_MISMATCH
+    assert gate.read("x.csv") == CONTENT
+
+
+@pytest.mark.parametrize("depth", [2, 12])
+def test_a_done_file_beside_a_queue(gate: Gate, depth: int) -> None:
+    """P3: a companion that changes nothing leaves the head of a queue in the store, for its runner."""
+    sent = [gate.put("q.csv", b"%d\n" % number) for number in range(depth)]
+    gate.put("q.csv.done", b"")
+    assert [gate.now(item).state for item in sent] == [ArrivalState.WAITING] + [ArrivalState.QUEUED] * (depth - 1)
+    assert gate.read("q.csv") == b"0\n"
