@@ -41,6 +41,8 @@ class Change:
         self.touched: dict[Spot, None] = {}
         self.already_settled: list[Arrival] = []
         self.completed: list[Arrival] = []  # those whose moves a crash had cut off
+        self.found_made: dict[ArrivalId, int] = {}  # moves of others, with the inodes of the files
+        self.unflushed: dict[Spot, None] = {}  # the directories of these moves
         self.written: list[Arrival] = []
         self._rows: dict[ArrivalId, Arrival] = {}
         self._by_path: dict[str, list[ArrivalId]] = {}
@@ -127,8 +129,9 @@ class Change:
                 if moved_now:
                     self.already_settled.append(settled)
                     self.touched.update(directories)
-                else:  # by somebody who did not come to flush it
-                    self._turns.made({settled.id: settled.inode}, directories)
+                else:  # by somebody who did not come to flush it, or to clear its row
+                    self.found_made[settled.id] = settled.inode
+                    self.unflushed.update(directories)
                 self._keep(settled)
                 self._known_places.add(settled.location)
                 if moved_now:

@@ -26,7 +26,7 @@ Nothing here decides what should happen; nothing here awaits; everything blocks.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change, refuse_occupied
@@ -86,6 +86,7 @@ class Moves:
                     change = Change(self.files, connection, self.clock(), self._turns)
                     if not is_whole:
                         change.settle_all()
+                        self._clear_found(change)
                     yield change
                     if change.touches_unflushed():
                         self._flush_names()
@@ -126,6 +127,17 @@ class Moves:
         """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
         return self.files.is_at(item, where)
 
+    def _clear_found(self, change: Change) -> None:
+        """Make durable what others have moved, and clear their rows: they lose what they know of them by our turn. Where two
+        processes take turns, neither would ever come to it, and each change would look at all that were ever moved.
+        """
+        try:
+            self._sync_existing(change.unflushed)
+        except SftpgateError:
+            self._turns.made(change.found_made, change.unflushed)
+        else:
+            arrivals.settled(change.connection, change.found_made)
+
     # -- carrying out ------------------------------------------------------------------------------------------------
 
     def _carry_out(self, change: Change) -> None:
@@ -155,10 +167,13 @@ class Moves:
 
     def _flush_names(self) -> None:
         inodes, directories = self._turns.to_flush()
+        self._sync_existing(directories)
+        self._turns.flushed(inodes, directories)
+
+    def _sync_existing(self, directories: Iterable[Spot]) -> None:
         for directory in directories if self.durable else ():
             with contextlib.suppress(NoSuchFile):  # it was removed, and what had left it is flushed where it came to
                 self.disk.sync_dirs([directory])
-        self._turns.flushed(inodes, directories)
 
 
 def _can_wait(change: Change, moving: list[Arrival]) -> bool:

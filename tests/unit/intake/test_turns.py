@@ -74,3 +74,21 @@ def test_who_comes_after_another_process_asks_the_ledger(make_gate: Any) -> None
         assert (item.state, item.pending_from) == (ArrivalState.QUEUED, None)
         change.event(item, ArrivalEvent.PUBLISHED, location=location(Area.STORE, "a.csv"))
     assert gate.read("a.csv") == b"a,1\n"
+
+
+def test_processes_that_take_turns_leave_each_other_little_to_settle(make_gate: Any) -> None:
+    """P2: who comes after another process flushes what that one has moved, and only then clears its record: what is not settled
+    does not grow with the files that both have published.
+    """
+    disk = Steps()
+    gate = make_gate(disk=disk, durability="full")
+    system = gate.system
+    other = Moves(system.layout, disk, system.ledger, clock=system.clock, modes=system.moves.modes)
+    for number in range(5):
+        gate.put(f"{number}.csv")
+        disk.steps.clear()
+        with other.change() as change:
+            assert disk.steps[-1] == "sync_dir "
+            assert arrivals.pending(change.connection) == []
+        with system.ledger.reading() as connection:
+            assert arrivals.pending(connection) == []
