@@ -21,8 +21,6 @@ from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
 from sftpgate.gateway.confinement import confine
-from sftpgate.gateway.defence import Admission
-from sftpgate.gateway.defence import Limits as DoorLimits
 from sftpgate.gateway.descriptors import Descriptors, raise_limit
 from sftpgate.gateway.door import Door, Proxies, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
@@ -116,23 +114,13 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
 def make_door(system: System, registry: UserRegistry, hops: Hops, seats: Seats, gateway_log: Logger) -> Door:
     """Whom a system lets in."""
     settings = system.settings
-    limits = door_limits(settings).shared_by(settings.worker_count)
     users = UserLimits(
         max_connections_per_user=settings.max_connections_per_user, max_sessions_per_user=settings.max_sessions_per_user
     )
     proxies = Proxies(networks=settings.proxy_protocol_from, header_seconds=settings.proxy_protocol_timeout)
     named = named_by_admin(settings, registry)
     bans = Bans(system.ledger, hops, ban_rules(settings), clock=system.clock, named=named, log=gateway_log)
-    return Door(Admission(limits), bans, seats, users, proxies, gateway_log)
-
-
-def door_limits(settings: Settings) -> DoorLimits:
-    """The limits at the door, of all workers together."""
-    return DoorLimits(
-        max_connections=settings.max_connections,
-        max_unauthenticated=settings.max_unauthenticated,
-        max_unauthenticated_per_address=settings.max_unauthenticated_per_address,
-    )
+    return Door(bans, seats, users, proxies, gateway_log)
 
 
 def recovered(settings: Settings) -> System:

@@ -13,8 +13,9 @@ from sftpgate.cli.notify import ServiceManager
 from sftpgate.cli.watch import Watch, watching
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.confinement import become
+from sftpgate.gateway.defence import Limits
 from sftpgate.gateway.listening import bind
-from sftpgate.gateway.supervisor import Start, Supervisor
+from sftpgate.gateway.supervisor import Plan, Start, Supervisor
 from sftpgate.logs import get_logger
 from sftpgate.settings import Settings, load
 
@@ -31,7 +32,7 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
         become(settings.run_as)
     elif os.geteuid() == 0 and not settings.allow_root:
         log.warning("gate.runs_as_root", what_to_do="set run_as to a user that owns data and keys, or allow_root")
-    supervisor = Supervisor(launch_worker, listeners, count=settings.worker_count, stop_seconds=stop_seconds)
+    supervisor = Supervisor(launch_worker, listeners, plan_of(settings), stop_seconds=stop_seconds)
     loop = asyncio.get_running_loop()
     host, port = supervisor.address
 
@@ -55,6 +56,16 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
             log.info("gate.stopped")
 
 
+def plan_of(settings: Settings) -> Plan:
+    """What the settings ask of a supervisor."""
+    limits = Limits(
+        max_connections=settings.max_connections,
+        max_unauthenticated=settings.max_unauthenticated,
+        max_unauthenticated_per_address=settings.max_unauthenticated_per_address,
+    )
+    return Plan(workers=settings.worker_count, limits=limits)
+
+
 async def launch_worker(start: Start, link: socket.socket) -> asyncio.subprocess.Process:
     """A process that runs ``sftpgate worker`` on the other end of a link."""
     words = ["worker", str(link.fileno()), "--number", str(start.number)]
@@ -70,7 +81,7 @@ def _reload(supervisor: Supervisor, watch: Watch | None) -> None:
         log.error("reload.refused", reason=error.message)
     else:
         log.info("reload.begun", workers=settings.worker_count)
-        supervisor.reload(settings.worker_count)
+        supervisor.reload(plan_of(settings))
         if watch is not None:
             watch.reload()
 

@@ -5,12 +5,11 @@ and an old one goes: the oldest one of the same source where that has its share,
 has the most. So an attacker who opens connections and says nothing loses his own ones, and a client that logs in within the time
 that it takes to fill the limit is served. Sources that the admin named have no share of their own to stay below, and go last.
 
-In memory, of this process: with several workers each takes an equal part of the limits. Nothing here blocks.
+In memory, of the supervisor: it counts the visitors of all workers (``reception``). Nothing here blocks.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -38,50 +37,48 @@ class Limits:
     max_unauthenticated: int
     max_unauthenticated_per_address: int
 
-    def shared_by(self, workers: int) -> Limits:
-        """The part of one of several workers. What one address may have stays: it can be handed to one worker only."""
-        return Limits(
-            max_connections=math.ceil(self.max_connections / workers),
-            max_unauthenticated=math.ceil(self.max_unauthenticated / workers),
-            max_unauthenticated_per_address=self.max_unauthenticated_per_address,
-        )
-
 
 class Admission:
     """Counts visitors, and says who has to go."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._all: set[Visitor] = set()
         self._strangers: dict[str, dict[Visitor, None]] = {}  # by source, oldest first
 
     def enter(self, visitor: Visitor) -> str | None:
-        """Let a visitor in, and hang up on another one where that is needed. Where it cannot come in, the reason."""
-        limits = self._limits
-        if len(self._all) >= limits.max_connections:
-            if not self._strangers:
-                return "too many connections (rule: max_connections)"
+        """Let a visitor in, and hang up on another one where that is needed: on several, where the limits were lowered. Where it
+        cannot come in, the reason.
+        """
+        limits = self.limits
+        while len(self._all) >= limits.max_connections and self._strangers:
             self._drop_oldest_of_the_most()
+        if len(self._all) >= limits.max_connections:
+            return "too many connections (rule: max_connections)"
         own = self._strangers.get(visitor.source, {})
-        if len(own) >= limits.max_unauthenticated_per_address and not visitor.named:
+        while len(own) >= limits.max_unauthenticated_per_address and not visitor.named:
             self._drop(next(iter(own)), "too many logins of its address at a time (rule: max_unauthenticated_per_address)")
-        elif self.strangers >= limits.max_unauthenticated:
+        while self.strangers >= limits.max_unauthenticated:
             self._drop_oldest_of_the_most()
         self._all.add(visitor)
         self._strangers.setdefault(visitor.source, {})[visitor] = None
         return None
 
     def authenticated(self, visitor: Visitor) -> None:
-        """The visitor has logged in."""
-        own = self._strangers.get(visitor.source, {})
-        own.pop(visitor, None)
-        if not own:
-            self._strangers.pop(visitor.source, None)
+        """The visitor has logged in: it is in, also where it had to go in this very moment."""
+        self._all.add(visitor)
+        self._forget_stranger(visitor)
 
     def leave(self, visitor: Visitor) -> None:
         """The visitor is gone; nothing happens where it was not in."""
         self._all.discard(visitor)
-        self.authenticated(visitor)
+        self._forget_stranger(visitor)
+
+    def _forget_stranger(self, visitor: Visitor) -> None:
+        own = self._strangers.get(visitor.source, {})
+        own.pop(visitor, None)
+        if not own:
+            self._strangers.pop(visitor.source, None)
 
     @property
     def strangers(self) -> int:

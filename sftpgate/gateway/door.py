@@ -1,6 +1,7 @@
 """The door: what happens to a connection before SSH begins.
 
-Its true address is found (behind a proxy: in the PROXY header), then bans and limits are asked. A refused connection is closed
+Its true address is found (behind a proxy: in the PROXY header), then bans and limits are asked; the supervisor counts for
+all workers, and a user's connections and sessions are counted by locks (``store.seats``). A refused connection is closed
 without a word, because a banned address gets no work done; the log says why. Everything behind the door (logs, bans,
 ``from=``) knows the true address only.
 """
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 from sftpgate.errors import BadMessage
 from sftpgate.gateway.bans import Bans
-from sftpgate.gateway.defence import Admission, Visitor
+from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.proxy import read_header
 from sftpgate.logs import Logger
 from sftpgate.policy.bans import Offence
@@ -44,17 +46,17 @@ class Proxies:
 class Door:
     """Lets connections in, or not. One per process."""
 
-    def __init__(self, admission: Admission, bans: Bans, seats: Seats, limits: UserLimits, proxies: Proxies, log: Logger) -> None:
-        self.admission = admission
+    def __init__(self, bans: Bans, seats: Seats, limits: UserLimits, proxies: Proxies, log: Logger) -> None:
         self.bans = bans
         self._seats = seats
         self._limits = limits
         self._proxies = proxies
         self._log = log
         self._said: dict[str, float] = {}
+        self._inside: dict[Visitor, Entrance] = {}
         self._held: dict[Visitor, Seat] = {}
 
-    async def admit(self, connection: socket.socket, hang_up: Callable[[str], None]) -> Visitor | None:
+    async def admit(self, connection: socket.socket, entrance: Entrance, hang_up: Callable[[str], None]) -> Visitor | None:
         """The visitor of an accepted connection, or None where it is refused. ``hang_up`` must end the connection."""
         address = _peer(connection)
         if address is None:
@@ -70,10 +72,11 @@ class Door:
             self._refused(address, ban.source, f"banned address until {until}: {ban.reason}")
             return None
         visitor = Visitor(address, hang_up, named=self.bans.is_named(address))
-        refusal = self.admission.enter(visitor)
+        refusal = await entrance.enter(visitor)
         if refusal is not None:
             self._refused(address, visitor.source, refusal)
             return None
+        self._inside[visitor] = entrance
         return visitor
 
     def failed(self, visitor: Visitor, failure: LoginRefusal | Offence) -> None:
@@ -82,7 +85,7 @@ class Door:
 
     def logged_in(self, visitor: Visitor, user: str) -> str | None:
         """The visitor has logged in. The reason, where the user has too many connections already."""
-        self.admission.authenticated(visitor)
+        self._inside[visitor].logged_in()
         self.bans.succeeded(visitor.address)
         seat = self._seats.take(f"connection {user}", self._limits.max_connections_per_user)
         if seat is None:
@@ -92,7 +95,7 @@ class Door:
 
     def left(self, visitor: Visitor) -> None:
         """The visitor is gone."""
-        self.admission.leave(visitor)
+        self._inside.pop(visitor, None)
         if (seat := self._held.pop(visitor, None)) is not None:
             self._seats.leave(seat)
 

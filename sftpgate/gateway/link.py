@@ -26,29 +26,37 @@ class Kind(StrEnum):
     CONNECTION = "connection"  # serve this client: the message carries its socket
     RETIRE = "retire"  # take no more, and end when the last client has left
     STOP = "stop"  # let uploads in flight finish, then end
+    ANSWER = "answer"  # to ENTER: the text is the reason why the visitor may not come in, empty where it may
+    HANG_UP = "hang up"  # this visitor has to make room: the text is the reason
 
     # from a worker
     READY = "ready"
     ALIVE = "alive"
+    ENTER = "enter"  # a visitor asks to come in: the text is its address
+    LOGGED_IN = "logged in"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. ``connection`` is the supervisor's number of a client's connection, 0 where it speaks of none."""
+    """One message. ``connection`` is the supervisor's number of a client's connection, 0 where it speaks of none. ``named``: its
+    address is one that the admin named.
+    """
 
     kind: Kind
     connection: int = 0
+    text: str = ""
+    named: bool = False
 
     def encode(self) -> bytes:
         """What goes over the link."""
-        return json.dumps([self.kind, self.connection]).encode()
+        return json.dumps([self.kind, self.connection, self.text, self.named]).encode()
 
     @classmethod
     def decode(cls, raw: bytes) -> Message:
         """The message that ``encode`` made ``raw`` of."""
-        kind, connection = json.loads(raw)
-        return cls(Kind(kind), int(connection))
+        kind, connection, text, named = json.loads(raw)
+        return cls(Kind(kind), int(connection), str(text), bool(named))
 
 
 Received = Callable[[Message, socket.socket | None], None]

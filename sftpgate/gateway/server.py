@@ -20,6 +20,7 @@ from sftpgate.errors import SftpgateError
 from sftpgate.gateway import algorithms, fastpath
 from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.door import Door
+from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.pace import Bucket, PacedSession
 from sftpgate.gateway.seams import check_asyncssh, refuse_environment
@@ -107,14 +108,14 @@ class Gate:
         if not self._connections:
             self.stop()
 
-    def take(self, connection: socket.socket, *, ended: Callable[[], None] = lambda: None) -> None:
-        """Serve the client of an accepted connection; ``ended`` is called when it is gone."""
+    def take(self, connection: socket.socket, entrance: Entrance) -> None:
+        """Serve the client of an accepted connection, where it is let in by ``entrance``."""
         if self.stopping.is_set() or not self.ready.is_set():
             connection.close()
-            ended()
+            entrance.gone()
             return
         self._connections += 1
-        self._spawn(self._serve(connection, ended))
+        self._spawn(self._serve(connection, entrance))
 
     async def run(self) -> None:
         """Serve until ``stop`` is called, then end in order."""
@@ -164,20 +165,20 @@ class Gate:
             "keepalive_count_max": KEEPALIVE_COUNT,
         }
 
-    async def _serve(self, connection: socket.socket, ended: Callable[[], None]) -> None:
+    async def _serve(self, connection: socket.socket, entrance: Entrance) -> None:
         try:
-            await self._welcome(connection)
+            await self._welcome(connection, entrance)
         finally:
             connection.close()
             self._connections -= 1
-            ended()
+            entrance.gone()
             if self._retired and not self._connections:
                 self.stop()
 
-    async def _welcome(self, connection: socket.socket) -> None:
+    async def _welcome(self, connection: socket.socket, entrance: Entrance) -> None:
         """Let an accepted connection in, where the door does, and serve it to its end."""
         loop = asyncio.get_running_loop()
-        visitor = await self._door.admit(connection, lambda reason: keeper.hang_up(reason))
+        visitor = await self._door.admit(connection, entrance, lambda reason: keeper.hang_up(reason))
         if visitor is None:
             return
         keeper = Gatekeeper(self._made_of.login, self._door, visitor, self._made_of.log, self._open_session, self._accelerate)

@@ -3,8 +3,9 @@
 Guarantees: a connection that the kernel has accepted is served by some worker, also while workers die or are replaced;
 a worker that dies or hangs is replaced, with a growing pause where it dies again and again; a reload starts new
 workers first, gives them the new connections, and lets the old ones end with their last client; one stop ends
-everything. One worker, the *chief*, also sweeps. The supervisor itself serves nobody, knows no SSH, and touches
-no file: there is little in it that can fail.
+everything; the limits at the door hold for all workers together (``reception``), old and new ones. One worker, the
+*chief*, also sweeps. The supervisor itself serves nobody, knows no SSH, and touches no file: there is little in it that
+can fail.
 
 A killed supervisor leaves workers that notice the end of their link, let uploads in flight finish, and end.
 """
@@ -19,8 +20,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from sftpgate.errors import ExitCode, SftpgateError
+from sftpgate.gateway.defence import Limits
 from sftpgate.gateway.link import Kind, Link, Message
 from sftpgate.gateway.listening import Acceptor
+from sftpgate.gateway.reception import Reception
 from sftpgate.logs import get_logger
 
 log = get_logger("supervisor")
@@ -38,6 +41,14 @@ class WorkerFailed(SftpgateError):
     def __init__(self, code: int) -> None:
         super().__init__(f"the worker process ended with status {code} before it was ready; its own message says why")
         self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the settings ask of a supervisor. ``limits``: at the door, of all workers together."""
+
+    workers: int
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +77,19 @@ class Worker:
     on_trial: bool = False  # somebody waits for it to come up, and decides what to do where it does not
     retiring: bool = False
 
-    def tell(self, kind: Kind) -> None:
+    def tell(self, message: Message) -> None:
         """Send a message that carries nothing."""
         if self.link is not None:
-            self.link.send(Message(kind))
+            self.link.send(message)
 
 
 class Supervisor:
-    """Runs ``count`` workers behind ``listeners``. ``launch`` starts a process that has the other end of a link."""
+    """Runs workers behind ``listeners``. ``launch`` starts a process that has the other end of a link."""
 
-    def __init__(self, launch: Launch, listeners: Sequence[socket.socket], *, count: int, stop_seconds: float) -> None:
+    def __init__(self, launch: Launch, listeners: Sequence[socket.socket], plan: Plan, *, stop_seconds: float) -> None:
         self._launch = launch
-        self._count = count
+        self._plan = plan
+        self._reception = Reception(plan.limits)
         self._stop_seconds = stop_seconds
         self._acceptor = Acceptor(listeners, self._hand_out)
         self._workers: list[Worker] = []
@@ -86,7 +98,7 @@ class Supervisor:
         self._waiting: list[socket.socket] = []  # accepted while no worker was ready
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._stopping = asyncio.Event()
-        self._reloads: asyncio.Queue[int] = asyncio.Queue(1)
+        self._reloads: asyncio.Queue[Plan] = asyncio.Queue(1)
         self._tasks: asyncio.TaskGroup
 
     @property
@@ -98,12 +110,13 @@ class Supervisor:
         """Ask ``run`` to end; may be called again."""
         self._stopping.set()
 
-    def reload(self, count: int) -> None:
-        """Replace all workers by ``count`` new ones, which read their settings anew. One more while one is under way is done
-        after it; of several more, one.
+    def reload(self, plan: Plan) -> None:
+        """Replace all workers by new ones, which read their settings anew. One more while one is under way is done after it; of
+        several more, the last.
         """
-        if not self._reloads.full():
-            self._reloads.put_nowait(count)
+        if self._reloads.full():
+            self._reloads.get_nowait()
+        self._reloads.put_nowait(plan)
 
     async def run(self, announce: Callable[[], None]) -> None:
         """Serve until ``stop``. ``announce`` is called when connections are accepted. Raises WorkerFailed where the first
@@ -129,7 +142,7 @@ class Supervisor:
     async def _begin(self) -> None:
         """The first worker alone, because it recovers; then the others."""
         await self._come_up(await self._start(chief=True, recovering=True, on_trial=True))
-        for _ in range(self._count - 1):
+        for _ in range(self._plan.workers - 1):
             await self._start()
 
     async def _come_up(self, worker: Worker) -> None:
@@ -164,6 +177,8 @@ class Supervisor:
         if worker.link is not None:
             worker.link.close()
         self._workers.remove(worker)
+        for connection in worker.connections:
+            self._reception.gone(connection)
         if worker.retiring or self._stopping.is_set():
             log.info("worker.ended", worker=worker.start.number, status=code)
             return
@@ -203,8 +218,10 @@ class Supervisor:
                 worker.ready.set()
                 log.info("worker.ready", worker=worker.start.number, pid=worker.process.pid, chief=worker.start.chief)
                 self._hand_out_waiting()
-            case Kind.CLOSED:
-                worker.connections.discard(message.connection)
+            case Kind.ENTER | Kind.LOGGED_IN | Kind.CLOSED if message.connection in worker.connections:
+                self._reception.received(message, worker.tell)
+                if message.kind is Kind.CLOSED:
+                    worker.connections.remove(message.connection)
             case _:
                 pass
 
@@ -241,10 +258,9 @@ class Supervisor:
 
     async def _reload_on_request(self) -> None:
         while True:
-            self._count = await self._reloads.get()
-            await self._reload()
+            await self._reload(await self._reloads.get())
 
-    async def _reload(self) -> None:
+    async def _reload(self, plan: Plan) -> None:
         """New workers first; the old ones take no more as soon as a new one is ready."""
         old = [worker for worker in self._workers if not worker.retiring]
         first = await self._start(chief=True, on_trial=True)
@@ -253,12 +269,14 @@ class Supervisor:
         except WorkerFailed as error:
             log.error("reload.failed", status=error.code, serving=len(old))
             return
+        self._plan = plan
+        self._reception.use(plan.limits)
         for worker in old:
             worker.retiring = True
-            worker.tell(Kind.RETIRE)
-        for _ in range(self._count - 1):
+            worker.tell(Message(Kind.RETIRE))
+        for _ in range(plan.workers - 1):
             await self._start()
-        log.info("reload.done", workers=self._count, retiring=len(old))
+        log.info("reload.done", workers=plan.workers, retiring=len(old))
 
     async def _end(self) -> None:
         """Tell every worker to stop, and kill those that do not."""
@@ -266,7 +284,7 @@ class Supervisor:
             connection.close()
         workers = list(self._workers)
         for worker in workers:
-            worker.tell(Kind.STOP)
+            worker.tell(Message(Kind.STOP))
         ends = [asyncio.ensure_future(worker.process.wait()) for worker in workers]
         if ends:
             _, late = await asyncio.wait(ends, timeout=self._stop_seconds)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
 
+from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.link import Kind, Link, Message
 from sftpgate.gateway.server import Gate
 from sftpgate.gateway.supervisor import HEARTBEAT_SECONDS
@@ -17,10 +17,21 @@ from sftpgate.gateway.supervisor import HEARTBEAT_SECONDS
 async def work(gate: Gate, supervisor: socket.socket) -> None:
     """Serve until the supervisor says stop, or is gone. ``supervisor`` is our end of the link."""
 
+    entrances: dict[int, Entrance] = {}
+
+    def send(message: Message) -> None:
+        if message.kind is Kind.CLOSED:
+            del entrances[message.connection]
+        link.send(message)
+
     def received(message: Message, carried: socket.socket | None) -> None:
+        number = message.connection
         match message.kind:
             case Kind.CONNECTION if carried is not None:
-                gate.take(carried, ended=partial(link.send, Message(Kind.CLOSED, message.connection)))
+                entrances[number] = Entrance(number, send)
+                gate.take(carried, entrances[number])
+            case Kind.ANSWER | Kind.HANG_UP if number in entrances:
+                entrances[number].received(message)
             case Kind.RETIRE:
                 gate.retire()
             case Kind.STOP:
@@ -28,7 +39,12 @@ async def work(gate: Gate, supervisor: socket.socket) -> None:
             case _:
                 pass
 
-    link = Link(supervisor, received, gate.stop)
+    def alone() -> None:
+        for entrance in entrances.values():
+            entrance.lost()
+        gate.stop()
+
+    link = Link(supervisor, received, alone)
     beating = asyncio.create_task(_beat(gate, link))
     try:
         await gate.run()

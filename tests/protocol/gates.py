@@ -1,7 +1,8 @@
 """A real gate on a free port, in the event loop of the test, with the users ``erp`` and ``other``.
 
-It is what a worker process runs, without a supervisor, and is stopped by SIGTERM. An exception that nobody foresaw
-(``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test looks at.
+It is what a worker process runs, on a link to the supervisor's reception, and is stopped by SIGTERM. An exception that
+nobody foresaw (``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test
+looks at.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +23,11 @@ from structlog.testing import LogCapture
 from structlog.typing import EventDict, WrappedLogger
 
 from sftpgate.cli.gate import Running
-from sftpgate.cli.supervise import stop_at_signals
+from sftpgate.cli.supervise import plan_of, stop_at_signals
+from sftpgate.gateway.link import Kind, Link, Message
 from sftpgate.gateway.listening import Acceptor, bind
+from sftpgate.gateway.reception import Reception
+from sftpgate.gateway.worker import work
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.audit import Event
@@ -220,11 +225,14 @@ async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
     """Serve in this process until SIGTERM; ``announce`` gets the port."""
     listeners = bind(settings.host, settings.port)
     running = Running(settings)
-    acceptor = Acceptor(listeners, running.gate.take)
+    ours, theirs = Link.pair()
+    reception, numbers = Reception(plan_of(settings).limits), count(1)
+    link = Link(ours, lambda message, _: reception.received(message, link.send), lambda: None)
+    acceptor = Acceptor(listeners, lambda client: link.send(Message(Kind.CONNECTION, next(numbers)), client))
     stop_at_signals(running.gate.stop)
 
     async def serve() -> None:
-        serving = asyncio.ensure_future(running.gate.run())
+        serving = asyncio.ensure_future(work(running.gate, theirs))
         ready = asyncio.ensure_future(running.gate.ready.wait())
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
         acceptor.start()
@@ -232,6 +240,7 @@ async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
         await running.gate.stopping.wait()
         acceptor.close()
         await serving
+        link.close()
 
     await running.serve(serve(), sweeping=True)
 

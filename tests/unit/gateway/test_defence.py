@@ -100,10 +100,29 @@ def test_who_has_logged_in_keeps_its_place() -> None:
     assert world.admission.strangers == 0
 
 
-def test_workers_share_the_limits() -> None:
-    """Together, the workers let in what the settings say; a rounded part is never none."""
-    part = Limits(max_connections=10, max_unauthenticated=3, max_unauthenticated_per_address=5).shared_by(4)
-    assert (part.max_connections, part.max_unauthenticated, part.max_unauthenticated_per_address) == (3, 1, 5)
+def test_a_login_at_the_moment_of_having_to_go_stands() -> None:
+    """Who was hung up on and has logged in meanwhile counts as a user, and makes room for nobody."""
+    world = World(max_unauthenticated=1, max_connections=2)
+    crossing = world.enter("crossing")
+    stranger = world.enter("stranger", "192.0.2.2")
+    assert world.dropped == ["crossing: max_unauthenticated)"]
+    world.admission.authenticated(crossing)
+    assert (len(world.admission), world.admission.strangers) == (2, 1)
+    world.admission.authenticated(stranger)
+    assert world.admission.enter(Visitor("192.0.2.3", lambda _: None)) == "too many connections (rule: max_connections)"
+
+
+def test_lower_limits_hold_from_the_next_visitor_on() -> None:
+    """After a reload, as many go as are too many; users stay."""
+    world = World(max_unauthenticated_per_address=4)
+    user = world.enter("user")
+    world.admission.authenticated(user)
+    for number in range(4):
+        world.enter(str(number))
+    world.admission.limits = Limits(max_connections=3, max_unauthenticated=2, max_unauthenticated_per_address=1)
+    world.enter("next", "192.0.2.9")
+    assert [line[0] for line in world.dropped] == ["0", "1", "2"]
+    assert (len(world.admission), world.admission.strangers) == (3, 2)
 
 
 def test_a_bucket_lets_through_what_it_is_for() -> None:

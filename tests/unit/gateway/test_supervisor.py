@@ -12,9 +12,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from sftpgate.gateway import supervisor as module
+from sftpgate.gateway.defence import Limits
 from sftpgate.gateway.link import Kind, Message
 from sftpgate.gateway.listening import bind
-from sftpgate.gateway.supervisor import Start, Supervisor, WorkerFailed
+from sftpgate.gateway.supervisor import Plan, Start, Supervisor, WorkerFailed
 
 READY = repr(Message(Kind.READY).encode())
 # a worker that answers each connection with its number, and ends when its link does
@@ -29,6 +30,18 @@ while True:
     for fd in fds:
         with socket.socket(fileno=fd) as client:
             client.send(sys.argv[2].encode())
+"""
+# a worker that asks for a connection that it does not have, then for its own, and passes on the first answer
+LIAR = f"""
+import json, socket, sys
+link = socket.socket(fileno=int(sys.argv[1]))
+link.send({READY})
+raw, [fd], _, _ = socket.recv_fds(link, 4096, 1)
+number = json.loads(raw)[1]
+for asked in (number + 1, number):
+    link.send(json.dumps(["enter", asked, "192.0.2.1", False]).encode())
+socket.socket(fileno=fd).send(link.recv(4096))
+link.recv(4096)
 """
 DEAD = "import sys; sys.exit(3)"
 SILENT = f"""
@@ -64,10 +77,16 @@ class Launches:
             await self.started.wait_for(lambda: len(self.starts) >= count)
 
 
+def plan(workers: int) -> Plan:
+    """What the settings ask for, with limits that are not reached."""
+    limits = Limits(max_connections=100, max_unauthenticated=100, max_unauthenticated_per_address=100)
+    return Plan(workers=workers, limits=limits)
+
+
 @asynccontextmanager
 async def running(launches: Launches, count: int = 1) -> AsyncIterator[Supervisor]:
     """A supervisor that serves."""
-    supervisor = Supervisor(launches, bind("127.0.0.1", 0), count=count, stop_seconds=5)
+    supervisor = Supervisor(launches, bind("127.0.0.1", 0), plan(count), stop_seconds=5)
     serving = asyncio.Event()
     run = asyncio.create_task(supervisor.run(serving.set))
     async with asyncio.timeout(20):
@@ -95,7 +114,7 @@ async def test_the_first_worker_recovers_and_is_the_chief() -> None:
 
 async def test_a_first_worker_that_dies_is_the_end() -> None:
     """Where no worker comes up at the start, ``run`` says with which status the first one ended."""
-    supervisor = Supervisor(Launches(DEAD), bind("127.0.0.1", 0), count=2, stop_seconds=5)
+    supervisor = Supervisor(Launches(DEAD), bind("127.0.0.1", 0), plan(2), stop_seconds=5)
     with pytest.raises(WorkerFailed) as caught:
         await supervisor.run(lambda: None)
     assert caught.value.code == 3
@@ -133,16 +152,24 @@ async def test_a_reload_that_fails_leaves_the_workers() -> None:
     launches = Launches(GOOD, DEAD)
     with capture_logs() as lines:
         async with running(launches) as supervisor:
-            supervisor.reload(1)
+            supervisor.reload(plan(1))
             await launches.until(2)
             while not any(line["event"] == "reload.failed" for line in lines):
                 assert await answer(supervisor) == "1"
             assert await answer(supervisor) == "1"
 
 
+async def test_a_worker_is_heard_on_its_own_connections_only() -> None:
+    """A worker that is in somebody's hands cannot say anything of the other workers' clients."""
+    async with running(Launches(LIAR)) as supervisor:
+        reader, writer = await asyncio.open_connection(*supervisor.address)
+        assert Message.decode(await reader.read(4096)) == Message(Kind.ANSWER, 1)
+        writer.close()
+
+
 async def test_a_worker_that_does_not_stop_is_killed() -> None:
     """A stop is bounded."""
-    supervisor = Supervisor(Launches(SILENT), bind("127.0.0.1", 0), count=1, stop_seconds=0.2)
+    supervisor = Supervisor(Launches(SILENT), bind("127.0.0.1", 0), plan(1), stop_seconds=0.2)
     with capture_logs() as lines:
         async with asyncio.timeout(20):
             await supervisor.run(supervisor.stop)

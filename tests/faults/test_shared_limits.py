@@ -1,0 +1,149 @@
+"""Limits hold over all workers: two of them on one port, one that is killed with what it counts, and old ones after a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncssh
+import psutil
+
+from tests.faults.servers import Gate, until
+from tests.security.strangers import Stranger
+
+WAIT_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def serving(directory: Path, settings: str) -> AsyncIterator[Gate]:
+    """A gate with two workers, and these settings in its file."""
+    (directory / "sftpgate.toml").write_text(settings, encoding="ascii")
+    with Gate(directory, WORKERS="2", SHUTDOWN_GRACE="5s") as gate:
+        gate.start()
+        until(lambda: ready(gate) == 2, "two workers are ready")
+        yield gate
+
+
+def ready(gate: Gate) -> int:
+    """How many workers have come up so far."""
+    return sum('"worker.ready"' in line for line in gate.log.read_text(encoding="utf-8").splitlines())
+
+
+async def reload(gate: Gate, settings: str) -> None:
+    """Let new workers take the place of the old ones, which go on with the clients that they have."""
+    before = ready(gate)
+    (gate.directory / "sftpgate.toml").write_text(settings, encoding="ascii")
+    gate.hang_up()
+    until(lambda: gate.has_logged("reload.done", "retiring") and ready(gate) == before + 2, "two new workers are ready")
+
+
+async def connect(gate: Gate) -> asyncssh.SSHClientConnection:
+    """A connection, logged in."""
+    return await asyncssh.connect(
+        "127.0.0.1", gate.port, username="erp", client_keys=[str(gate.key)], known_hosts=None, config=None, agent_path=None
+    )
+
+
+def worker_of(gate: Gate, port: int) -> int:
+    """The worker that has the connection of a client's port."""
+    [pid] = [pid for pid in gate.workers() if any(end.raddr[1:] == (port,) for end in psutil.Process(pid).net_connections())]
+    return pid
+
+
+async def stranger(gate: Gate, stack: AsyncExitStack, address: str) -> Stranger:
+    """A connection that says nothing after the first line, and was let in."""
+    found = await stack.enter_async_context(await Stranger.connect(gate.port, address=address))
+    assert (await found.banner()).startswith(b"SSH-")
+    return found
+
+
+async def is_in(one: Stranger) -> bool:
+    """Whether the server still listens to it: it answers the first line of a client with its key exchange."""
+    one.writer.write(b"SSH-2.0-stranger\r\n")
+    async with asyncio.timeout(WAIT_SECONDS):
+        return bool(await one.reader.read(1))
+
+
+async def end_of(connection: asyncssh.SSHClientConnection) -> None:
+    """Wait until the server has hung up."""
+    async with asyncio.timeout(WAIT_SECONDS):
+        await connection.wait_closed()
+
+
+async def test_an_address_has_its_share_once(tmp_path: Path) -> None:
+    """Of the logins that one address holds open, the newest ones stay, as many as the setting says, whichever worker has them."""
+    async with serving(tmp_path, "max_unauthenticated_per_address = 3\n") as gate, AsyncExitStack() as stack:
+        found = [await stranger(gate, stack, "127.0.0.2") for _ in range(8)]
+        for one in found[:5]:
+            await one.ended()
+        assert [await is_in(one) for one in found[5:]] == [True] * 3
+
+
+async def test_what_a_killed_worker_counted_is_free(tmp_path: Path) -> None:
+    """Strangers of a killed worker take no places: as many new ones come in, and only the next one takes another's."""
+    async with serving(tmp_path, "max_unauthenticated = 4\n") as gate, AsyncExitStack() as stack:
+        first = [await stranger(gate, stack, f"127.0.0.{number}") for number in range(2, 6)]
+        doomed = gate.workers()[0]
+        lost = [one for one in first if worker_of(gate, one.writer.get_extra_info("sockname")[1]) == doomed]
+        assert len(lost) == 2
+        os.kill(doomed, signal.SIGKILL)
+        for one in lost:
+            await one.ended()
+        until(lambda: gate.has_logged("worker.died", '"connections": 2'), "the death was noticed")
+        kept = [one for one in first if one not in lost] + [await stranger(gate, stack, f"127.0.0.{n}") for n in (6, 7)]
+        await stranger(gate, stack, "127.0.0.8")
+        await kept[0].ended()
+        assert [await is_in(one) for one in kept[1:]] == [True] * 3
+
+
+async def test_connections_of_draining_workers_count(tmp_path: Path) -> None:
+    """After a reload the old workers' connections count with the new ones', until they end; other limits hold at once."""
+    async with serving(tmp_path, "max_connections = 2\n") as gate:
+        one, _other = await connect(gate), await connect(gate)
+        old = gate.workers()
+        await reload(gate, "max_connections = 2\n")
+        async with await Stranger.connect(gate.port) as refused:
+            assert await refused.banner() == b""
+        await reload(gate, "max_connections = 3\n")
+        third = await connect(gate)
+        assert worker_of(gate, third.get_extra_info("sockname")[1]) not in old
+        async with await Stranger.connect(gate.port) as refused:
+            assert await refused.banner() == b""
+        one.close()
+        until(lambda: not set(old) <= set(gate.workers()), "an old worker has ended")
+        (await connect(gate)).close()
+        assert len(set(old) & set(gate.workers())) == 1
+        assert gate.has_logged("connection.refused", "max_connections")
+
+
+async def test_a_user_has_its_connections_and_sessions_once(tmp_path: Path) -> None:
+    """Connections and sessions of one user are counted over workers, also old ones after a reload; those of a killed worker are
+    free at once.
+    """
+    settings = "max_connections_per_user = 2\nmax_sessions_per_user = 2\n"
+    async with serving(tmp_path, settings) as gate:
+        one, other = await connect(gate), await connect(gate)
+        doomed = worker_of(gate, one.get_extra_info("sockname")[1])
+        assert doomed != worker_of(gate, other.get_extra_info("sockname")[1])
+        await one.start_sftp_client()
+        await other.start_sftp_client()
+        await reload(gate, settings)
+        await end_of(await connect(gate))
+        assert gate.has_logged("connection.ended", "max_connections_per_user")
+        os.kill(doomed, signal.SIGKILL)
+        await end_of(one)
+        again = await connect(gate)
+        await again.start_sftp_client()
+        for connection in (again, other):
+            try:
+                await connection.start_sftp_client()
+            except asyncssh.ChannelOpenError as error:
+                assert "max_sessions_per_user" in error.reason
+            else:
+                raise AssertionError("a third session")
+        again.close()
+        other.close()
