@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from sftpgate.errors import SftpgateError, StorageError
+from sftpgate.errors import AlreadyExists, NameRefused, SftpgateError, StorageError
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
@@ -118,6 +118,9 @@ class Change:
                 directories: dict[Spot, None] = {}
                 found = self._files.settle(row, directories)
             except SftpgateError as error:
+                if isinstance(error, (AlreadyExists, NameRefused)) and row.archived_as is not None:
+                    self._archive_elsewhere(row)
+                    continue
                 # Something is in its way. It stays recorded, and must not keep the others from their moves.
                 log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
                 self.occupied.add(row.pending_from)
@@ -142,6 +145,16 @@ class Change:
                 lost = replace(row, pending_from=None, location=None, archived_as=None)
                 self.put(lost)
                 self.note("arrival.file_lost", lost, actor=audit.SYSTEM)
+
+    def _archive_elsewhere(self, row: Arrival) -> None:
+        """Somebody gave another file the name that this one was to have in the archives: it gets another one, at the end of this
+        change. What was to take its place waits for the next one.
+        """
+        self.occupied.add(row.pending_from)
+        where = self.archive_location(row.path.rpartition("/")[2])
+        moved = replace(row, location=where, archived_as=path_in(where))
+        self.put(moved)
+        self.note("arrival.archived_elsewhere", moved, actor=audit.SYSTEM, archive=moved.archived_as)
 
     def _adopt(self, row: Arrival) -> None:
         """Take a row in, and compare it with the disk."""
@@ -219,7 +232,8 @@ class Change:
 
     def _is_free_in_archives(self, name: str) -> bool:
         where = location(Area.ARCHIVES, name)
-        return name not in self._archive_names and not self._files.disk.exists(self._files.layout.spot(where))
+        is_chosen = name in self._archive_names or where in self._known_places  # for a move that could not be made yet, too
+        return not is_chosen and not self._files.disk.exists(self._files.layout.spot(where))
 
     def archive(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM) -> Arrival:
         """End an arrival and keep its file in the archives."""

@@ -17,6 +17,7 @@ from datetime import datetime
 from sftpgate.errors import (
     AlreadyExists,
     DirectoryNotEmpty,
+    FileExchanged,
     IsADirectory,
     NoSuchFile,
     NotADirectory,
@@ -26,7 +27,7 @@ from sftpgate.errors import (
 )
 from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
-from sftpgate.intake.local import digest_and_flush, opened
+from sftpgate.intake.local import digest_and_flush, is_unchanged, opened
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
 from sftpgate.intake.publish import Publisher
@@ -157,7 +158,7 @@ class Edits:
             self._rename_directory(sender, old, new)
         elif there.upload is not None:
             self._refuse_unfinished(new)
-            there.upload.path = new
+            there.upload.renamed(new)
             if there.upload.noted:
                 self._staging.note(there.upload)
         elif there.partial is not None:
@@ -187,6 +188,8 @@ class Edits:
         before: Arrival | None = None
         with self._moves.change() as change:
             if draft is not None:
+                if not is_unchanged(self._moves, draft, location(Area.DROP, old)):
+                    raise FileExchanged()
                 moved = self._placer.admit(change, draft)
             else:
                 item = before = change.get(about.id)
@@ -267,8 +270,8 @@ class Edits:
             for item in mine:
                 change.event(item, ArrivalEvent.WITHDRAWN, actor=sender.user, location=None)
             if not mine and there.upload is None and there.partial is None:
-                if there.arrival is not None:
-                    raise NoSuchFile()  # claimed since we looked
+                if there.arrival is not None or change.accounts_for(location(Area.DROP, path)):
+                    raise NoSuchFile()  # claimed since we looked, or taken, and another's lies there by now
                 self._disk.unlink(there.spot)
         self._raise_failure(change, *(item.id for item in mine))
         self.names_changed(sender.home, gone=[path])

@@ -14,7 +14,9 @@ from collections.abc import Collection, Iterator
 from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Moves
+from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.locations import Location
+from sftpgate.store.descriptors import has_writer
 
 
 @contextlib.contextmanager
@@ -35,6 +37,20 @@ def digest_and_flush(moves: Moves, fd: int, *, flush: bool = True) -> str:
     if flush and moves.durable:
         moves.disk.sync(fd)
     return sha256
+
+
+def is_unchanged(moves: Moves, draft: Arrival, where: Location) -> bool:
+    """Whether the file at ``where`` still is what ``draft`` says, and nobody has it open for writing (promise P1).
+
+    Asked in the change that takes it: reading a large file takes its time, and its owner may begin to write it anew meanwhile.
+    """
+    try:
+        with opened(moves, where) as fd:
+            found = os.fstat(fd)
+            is_same = (found.st_ino, found.st_size, found.st_mtime_ns) == (draft.inode, draft.size, draft.mtime_ns)
+            return is_same and not has_writer(fd)
+    except SftpgateError:
+        return False
 
 
 def is_one_of(moves: Moves, where: Location, digests: Collection[str]) -> bool:

@@ -146,6 +146,7 @@ class Publisher:
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):
                         try:
+                            uploads[index].admitted()
                             outcomes[index] = self._placer.admit(change, draft, continues=uploads[index].continues)
                             handed_over.append(index)
                         except SftpgateError as error:
@@ -165,7 +166,7 @@ class Publisher:
         """Everything that can be done for one upload alone: its hash, its grade, its mode and times, and the flush."""
         disk, modes, now = self._moves.disk, self._moves.modes, self._moves.clock()
         try:
-            upload.require_complete()
+            upload.close_begins()
             sha256 = upload.digest.finish(upload.fd, upload.size)
             grade = upload.grade()
             disk.set_mode(upload.fd, modes.file_mode, modes.gid)

@@ -25,7 +25,7 @@ from functools import partial
 
 from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
-from sftpgate.intake.local import is_one_of, opened
+from sftpgate.intake.local import is_one_of, is_unchanged, opened
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
@@ -263,7 +263,7 @@ class Sweeper:
             change.load(draft.path for draft in drafts)
             for draft in drafts:
                 where = location(Area.DROP, draft.path)
-                if change.accounts_for(where) or not self._moves.is_at(draft, where):
+                if change.accounts_for(where) or not is_unchanged(self._moves, draft, where):
                     continue  # somebody else has taken, changed or removed it meanwhile
                 try:
                     arrival = self._placer.admit(change, draft)

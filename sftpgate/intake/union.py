@@ -30,6 +30,7 @@ from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import Spot
 
+_LOOKS = 3  # at a file that is not where the ledger said a moment before: it was just moved
 PAGE = 100  # items of a listing that are made with one look into the ledger: what a reply has room for
 
 
@@ -76,9 +77,14 @@ class Union:
         """The same, with what others have there."""
         if item := _open_upload(path, uploads):
             return Sight(item)
-        with self._ledger.reading() as connection:
-            rows = arrivals.line_at(connection, [path], owner=user)
-        return self._sight(user, path, rows, self._staging.partial_at(user, path))
+        sight = Sight(None)
+        for _ in range(_LOOKS):
+            with self._ledger.reading() as connection:
+                rows = arrivals.line_at(connection, [path], owner=user)
+            sight = self._sight(user, path, rows, self._staging.partial_at(user, path))
+            if sight.item is not None or not _has_file(user, rows):
+                break  # else its file was moved between the two looks
+        return sight
 
     def open_read(self, item: Item) -> int:
         """A descriptor of the bytes of an item that is no directory. Raises LinkedFile where a file with other names, and not
@@ -108,7 +114,10 @@ class Union:
                 found = arrivals.line_at(connection, page, owner=user)
             rows = {path: list(same) for path, same in groupby(sorted(found, key=_path), _path)}
             for path in page:
-                item = _open_upload(path, uploads) or self._sight(user, path, rows.get(path, ()), partials.get(path)).item
+                known = rows.get(path, ())
+                item = _open_upload(path, uploads) or self._sight(user, path, known, partials.get(path)).item
+                if item is None and _has_file(user, known):
+                    item = self.lookup(user, path, uploads)
                 if item is not None:
                     yield item
 
@@ -170,6 +179,11 @@ def is_showable(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return not is_managed(name)
+
+
+def _has_file(user: str, rows: Sequence[Arrival]) -> bool:
+    """Whether one of the arrivals is one that the user has to see."""
+    return any(row.owner == user and row.state in UNCLAIMED_STATES for row in rows)
 
 
 def _is_outdated(partial: Partial, user: str, rows: Sequence[Arrival]) -> bool:

@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from threading import Lock
 
-from sftpgate.errors import NoSpace, QuotaExceeded, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
@@ -74,6 +75,9 @@ class Upload:
     closed_at: float | None = None  # when its CLOSE came, in the event loop's time
     superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
     digest: Digest = field(default_factory=Digest)
+    is_closing: bool = False  # its CLOSE is under way: it stays what it is
+    is_admitted: bool = False  # the ledger is about to say that it is an arrival
+    _lock: Lock = field(default_factory=Lock)  # between its CLOSE and what other sessions of its user ask of its path
     _coverage: Coverage = field(init=False)
     _writes: int = 0
     _longest_write: int = 0
@@ -151,7 +155,12 @@ class Upload:
         os.close(self.fd)
 
     def truncate(self, disk: Disk, size: int) -> None:
-        """Set the size, as FSETSTAT does. What grows is a gap until it is written."""
+        """Set the size, as FSETSTAT does. What grows is a gap until it is written. Raises Refused during its CLOSE."""
+        with self._lock:
+            self._refuse_closing()
+            self._truncate(disk, size)
+
+    def _truncate(self, disk: Disk, size: int) -> None:
         if self.state is not UploadState.OPEN:
             raise self._failed()
         self.require_size(size)
@@ -185,7 +194,32 @@ class Upload:
         status = self.stat()
         return self.times_ns or (status.st_atime_ns, status.st_mtime_ns)
 
+    def renamed(self, path: str) -> None:
+        """It gets another path. Raises Refused during its CLOSE, which publishes it under this one."""
+        with self._lock:
+            self._refuse_closing()
+            self.path = path
+
+    def _refuse_closing(self) -> None:
+        if self.is_closing:
+            raise Refused("the upload of this file is being finished at this moment: try again (rule: a closed file is whole)")
+
     # -- its end -----------------------------------------------------------------------------------------------------
+
+    def close_begins(self) -> None:
+        """From here on nobody changes its content or path. Raises UploadFailed or UploadIncomplete."""
+        with self._lock:
+            self.require_complete()
+            self.is_closing = True
+
+    def admitted(self) -> None:
+        """The change under way makes it an arrival: who removes it from here on removes that. Raises UploadFailed where it was
+        removed already.
+        """
+        with self._lock:
+            if self.state is not UploadState.OPEN:
+                raise self._failed()
+            self.is_admitted = True
 
     def require_complete(self) -> None:
         """Raise UploadFailed after a failed write, UploadIncomplete where there is a gap."""
@@ -232,8 +266,10 @@ class Upload:
         return bool(self.note_name)
 
     def dropped(self) -> None:
-        """The upload was removed by its user while it was open."""
-        self._happen(UploadEvent.DROPPED)
+        """The upload was removed by its user while it was open. One that is becoming an arrival is removed as that."""
+        with self._lock:
+            if not self.is_admitted:
+                self._happen(UploadEvent.DROPPED)
 
     def published(self) -> None:
         """The staging file became an arrival."""

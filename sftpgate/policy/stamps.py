@@ -15,6 +15,7 @@ from itertools import count
 from sftpgate.policy.names import MAX_NAME_BYTES
 
 _STAMP = "%Y%m%d-%H%M"
+MAX_SUFFIX_BYTES = 32  # a longer one is none: a stamped name must have room for its stamp, whatever the name is
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def tryback_names(name: str, at: datetime) -> StampedNames:
 
 
 def split_suffix(name: str) -> tuple[str, str]:
-    """Stem and suffix; the suffix has its dot, and is empty where there is none."""
+    """Stem and suffix; the suffix has its dot, and is empty where there is none, or one that is longer than MAX_SUFFIX_BYTES."""
     stem, dot, suffix = name.rpartition(".")
-    return (stem, dot + suffix) if stem else (name, "")
+    return (stem, dot + suffix) if stem and len(suffix.encode()) < MAX_SUFFIX_BYTES else (name, "")
 
 
 def _shortened(stem: str, max_bytes: int) -> str:

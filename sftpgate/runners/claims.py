@@ -19,6 +19,7 @@ from pathlib import Path
 from sftpgate.errors import ClaimLost, SftpgateError, UnknownTool
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
+from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger import audit, runs
@@ -140,7 +141,7 @@ class Claims:
         change.load(draft.path for draft in drafts)
         for draft in drafts:
             where = location(Area.STORE, draft.path)
-            if not change.accounts_for(where) and self._moves.is_at(draft, where):
+            if not change.accounts_for(where) and is_unchanged(self._moves, draft, where):
                 change.add(draft)
                 change.note("arrival.received", draft, actor=audit.RUNNER, size=draft.size, sha256=draft.sha256)
 

@@ -69,13 +69,10 @@ class Disk:
 
     def present(self, directory: Spot, names: Iterable[str]) -> list[str]:
         """Those of the names that something in the directory has."""
-        found = []
+        found: list[str] = []
         try:
             with self.directory(directory) as fd:
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.stat(name, dir_fd=fd, follow_symlinks=False)
-                        found.append(name)
+                found += [name for name in names if _is_there(name, fd)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -353,3 +350,16 @@ class Disk:
             yield ours
         finally:
             os.close(fd)
+
+
+def _is_there(name: str, directory: int) -> bool:
+    """Whether something in an open directory has the name. Raises OSError."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # nothing can have it; a shorter one of those that are asked for may be there
+            return False
+        raise
+    return True
