@@ -291,7 +291,7 @@ class Settings(BaseSettings):
     )
     connection_time_max: Duration = Field(0.0, description="seconds after which a connection is ended in any case; 0: never")
     max_bytes_per_second: ByteSize = Field(
-        ByteSize(0), ge=0, description="bytes a second that one user may send and fetch, in each worker process; 0: any number"
+        ByteSize(0), ge=0, description="bytes a second that one user may send and fetch, over all its sessions; 0: any number"
     )
     keepalive_interval: Duration = Field(
         30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none"

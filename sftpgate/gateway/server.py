@@ -22,7 +22,7 @@ from sftpgate.gateway.auth import Gatekeeper, LoginServices
 from sftpgate.gateway.door import Door
 from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.hostkeys import HostKeys
-from sftpgate.gateway.pace import Bucket, PacedSession
+from sftpgate.gateway.pace import PacedSession
 from sftpgate.gateway.seams import check_asyncssh, refuse_environment
 from sftpgate.gateway.services import Services, Spawn
 from sftpgate.gateway.session import SftpSession
@@ -32,6 +32,7 @@ from sftpgate.intake.uploads import Sender
 from sftpgate.logs import Logger, get_logger
 from sftpgate.policy.bans import Offence
 from sftpgate.settings import Algorithms, Settings
+from sftpgate.store.allowance import Allowance
 from sftpgate.users.registry import User, UserRegistry
 
 log = get_logger("gateway")
@@ -82,7 +83,6 @@ class Gate:
         self._services = made_of.services(self._spawn, self.stopping.is_set)
         self._door = made_of.door
         self._keepers: set[Gatekeeper] = set()
-        self._buckets: dict[str, Bucket] = {}
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
         self._quiet = asyncio.Event()  # set while there is no session
@@ -310,6 +310,8 @@ class Gate:
         refuse_environment(channel)
 
         def ended() -> None:
+            if isinstance(session, PacedSession):
+                session.pay_up()
             self._door.end_session(seat)
             keeper.session_ended()
             self._sessions.discard(session)
@@ -326,7 +328,8 @@ class Gate:
             on_end=ended,
         )
         if isinstance(session, PacedSession):
-            session.bucket = self._buckets.setdefault(user.name, Bucket(settings.max_bytes_per_second))
+            file = parts.layout.allowance(user.name)
+            session.allowance = Allowance(parts.disk, file, settings.max_bytes_per_second)
         self._sessions.add(session)
         self._quiet.clear()
         return channel, session

@@ -11,6 +11,7 @@
     <store>/.sftpgate/tools/<tool>.lock             flock()ed by whoever runs the tool, never removed
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
     <store>/.sftpgate/seats                         its bytes are locked, never removed
+    <store>/.sftpgate/allowances/<user>             what the user may send and fetch at this moment; may be removed
     <drop>/                       Area.DROP
 
 Everything but the drop is on one filesystem. The drop may be on another one: moves from and to it then copy.
@@ -30,7 +31,7 @@ from sftpgate.store.spots import FileModes, Spot
 
 _MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
-_RUNS, _TOOLS = "runs", "tools"
+_RUNS, _TOOLS, _ALLOWANCES = "runs", "tools", "allowances"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ class Layout:
         """The file whose locks count connections and sessions of users."""
         return Spot(self.store, f"{MANAGED_NAME}/seats")
 
+    def allowance(self, user: str) -> Spot:
+        """The file that says how many bytes a user may send and fetch at this moment."""
+        return Spot(self.store, f"{MANAGED_NAME}/{_ALLOWANCES}/{user}")
+
     def claim_lock(self, arrival: str) -> Spot:
         """The file whose lock says that the runner of a claimed arrival lives."""
         return Spot(self.store, f"{MANAGED_NAME}/{Area.CLAIMS}/{arrival}.lock")
@@ -97,7 +102,7 @@ class Layout:
         for way in (Spot(self.store, MANAGED_NAME), self.runs):
             disk.make_dirs(way, passage, modes.gid)
             disk.open_up(way, passage, modes.gid)
-        for name in (*_MANAGED_AREAS, _TOOLS):
+        for name in (*_MANAGED_AREAS, _TOOLS, _ALLOWANCES):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)
 
 

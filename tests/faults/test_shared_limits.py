@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncssh
 import psutil
+import pytest
 
 from tests.faults.servers import Gate, until
+from tests.protocol.raw import Raw
 from tests.security.strangers import Stranger
+
+pytestmark = pytest.mark.timeout(180)  # each starts several processes
 
 WAIT_SECONDS = 30.0
 
@@ -105,7 +110,6 @@ async def test_connections_of_draining_workers_count(tmp_path: Path) -> None:
     async with serving(tmp_path, "max_connections = 2\n") as gate:
         one, _other = await connect(gate), await connect(gate)
         old = gate.workers()
-        await reload(gate, "max_connections = 2\n")
         async with await Stranger.connect(gate.port) as refused:
             assert await refused.banner() == b""
         await reload(gate, "max_connections = 3\n")
@@ -147,3 +151,42 @@ async def test_a_user_has_its_connections_and_sessions_once(tmp_path: Path) -> N
                 raise AssertionError("a third session")
         again.close()
         other.close()
+
+
+PIECE = bytes(30_000)  # with its frame in one packet of SSH: the server has it all at once
+
+
+async def use_bandwidth(connection: asyncssh.SSHClientConnection) -> None:
+    """Send a PIECE in a session of its own: a WRITE to a handle that is none."""
+    raw = await Raw.open(connection)
+    init, write = struct.pack(">IBI", 5, 1, 3), struct.pack(">IBI4xQI", 21 + len(PIECE), 6, 1, 0, len(PIECE)) + PIECE
+    raw.writer.write(init + write)
+
+
+def debt(gate: Gate) -> float:
+    """What the user has had too much."""
+    state = gate.data / "store/.sftpgate/allowances/erp"
+    left: float = struct.unpack("<dd", state.read_bytes())[0] if state.exists() else 0.0
+    return -left
+
+
+async def test_a_user_has_its_bandwidth_once(tmp_path: Path) -> None:
+    """What a user has had in one worker is missing in the other one, also when the first one was killed, and in new workers after
+    a reload.
+    """
+    async with serving(tmp_path, "max_bytes_per_second = 500\n") as gate:
+        one, other = await connect(gate), await connect(gate)
+        doomed = worker_of(gate, one.get_extra_info("sockname")[1])
+        assert doomed != worker_of(gate, other.get_extra_info("sockname")[1])
+        await use_bandwidth(one)
+        until(lambda: debt(gate) > 20_000, "the first worker has counted")
+        os.kill(doomed, signal.SIGKILL)
+        await end_of(one)
+        await use_bandwidth(other)
+        until(lambda: debt(gate) > 45_000, "the other worker has added its own")
+        await reload(gate, "max_bytes_per_second = 500\n")
+        third = await connect(gate)
+        await use_bandwidth(third)
+        until(lambda: debt(gate) > 70_000, "a new worker has added its own")
+        for connection in (other, third):
+            connection.abort()

@@ -1,4 +1,4 @@
-"""Who has to go when there are too many; how a user's bandwidth is shared out; PROXY headers; seats of several processes."""
+"""Who has to go when there are too many; PROXY headers; seats of several processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from proxyprotocol.v2 import ProxyProtocolV2
 
 from sftpgate.errors import BadMessage
 from sftpgate.gateway.defence import Admission, Limits, Visitor
-from sftpgate.gateway.pace import Bucket
 from sftpgate.gateway.proxy import MAX_V2_BYTES, client_of, read_header
 from sftpgate.store.disk import Disk
 from sftpgate.store.seats import Seats
@@ -123,17 +122,6 @@ def test_lower_limits_hold_from_the_next_visitor_on() -> None:
     world.enter("next", "192.0.2.9")
     assert [line[0] for line in world.dropped] == ["0", "1", "2"]
     assert (len(world.admission), world.admission.strangers) == (3, 2)
-
-
-def test_a_bucket_lets_through_what_it_is_for() -> None:
-    """Over a simulated minute a user gets its bandwidth and a second's more, and one who was quiet has no more saved."""
-    bucket, now, sent = Bucket(1000), 100.0, 0
-    while now < 160:
-        now += bucket.spend(500, now) or 0.001
-        sent += 500
-    assert 60_000 <= sent <= 62_000
-    assert bucket.spend(0, now + 1000) == 0
-    assert bucket.spend(2000, now + 1000) == pytest.approx(1.0)
 
 
 # -- PROXY -----------------------------------------------------------------------------------------------------------
