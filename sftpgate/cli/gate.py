@@ -179,6 +179,7 @@ class Running:
                     spawn=spawn,
                     is_stopping=is_stopping,
                     disk=system.disk,
+                    durable=system.moves.durable,
                     staging=system.staging,
                     publisher=publisher,
                     register=register,

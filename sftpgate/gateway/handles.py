@@ -37,7 +37,7 @@ class Writing:
     upload: Upload
     readable: bool
     unchecked_bytes: int = 0
-    hashing: bool = False
+    followed: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -109,9 +109,9 @@ class Handles:
         self._counts.received_bytes += size
         if services.register.needs_note(upload):
             services.register.note_lingering([upload])
-        if upload.digest.is_behind and not handle.hashing:
-            handle.hashing = True
-            services.spawn(self._hash(handle))
+        if upload.digest.is_behind and not handle.followed:
+            handle.followed = True
+            services.spawn(self._follow(handle))
 
     async def _look_at_quotas(self, upload: Upload) -> None:
         """See what is left of the user's quotas, behind the writer; where that fails, the upload goes on as it was allowed to."""
@@ -120,13 +120,14 @@ class Handles:
         except SftpgateError as error:
             self._log.warning("quota.unknown", path=upload.path, reason=error.message)
 
-    async def _hash(self, handle: Writing) -> None:
-        """Hash what was written, behind the writer."""
+    async def _follow(self, handle: Writing) -> None:
+        """Hash what was written, and let the disk begin with it, behind the writer."""
+        services, upload = self._services, handle.upload
         try:
-            while handle.upload.digest.is_behind:
-                await self._services.hops.run(handle.upload.hash_behind)
+            while upload.digest.is_behind:
+                await services.hops.run(upload.follow, services.disk, flush=services.durable)
         finally:
-            handle.hashing = False
+            handle.followed = False
 
     def read_at_once(self, name: bytes, offset: int, buffer: memoryview) -> int | None:
         """Read as many bytes as there is room for, where they are in the page cache; None where they are not, or where there is

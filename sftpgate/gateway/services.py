@@ -21,6 +21,7 @@ class Services:
     """What sessions need of the running gate; one set per process."""
 
     disk: Disk
+    durable: bool  # what was answered survives a power cut, so the disk is kept busy behind the writers
     staging: Staging
     publisher: Publisher
     register: OpenUploads

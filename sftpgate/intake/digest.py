@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from threading import Lock, local
 
 from sftpgate.store.spots import translated
@@ -55,11 +56,16 @@ class Digest:
         """True where ``advance`` has a step to do."""
         return not self._stale and not self._ended and self._next - self._hashed >= STEP_BYTES
 
-    def advance(self, fd: int) -> None:
-        """Hash what was written in order so far; nothing after the end."""
+    def advance(self, fd: int, then: Callable[[int, int], None] | None = None) -> None:
+        """Hash what was written in order so far; nothing after the end. ``then`` is called with where that begins and its
+        length, while the file is sure to be open.
+        """
         with self._lock:
             if not self._ended:
+                start = self._hashed
                 self._read(fd, self._next)
+                if then is not None:
+                    then(start, self._hashed - start)
 
     def end(self) -> None:
         """From when this returns, no thread reads the file any more: it can be closed."""

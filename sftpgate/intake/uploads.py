@@ -2,7 +2,7 @@
 
 An upload knows which of its bytes were written, whether a write failed, and what speaks for its being complete (promise
 P1). Its bytes are in a staging file of its own (see ``staging``). Writing goes to the page cache on the event loop;
-``grade`` and ``hash_behind`` read, and are called in a thread.
+``grade`` and ``follow`` read, and are called in a thread.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from threading import Lock
 
 from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
@@ -145,9 +146,9 @@ class Upload:
         with translated("read"):
             return os.pread(self.fd, length, offset)
 
-    def hash_behind(self) -> None:
-        """Hash what was written in order so far."""
-        self.digest.advance(self.fd)
+    def follow(self, disk: Disk, *, flush: bool) -> None:
+        """Hash what was written in order so far, and with ``flush`` let the disk begin with it: CLOSE waits for less then."""
+        self.digest.advance(self.fd, partial(disk.begin_flush, self.fd) if flush else None)
 
     def close(self) -> None:
         """Give up the descriptor, and with it the lock of the staging file."""

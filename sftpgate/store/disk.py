@@ -34,7 +34,8 @@ from sftpgate.store.directories import Directories
 from sftpgate.store.noreplace import rename_noreplace
 from sftpgate.store.spots import Entry, Spot, translate, translated
 
-_libc = ctypes.CDLL(None, use_errno=True)  # syncfs(2), which Python does not have
+_libc = ctypes.CDLL(None, use_errno=True)  # syncfs(2) and sync_file_range(2), which Python does not have
+_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 
 
 class Disk:
@@ -185,6 +186,13 @@ class Disk:
         with translated("flush"):
             self.step("sync", fd)
             os.fdatasync(fd)
+
+    def begin_flush(self, fd: int, offset: int, length: int) -> None:
+        """Let the disk begin to write these bytes of an open file, so that ``sync`` has less to wait for. Promises nothing, and
+        says nothing where it fails: ``sync`` does.
+        """
+        if call := getattr(_libc, "sync_file_range", None):
+            call(fd, ctypes.c_int64(offset), ctypes.c_int64(length), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
     def sync_filesystem(self, spot: Spot) -> None:
         """Make durable all that anybody has written on the filesystem of the directory ``spot``: for many files at once,

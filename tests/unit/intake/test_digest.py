@@ -67,6 +67,19 @@ def test_it_keeps_up_behind_writes_in_order(fd: int) -> None:
     assert digest.finish(fd, len(content)) == hashlib.sha256(content).hexdigest()
 
 
+def test_it_says_what_it_has_hashed(fd: int) -> None:
+    """What follows the hash gets each range once, in order, and nothing after the end."""
+    digest = Digest()
+    os.pwrite(fd, b"a" * 500, 0)
+    ranges: list[tuple[int, int]] = []
+    for end in (200, 500):
+        digest.written(0 if end == 200 else 200, end)
+        digest.advance(fd, lambda start, length: ranges.append((start, length)))
+    digest.end()
+    digest.advance(fd, lambda start, length: ranges.append((start, length)))
+    assert ranges == [(0, 200), (200, 300)]
+
+
 def test_bytes_written_again_are_hashed_again(fd: int) -> None:
     """P8: what was hashed and then written again counts as it is in the end."""
     digest = Digest()

@@ -158,6 +158,19 @@ def test_write_small_replaces_whole(root: Path) -> None:
     assert DISK.read_small(Spot(root, "file"), 2) == b"ne"
 
 
+def test_an_early_flush_promises_nothing(root: Path) -> None:
+    """What the disk begins to write stays as it is and can be written on; where it cannot begin, nothing is said."""
+    disk = Disk()
+    fd = disk.create(Spot(root, "early"), 0o600)
+    disk.write(fd, 0, b"x" * 10_000)
+    disk.begin_flush(fd, 0, 10_000)
+    disk.write(fd, 5_000, b"y" * 10_000)
+    disk.begin_flush(fd, 4_000, 2**40)
+    assert os.pread(fd, 20_000, 0) == b"x" * 5_000 + b"y" * 10_000
+    os.close(fd)
+    disk.begin_flush(fd, 0, 1)
+
+
 def test_unlink(root: Path) -> None:
     """A name that is not there is an error, unless it may be missing."""
     DISK.unlink(Spot(root, "file"))
