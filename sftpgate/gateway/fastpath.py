@@ -5,14 +5,16 @@ encrypted by AES-GCM go straight to the session and from it; **every other packe
 logins, key exchanges, channel requests and all their checks are asyncssh's own. Where anything is not as expected (another
 cipher, compression, a paused channel, a key exchange under way), the data packets go that way too.
 
-- Receiving is done into one buffer of the process, and costs one copy (decryption). ``TCP_QUICKACK`` is set after every read
-  until the session is under way: delayed acknowledgements are most of the time of a login.
+- Receiving is done into one buffer of the process, and costs one copy (decryption into another one, see ``readbuffer``): what a
+  session needs beyond the read, it copies when it is told to (``keep``). ``TCP_QUICKACK`` is set after every read until the
+  session is under way: delayed acknowledgements are most of the time of a login.
 - A client that offers AES-GCM is offered nothing else: clients choose by their own order, and what they put first costs us
   twice the time. So our KEXINIT waits for the client's; one that waits for ours gets it after ``KEXINIT_WAIT_SECONDS``. The
   exchange hash covers both offers (RFC 4253 §8).
-- The receive window is credited early, no MSG_IGNORE is sent before packets (asyncssh's guard of CBC, which keeps it), and a
-  client that does not read stops the session (``pause_writing``) by what lies in the transport, too.
-- One connection takes one buffer in a turn of the event loop, a smaller one where many are busy.
+- What a read gives rise to is sent in one write to the socket: replies, and the credit of the receive window, which is given
+  early. No MSG_IGNORE is sent before packets (asyncssh's guard of CBC, which keeps it). A client that does not read stops the
+  session (``pause_writing``) by what lies in the transport, too.
+- One connection takes a bounded number of bytes in a turn of the event loop, a smaller one where many are busy.
 
 ``install`` does nothing on a release of asyncssh that the tests have not seen (``TESTED``) or where the setting ``fast_path`` is
 off: then asyncssh's public way is taken, with the same result. Nothing here blocks, and a crash leaves nothing.
@@ -34,25 +36,28 @@ from asyncssh.packet import String, UInt32
 
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.gcm import TAG_BYTES, CachedGcm
+from sftpgate.gateway.readbuffer import ReadBuffer
 
 # ruff: noqa: SLF001 - that is what this module is for
 # mypy: disable-error-code="attr-defined, method-assign, assignment, index"
 
 TESTED = frozenset({"2.24.1"})
 
-READ_BYTES = 256 * 1024  # about 0.3 ms of work; a larger one gained nothing
-LEAST_READ_BYTES = 32 * 1024
-TURN_BYTES = 4 * 1024 * 1024  # what all connections together may take in a turn of the loop: some 5 ms
-MAX_FAST_PACKET = 128 * 1024  # above any that a client may send us (a channel's packets have 32 KiB of data)
+MAX_PACKET_DATA = 128 * 1024  # in a packet that OpenSSH may send us: with 32 KiB, uploads cost 7 % more
+MAX_FAST_PACKET = MAX_PACKET_DATA + 1024
 CREDIT_BYTES = 256 * 1024  # of the 4 MiB of the window: asyncssh waits for the half, which halves an upload over 50 ms
+GATHERED_BYTES = 64 * 1024  # so much waits at most for what else comes up in the same read
 PENDING_HIGH, PENDING_LOW = 256 * 1024, 64 * 1024  # replies that wait for the client to read, where the session stops
 TRANSPORT_HIGH = 1024 * 1024  # what may wait for the socket
 KEXINIT_WAIT_SECONDS = 0.3
+KEEPALIVE_SECONDS = 1.0  # how seldom asyncssh's timer is set anew
 ACKNOWLEDGED_READS = 16  # of a session, with TCP_QUICKACK: its first requests wait for each other
 
-_MSG_IGNORE, _MSG_CHANNEL_DATA = 2, 94
+_MSG_IGNORE, _MSG_CHANNEL_WINDOW_ADJUST, _MSG_CHANNEL_DATA = 2, 93, 94
 _KEXINIT_BYTES = 64 * 1024
-_DATA = struct.Struct(">BBII")  # padding length, type, channel, length of the data
+_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">BBII")  # padding length, type, channel; and the length of the data, or what is added to a window
+_HEAD_BYTES = _HEAD.size
 _SEQUENCE = 0xFFFFFFFF
 _BLOCK = 16
 
@@ -69,44 +74,36 @@ def install(connection: asyncssh.SSHServerConnection, ciphers: Sequence[str]) ->
     transport.set_protocol(front)
 
 
-def lane_for(channel: asyncssh.SSHServerChannel[bytes], session: asyncssh.SSHServerSession[bytes]) -> Lane | None:
+def lane_for(channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> Lane | None:
     """The quick way of a channel that was just opened; None where its connection has none."""
     front = getattr(channel.get_connection(), "fastpath", None)
     return front.add(channel, session) if isinstance(front, Front) else None
 
 
-class _Turns:
-    """The receive buffer of the process, and how large a part of it a connection gets in this turn of the loop."""
+class Receiver(asyncssh.SSHServerSession[bytes]):
+    """A session that takes its data in a buffer that is used again."""
 
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(READ_BYTES + MAX_FAST_PACKET))
-        self._reads = 0
-        self._busy = 1
-
-    def share(self) -> int:
-        """Bytes that a connection may read at a time."""
-        return max(LEAST_READ_BYTES, min(READ_BYTES, TURN_BYTES // self._busy))
-
-    def note_read(self) -> None:
-        """A connection has read."""
-        if not self._reads:
-            asyncio.get_running_loop().call_soon(self._next_turn)
-        self._reads += 1
-
-    def _next_turn(self) -> None:
-        self._busy, self._reads = max(1, self._reads), 0
+    def keep(self) -> None:
+        """The buffer is about to be used again: copy what is still needed of it."""
+        raise NotImplementedError
 
 
-_turns = _Turns()
+_buffer = ReadBuffer(MAX_FAST_PACKET)
 
 
 class Front(asyncio.BufferedProtocol):
     """One connection, as the transport sees it."""
 
     __slots__ = (
+        "_asked",
         "_ciphers",
         "_connection",
+        "_fed",
+        "_gathered",
+        "_gathered_bytes",
+        "_gathering",
         "_hello",
+        "_keepalive_at",
         "_lanes",
         "_left",
         "_quick_reads",
@@ -115,8 +112,10 @@ class Front(asyncio.BufferedProtocol):
         "_send_packet",
         "_sending",
         "_socket",
+        "_taken",
         "_timer",
         "_transport",
+        "_turn",
         "transport_full",
     )
 
@@ -124,7 +123,14 @@ class Front(asyncio.BufferedProtocol):
         self._connection = connection
         self._transport = transport
         self._socket: socket.socket | None = transport.get_extra_info("socket")
-        self._left = b""  # the beginning of a packet whose rest has not come
+        self._left = b""  # the beginning of a packet whose rest has not come, where it is not in the buffer
+        self._asked = self._taken = 0  # bytes: the room for this read, and what was read in this turn
+        self._turn = -1
+        self._keepalive_at = 0.0
+        self._fed: list[Lane] = []  # those that have taken data of this read
+        self._gathering = False
+        self._gathered: list[bytes] = []  # packets that wait for the end of the read
+        self._gathered_bytes = 0
         self._quick_reads = -1  # how many more are acknowledged at once; -1: all
         self._lanes: dict[int, Lane] = {}
         self._sending: _Keys = (None, None)
@@ -143,27 +149,54 @@ class Front(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to put what comes: behind what is left."""
-        left = len(self._left)
-        if left:
-            _turns.buffer[:left] = self._left
-        return _turns.buffer[left : left + _turns.share()]
+        room = _buffer.begin(self, self._left)
+        self._asked = len(room)
+        return room
+
+    def take_away(self, left: bytes) -> None:
+        """Another connection reads: keep the beginning of the packet."""
+        self._left = left
 
     def buffer_updated(self, count: int) -> None:
         """Bytes have come."""
-        _turns.note_read()
-        if count == _turns.share():  # there is more: others first
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_soon(self._read_on)
-        end = len(self._left) + count
+        self._count(count)
+        view = _buffer.end(count)
         self._left = b""
         if self._quick_reads:
             self._acknowledge()
-        view = _turns.buffer[:end]
-        if self._hello is not None:
-            self._hello(view)
-        else:
+        self._gathering = True
+        try:
+            if self._hello is not None:
+                self._hello(view)
+            else:
+                self._note_life()
+                self._take(self._reclaimed(view))
+        finally:
+            self._end_read()
+
+    def _count(self, count: int) -> None:
+        """Where this connection has had its share of the turn, and there is more: others first."""
+        if self._turn != _buffer.turn:
+            self._turn, self._taken = _buffer.turn, 0
+            _buffer.note_reader()
+        self._taken += count
+        if count == self._asked and self._taken >= _buffer.allowance:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _note_life(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._keepalive_at:
+            self._keepalive_at = now + KEEPALIVE_SECONDS
             self._connection._reset_keepalive_timer()
-            self._take(self._reclaimed(view))
+
+    def _end_read(self) -> None:
+        """The buffer may be used again; what the read gave rise to is sent."""
+        for lane in self._fed:
+            lane.end_read()
+        self._fed.clear()
+        self._gathering = False
+        self._send_gathered()
 
     def _read_on(self) -> None:
         if not self._transport.is_closing():
@@ -184,6 +217,7 @@ class Front(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._lanes.clear()
+        _buffer.release(self)
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -229,7 +263,7 @@ class Front(asyncio.BufferedProtocol):
         """The client's KEXINIT: what it offers decides what we do."""
         whole = 4 + int.from_bytes(view[:4], "big")
         if len(view) < 4 or len(view) < whole <= _KEXINIT_BYTES:
-            self._left = bytes(view)
+            _buffer.leave(view)
             return
         self._connection._enc_algs = [
             name.encode() for name in algorithms.quickest(self._ciphers, bytes(view[5:whole] if whole <= _KEXINIT_BYTES else b""))
@@ -275,51 +309,75 @@ class Front(asyncio.BufferedProtocol):
         connection._recv_handler = connection._recv_pkthdr
         return memoryview(left + bytes(view))
 
+    def _receiver(self) -> CachedGcm | None:
+        """What opens the next packet; None where only asyncssh can deal with it."""
+        return self._gcm(sending=False) if self._is_ready() and not self._connection._decompressor else None
+
     def _take(self, view: memoryview) -> None:
         """Deal with all whole packets, and keep the rest."""
-        position, end = 0, len(view)
-        while end - position >= 4:
-            gcm = self._gcm(sending=False) if self._is_ready() else None
-            length = int.from_bytes(view[position : position + 4], "big")
-            if gcm is None or self._connection._decompressor or length > MAX_FAST_PACKET - 4 - TAG_BYTES:
+        position, end, used = 0, len(view), 0
+        gcm = self._receiver()
+        while end - position >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(view, position)
+            if gcm is None or length > MAX_FAST_PACKET - _LENGTH.size - TAG_BYTES:
                 self._connection.data_received(bytes(view[position:]))
                 return
-            following = position + 4 + length + TAG_BYTES
+            following = position + _LENGTH.size + length + TAG_BYTES
             if following > end:
                 break
-            raw = view[position:following]
-            plain = gcm.open(raw)
+            if used + length > len(_buffer.plain):
+                self._keep()
+                used = 0
+            raw, plain = view[position:following], _buffer.plain[used : used + length]
             position = following
-            if plain is None or not self._deliver(plain):
-                gcm.put_back(plain)
+            used += length
+            opened = gcm.open(raw, plain)
+            if not opened or not self._deliver(plain):
+                gcm.put_back(bytes(plain) if opened else None)
                 self._connection.data_received(bytes(raw))
                 if self._connection._transport is None:
                     return
-        self._left = bytes(view[position:])
+                gcm = self._receiver()
+        _buffer.leave(view[position:])
 
-    def _deliver(self, plain: bytes) -> bool:
+    def _deliver(self, plain: memoryview) -> bool:
         """Give the data of a packet to its session; False where it is not such a packet, or not the time for it."""
-        if len(plain) < _DATA.size:
+        if len(plain) < _HEAD_BYTES:
             return False
-        padding, kind, number, size = _DATA.unpack_from(plain)
+        padding, kind, number, size = _HEAD.unpack_from(plain)
         lane = self._lanes.get(number) if kind == _MSG_CHANNEL_DATA else None
-        if lane is None or not size or _DATA.size + size + padding != len(plain) or not lane.accept(size):
+        if lane is None or not size or _HEAD_BYTES + size + padding != len(plain) or not lane.accept(size):
             return False
         self._connection._recv_seq = (self._connection._recv_seq + 1) & _SEQUENCE
-        lane.deliver(memoryview(plain)[_DATA.size : _DATA.size + size])
+        if lane not in self._fed:
+            self._fed.append(lane)
+        lane.deliver(plain[_HEAD_BYTES : _HEAD_BYTES + size])
         return True
+
+    def _keep(self) -> None:
+        for lane in self._fed:
+            lane.keep()
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
     def _without_ignore(self, pkttype: int, *args: bytes, handler: object = None) -> None:
         """asyncssh's way to send a packet, without the empty one before it, which only CBC needs (RFC 4251 §9.3.1)."""
         self._gcm(sending=True)
+        self._send_gathered()  # which was encrypted before
         if pkttype == _MSG_IGNORE and not self._connection._enc_alg_sc.endswith(b"-cbc"):
             return
         self._send_packet(pkttype, *args, handler=handler)
 
     def send_data(self, channel: int, data: memoryview) -> bool:
-        """Send a packet of channel data; False where only asyncssh can, because new keys are due or another cipher is in use."""
+        """Send a packet of channel data; False where only asyncssh can."""
+        return self._send(_MSG_CHANNEL_DATA, channel, len(data), data)
+
+    def send_credit(self, channel: int, count: int) -> bool:
+        """Let the client send so many bytes more; False where only asyncssh can."""
+        return self._send(_MSG_CHANNEL_WINDOW_ADJUST, channel, count, b"")
+
+    def _send(self, kind: int, channel: int, number: int, data: bytes | memoryview) -> bool:
+        """Send a packet; False where only asyncssh can, because new keys are due or another cipher is in use."""
         connection = self._connection
         gcm = self._gcm(sending=True)
         if (
@@ -331,17 +389,25 @@ class Front(asyncio.BufferedProtocol):
             or connection._transport is None
         ):
             return False
-        padding = -(_DATA.size + len(data)) % _BLOCK
+        padding = -(_HEAD_BYTES + len(data)) % _BLOCK
         if padding < 4:
             padding += _BLOCK
-        packet = b"".join((_DATA.pack(padding, _MSG_CHANNEL_DATA, channel, len(data)), data, os.urandom(padding)))
-        header = len(packet).to_bytes(4, "big")
-        self._transport.writelines((header, gcm.seal(header, packet)))
+        packet = b"".join((_HEAD.pack(padding, kind, channel, number), data, os.urandom(padding)))
+        header = _LENGTH.pack(len(packet))
+        self._gathered += (header, gcm.seal(header, packet))
+        self._gathered_bytes += len(packet)
+        if not self._gathering or self._gathered_bytes >= GATHERED_BYTES:
+            self._send_gathered()
         connection._send_seq = (connection._send_seq + 1) & _SEQUENCE
         connection._rekey_bytes_sent += len(packet)
         return True
 
-    def add(self, channel: asyncssh.SSHServerChannel[bytes], session: asyncssh.SSHServerSession[bytes]) -> Lane:
+    def _send_gathered(self) -> None:
+        if self._gathered:
+            gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
+            self._transport.writelines(gathered)
+
+    def add(self, channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> Lane:
         """The lane of a channel."""
         self._quick_reads = ACKNOWLEDGED_READS
         connection = self._connection
@@ -369,9 +435,7 @@ class Lane:
         "_told_full",
     )
 
-    def __init__(
-        self, front: Front, channel: asyncssh.SSHServerChannel[bytes], session: asyncssh.SSHServerSession[bytes]
-    ) -> None:
+    def __init__(self, front: Front, channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> None:
         self._front = front
         self._channel = channel
         self._session = session
@@ -400,13 +464,22 @@ class Lane:
         return True
 
     def deliver(self, data: memoryview) -> None:
-        """Give data to the session, and the client room for more."""
-        channel = self._channel
+        """Give data to the session, which may use the buffer until ``keep``."""
         self._session.data_received(data, None)  # type: ignore[arg-type]
+
+    def keep(self) -> None:
+        """The buffer is about to be used again."""
+        self._session.keep()
+
+    def end_read(self) -> None:
+        """All of a read was delivered: give the client room for more."""
+        self._session.keep()
+        channel = self._channel
         used = channel._init_recv_window - channel._recv_window
-        if used >= CREDIT_BYTES and not channel._recv_paused:
+        if used >= CREDIT_BYTES and not channel._recv_paused and channel._send_chan is not None:
             channel._recv_window += used
-            channel.send_packet(asyncssh.constants.MSG_CHANNEL_WINDOW_ADJUST, UInt32(used))
+            if not self._front.send_credit(channel._send_chan, used):
+                channel.send_packet(_MSG_CHANNEL_WINDOW_ADJUST, UInt32(used))
 
     # -- sending -----------------------------------------------------------------------------------------------------
 

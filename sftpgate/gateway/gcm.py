@@ -55,12 +55,15 @@ class CachedGcm:
         """The packet encrypted, with its tag; ``header`` goes before it in clear."""
         return self._cipher().encrypt(self._nonce(), packet, header)
 
-    def open(self, raw: memoryview) -> bytes | None:
-        """What is in a whole packet, header and tag included; None where its tag is wrong."""
+    def open(self, raw: memoryview, plain: memoryview) -> bool:
+        """Decrypt a whole packet, header and tag included, into ``plain``, which must be as long as what is in it. False where
+        its tag is wrong.
+        """
         try:
-            return self._cipher().decrypt(self._nonce(), raw[4:], raw[:4])
+            self._cipher().decrypt_into(self._nonce(), raw[4:], raw[:4], plain)
         except InvalidTag:
-            return None
+            return False
+        return True
 
     def put_back(self, plain: bytes | None) -> None:
         """Keep what ``open`` gave for whoever asks for this packet next."""
@@ -77,7 +80,8 @@ class CachedGcm:
         """The data; None where the tag is wrong."""
         kept, self._kept = self._kept, _NOTHING
         if kept is _NOTHING:
-            return self.open(memoryview(header + data + mac))
+            plain = bytearray(len(data))
+            return bytes(plain) if self.open(memoryview(header + data + mac), memoryview(plain)) else None
         assert kept is None or isinstance(kept, bytes)
         return kept
 

@@ -38,6 +38,7 @@ from sftpgate.users.registry import User, UserRegistry
 log = get_logger("gateway")
 
 WINDOW_BYTES = 4 * 1024 * 1024  # measured: 2 MiB halves an upload over 50 ms, 8 MiB and more make OpenSSH's client slow
+LEAST_PACKET_DATA = 32 * 1024  # the data in a packet that every client knows how to send (RFC 4253 §6.1)
 MAX_UNREAD_BYTES = 16 * 1024 * 1024  # that wait for a client to read; sessions stop far below it
 ROUND_SECONDS = 0.5  # how soon an upload that lingers can be resumed after a kill of the server
 ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is gone, twice: see Gatekeeper.check_again
@@ -306,7 +307,9 @@ class Gate:
             session=new_id(self._made_of.login.clock()),
         )
         session_log = keeper.log.bind(session=sender.session)
-        channel = keeper.connection.create_server_channel(encoding=None, window=WINDOW_BYTES)
+        is_openssh = "OpenSSH" in keeper.client
+        packet_bytes = fastpath.MAX_PACKET_DATA if is_openssh else LEAST_PACKET_DATA
+        channel = keeper.connection.create_server_channel(encoding=None, window=WINDOW_BYTES, max_pktsize=packet_bytes)
         refuse_environment(channel)
 
         def ended() -> None:
@@ -324,7 +327,7 @@ class Gate:
             self._services,
             View(self._made_of.parts, sender),
             session_log,
-            tell_refusals="OpenSSH" in keeper.client,
+            tell_refusals=is_openssh,
             on_end=ended,
         )
         if isinstance(session, PacedSession):

@@ -31,7 +31,7 @@ from sftpgate.errors import (
     UploadIncomplete,
 )
 from sftpgate.gateway import wire
-from sftpgate.gateway.fastpath import Lane, lane_for
+from sftpgate.gateway.fastpath import Lane, Receiver, lane_for
 from sftpgate.gateway.handles import Handles
 from sftpgate.gateway.requests import Requests
 from sftpgate.gateway.services import Counts, Services
@@ -54,7 +54,7 @@ _reply = memoryview(bytearray(wire.DATA_HEAD_BYTES + wire.MAX_READ_BYTES))
 _TOLD = (Refused, StorageError, UploadFailed, UploadIncomplete)
 
 
-class SftpSession(asyncssh.SSHServerSession[bytes]):
+class SftpSession(Receiver):
     """An SSH session channel that speaks SFTP and nothing else."""
 
     def __init__(self, services: Services, view: View, log: Logger, *, tell_refusals: bool, on_end: Callable[[], None]) -> None:
@@ -120,6 +120,10 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._ended = True
             self._wake()
 
+    def keep(self) -> None:
+        """What was received lies in a buffer that is about to be used again: copy what is still needed of it."""
+        self._stream.keep()
+
     def eof_received(self) -> bool:
         """The client has sent everything; what it asked for is still done. True keeps our side open for the answers."""
         self._ended = True
@@ -160,7 +164,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if not self._working and self._quick_left and self._readable_again is None and self._at_once(request):
             self._quick_left -= 1
             return
-        self._queue.append(request)
+        self._queue.append([memoryview(b"".join(request))])
         self._queued_bytes += sum(map(len, request))
         if not self._reading_paused and (self._queued_bytes > QUEUE_BYTES or len(self._queue) > QUEUE_REQUESTS):
             self._reading_paused = True

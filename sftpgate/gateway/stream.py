@@ -1,8 +1,8 @@
 """Cutting the client's stream into requests, without putting its bytes together.
 
-A WRITE of 255 KiB comes in eight or more pieces, which go to the disk as they are (``os.pwritev``). Pieces are kept as they
-were given, so whoever gives them must not change them afterwards; small ones are collected, so that a client that sends
-single bytes costs no more memory than it sends. Nothing here blocks.
+A WRITE of 255 KiB comes in several pieces, which go to the disk as they are (``os.pwritev``). Pieces are kept as they were
+given until ``keep``, which makes copies: whoever gives them must not change them before. Small ones are collected, so that a
+client that sends single bytes costs no more memory than it sends. Nothing here blocks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ Piece = bytes | memoryview
 class RequestStream:
     """The requests of one session, in their order."""
 
-    __slots__ = ("_have", "_length", "_pieces", "_small")
+    __slots__ = ("_have", "_kept", "_length", "_pieces", "_small")
 
     def __init__(self) -> None:
         self._pieces: list[memoryview] = []
+        self._kept = 0  # so many of them, the first ones, are our copies
         self._small = bytearray()  # what came last, while it is small
         self._have = 0
         self._length = -1  # of the request that has begun; -1: not known
@@ -39,6 +40,13 @@ class RequestStream:
         if self._small:
             self._pieces.append(memoryview(bytes(self._small)))
             self._small.clear()
+
+    def keep(self) -> None:
+        """Copy what was not taken: what it was given in may be changed from now on."""
+        pieces, kept = self._pieces, self._kept
+        if len(pieces) > kept:
+            pieces[kept:] = [memoryview(b"".join(pieces[kept:]))]
+            self._kept = kept + 1
 
     def next(self) -> list[memoryview] | None:
         """The pieces of the next whole request, without its length; None where it has not come yet.
@@ -70,5 +78,6 @@ class RequestStream:
                 pieces[0] = piece[size:]
                 break
             taken.append(pieces.pop(0))
+            self._kept -= self._kept > 0
             size -= len(piece)
         return taken

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,37 @@ async def test_new_keys_in_mid_transfer(start: Start, monkeypatch: pytest.Monkey
                 keys = receiving_keys(connection)
                 await put_and_get(connection, gate, f"{cipher}.bin")
                 assert receiving_keys(connection) is not keys
+
+
+@BOTH_WAYS
+async def test_large_packets(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    """P1: a client that may send packets of 128 KiB gets its content through, with each cipher and with new keys in between."""
+    monkeypatch.setattr(server, "REKEY_BYTES", 4 * REKEY_BYTES)
+    async with start(fast_path=fast) as gate:
+        for cipher in DEFAULT.encryption_algs:
+            async with connected(gate, encryption_algs=[cipher], client_version="OpenSSH_9.9") as connection:
+                writer, _, _ = await connection.open_session(subsystem="sftp", encoding=None)
+                assert writer.channel._send_pktsize == fastpath.MAX_PACKET_DATA
+                await put_and_get(connection, gate, f"{cipher}.bin")
+
+
+async def test_requests_that_wait_in_line_keep_their_bytes(gate: Gate) -> None:
+    """P1: what a client sends behind a CLOSE waits for it, and is what it was, though others send through the same buffer."""
+    async with AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(gate.raw()) for _ in range(4)]
+        contents = [os.urandom(150_000) for _ in raws]
+        for turn in range(5):
+            for number, raw in enumerate(raws):
+                first, second = [await raw.open_file(f"{number}-{turn}-{which}.bin") for which in "ab"]
+                for handle in (first, second):
+                    for offset in range(0, len(contents[number]), 30_000):
+                        piece = contents[number][offset : offset + 30_000]
+                        raw.send(Request.WRITE, string(handle), offset.to_bytes(8, "big"), string(piece))
+                    raw.send(Request.CLOSE, string(handle))
+            for raw in raws:
+                assert [(await raw.answer()).status for _ in range(12)] == [0] * 12
+    found = {path.name: path.read_bytes() for path in gate.store.glob("*.bin")}
+    assert found == {f"{number}-{turn}-{w}.bin": contents[number] for number in range(4) for turn in range(5) for w in "ab"}
 
 
 @BOTH_WAYS

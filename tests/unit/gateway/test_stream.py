@@ -15,18 +15,29 @@ SIZES = st.one_of(st.integers(1, 40), st.integers(SMALL_BYTES - 8, SMALL_BYTES +
 
 @given(sizes=st.lists(SIZES, max_size=8), cuts=st.lists(SIZES, min_size=1, max_size=20))
 def test_any_pieces_give_the_same_requests(sizes: list[int], cuts: list[int]) -> None:
-    """P1: however a stream is cut, its requests come out whole, in order, each as soon as its last byte is there."""
+    """P1: however a stream is cut, its requests come out whole, in order, each as soon as its last byte is there; where it came
+    in may be used again after ``keep``.
+    """
     requests = [bytes([number]) * size for number, size in enumerate(sizes)]
     wire = b"".join(len(request).to_bytes(4, "big") + request for request in requests)
     stream, found, position = RequestStream(), [], 0
     while position < len(wire):
         size = cuts[position % len(cuts)]
-        stream.add(wire[position : position + size])
+        buffer = bytearray(wire[position : position + size])
+        for part in _halves(memoryview(buffer)):
+            stream.add(part)
+            while (request := stream.next()) is not None:
+                found.append(b"".join(request))
+        stream.keep()
+        buffer[:] = bytes(len(buffer))
         position += size
-        while (request := stream.next()) is not None:
-            found.append(b"".join(request))
         whole = [request for end, request in zip(_ends(requests), requests, strict=True) if end <= position]
         assert found == whole
+
+
+def _halves(buffer: memoryview) -> list[memoryview]:
+    middle = len(buffer) // 2
+    return [buffer[:middle], buffer[middle:]] if middle else [buffer]
 
 
 def _ends(requests: list[bytes]) -> list[int]:
