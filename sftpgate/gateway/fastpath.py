@@ -12,8 +12,8 @@ cipher, compression, a paused channel, a key exchange under way), the data packe
   twice the time. So our KEXINIT waits for the client's; one that waits for ours gets it after ``KEXINIT_WAIT_SECONDS``. The
   exchange hash covers both offers (RFC 4253 §8).
 - What a read gives rise to is sent in one write to the socket: replies, and the credit of the receive window, which is given
-  early. No MSG_IGNORE is sent before packets (asyncssh's guard of CBC, which keeps it). A client that does not read stops the
-  session (``pause_writing``) by what lies in the transport, too.
+  early; that of a client that is far away is widened. No MSG_IGNORE is sent before packets (asyncssh's guard of CBC, which
+  keeps it). A client that does not read stops the session (``pause_writing``) by what lies in the transport, too.
 - One connection takes a bounded number of bytes in a turn of the event loop, a smaller one where many are busy.
 
 ``install`` does nothing on a release of asyncssh that the tests have not seen (``TESTED``) or where the setting ``fast_path`` is
@@ -37,6 +37,7 @@ from asyncssh.packet import String, UInt32
 from sftpgate.gateway import algorithms
 from sftpgate.gateway.gcm import TAG_BYTES, CachedGcm
 from sftpgate.gateway.readbuffer import ReadBuffer
+from sftpgate.gateway.roundtrips import RoundTrips
 
 # ruff: noqa: SLF001 - that is what this module is for
 # mypy: disable-error-code="attr-defined, method-assign, assignment, index"
@@ -47,6 +48,11 @@ MAX_PACKET_DATA = 128 * 1024  # in a packet that OpenSSH may send us: with 32 Ki
 MAX_FAST_PACKET = MAX_PACKET_DATA + 1024
 CREDIT_BYTES = 256 * 1024  # of the 4 MiB of the window: asyncssh waits for the half, which halves an upload over 50 ms
 GATHERED_BYTES = 64 * 1024  # so much waits at most for what else comes up in the same read
+# The window over a long line. 4 MiB in 10 ms are more than a client encrypts; over 50 ms, they hold it back. Clients on short
+# lines must not have it: their buffers grow with it, and OpenSSH's is slower by half then.
+LONG_LINE_SECONDS = 0.01
+WIDE_WINDOW_BYTES = 16 * 1024 * 1024  # all that OpenSSH's sftp has on its way: 64 requests
+WIDE_LANES = 32  # at a time: a client that does not wait for its CLOSE can have so much kept for it in memory
 PENDING_HIGH, PENDING_LOW = 256 * 1024, 64 * 1024  # replies that wait for the client to read, where the session stops
 TRANSPORT_HIGH = 1024 * 1024  # what may wait for the socket
 KEXINIT_WAIT_SECONDS = 0.3
@@ -431,6 +437,7 @@ class Lane:
         "_number",
         "_pending",
         "_pending_bytes",
+        "_round_trips",
         "_session",
         "_told_full",
     )
@@ -443,6 +450,7 @@ class Lane:
         self._pending: list[memoryview] = []  # what the client's window or the transport does not take yet: a reply or a few
         self._pending_bytes = 0
         self._told_full = False
+        self._round_trips: RoundTrips | None = RoundTrips()  # until they are known
         self._flush_channel: Callable[[], None] = channel._flush_send_buf
         channel._flush_send_buf = self._flush_all
 
@@ -450,6 +458,7 @@ class Lane:
         """The session has been told that its channel is gone."""
         self._pending.clear()
         self._front.remove(self._number)
+        _wide.discard(self)
 
     # -- receiving ---------------------------------------------------------------------------------------------------
 
@@ -465,7 +474,18 @@ class Lane:
 
     def deliver(self, data: memoryview) -> None:
         """Give data to the session, which may use the buffer until ``keep``."""
+        if self._round_trips is not None:
+            self._measure(self._round_trips)
         self._session.data_received(data, None)  # type: ignore[arg-type]
+
+    def _measure(self, round_trips: RoundTrips) -> None:
+        """Widen the window of a client that is far away."""
+        shortest = round_trips.asked(time.monotonic())
+        if shortest is not None:
+            self._round_trips = None
+            if shortest >= LONG_LINE_SECONDS and len(_wide) < WIDE_LANES:
+                _wide.add(self)
+                self._channel._init_recv_window = WIDE_WINDOW_BYTES  # what is missing is credited at the end of the read
 
     def keep(self) -> None:
         """The buffer is about to be used again."""
@@ -485,6 +505,8 @@ class Lane:
 
     def write(self, data: bytes | memoryview) -> None:
         """Send data now as far as the client takes it, and the rest later. The data may be changed afterwards."""
+        if self._round_trips is not None:
+            self._round_trips.answered(time.monotonic())
         rest = self._send(memoryview(data)) if not self._pending else memoryview(data)
         if rest:
             self._pending.append(memoryview(bytes(rest)))
@@ -528,3 +550,6 @@ class Lane:
                 self._session.pause_writing()
             else:
                 self._session.resume_writing()
+
+
+_wide: set[Lane] = set()

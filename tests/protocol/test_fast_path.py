@@ -19,7 +19,8 @@ import pytest
 from sftpgate.gateway import fastpath, server
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.fastpath import Front
-from sftpgate.gateway.wire import Request
+from sftpgate.gateway.roundtrips import SAMPLES
+from sftpgate.gateway.wire import Reply, Request
 from sftpgate.settings import Algorithms
 from tests.protocol.gates import Gate, Start
 from tests.protocol.raw import string
@@ -100,6 +101,23 @@ async def test_large_packets(start: Start, monkeypatch: pytest.MonkeyPatch, fast
                 writer, _, _ = await connection.open_session(subsystem="sftp", encoding=None)
                 assert writer.channel._send_pktsize == fastpath.MAX_PACKET_DATA
                 await put_and_get(connection, gate, f"{cipher}.bin")
+
+
+async def test_the_window_of_a_client_that_is_far_away(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is long in following an answer may send more at a time, as long as there are not too many such clients."""
+    monkeypatch.setattr(fastpath, "WIDE_LANES", 1)
+    widened = []
+    for shortest in (3600.0, 0.0):
+        monkeypatch.setattr(fastpath, "LONG_LINE_SECONDS", shortest)
+        for _ in range(2):
+            async with gate.raw() as first, gate.raw() as second:
+                for raw in (first, second):
+                    for _ in range(SAMPLES + 2):
+                        assert (await raw.request(Request.STAT, string("/sync"))).kind == Reply.ATTRS
+                    widened.append(raw.writer.channel._send_window > server.WINDOW_BYTES)
+                    assert await raw.put(f"{len(widened)}.bin", CONTENT[-900_000:]) == 0
+    assert widened == [False] * 4 + [True, False] * 2
+    assert {path.read_bytes() for path in gate.store.glob("*.bin")} == {CONTENT[-900_000:]}
 
 
 async def test_requests_that_wait_in_line_keep_their_bytes(gate: Gate) -> None:
