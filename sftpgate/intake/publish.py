@@ -140,6 +140,7 @@ class Publisher:
         outcomes: list[Outcome] = list(drafts)
         handed_over: list[int] = []
         try:
+            self._moves.ledger.require_in_place()
             self._keep_staged(upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival))
             with self._moves.change() as change:
                 change.load(draft.path for draft in drafts if isinstance(draft, Arrival))

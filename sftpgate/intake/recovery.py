@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import LedgerError, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.ids import new_id
@@ -26,6 +26,7 @@ from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
+from sftpgate.ledger.engines import is_open_elsewhere
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
@@ -47,16 +48,24 @@ _STATE_OF = {
 
 
 def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
-    """Where the ledger's file is damaged, give it another name; returns that, or None where all is well. The ledger must
-    not be open elsewhere.
+    """Where the ledger's file is damaged, give it another name; returns that, or None where all is well.
+
+    Raises LedgerError where that cannot be told (a full disk damages nothing), or where another process has it open: what
+    that records would go into the file that was set aside.
     """
     file = ledger.file
     if file is None or not file.exists():
         return None
-    problem = ledger.check()
-    ledger.close()
+    try:
+        problem = ledger.damage()
+    finally:
+        ledger.close()
     if problem is None:
         return None
+    if is_open_elsewhere(file):
+        raise LedgerError(
+            f"the ledger is damaged ({problem}), and another process uses it: stop the server and all runners first"
+        )
     aside = file.with_name(f"{file.name}.damaged-{now:%Y%m%dT%H%M%S}")
     for suffix in ("", "-wal", "-shm"):
         spot = Spot(file.parent, file.name + suffix)

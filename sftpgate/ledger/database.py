@@ -20,7 +20,15 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError
 from sftpgate.ledger import migrations, reports
-from sftpgate.ledger.engines import KeptConnections, begin_reading, begin_writing, ledger_url, make_engine, was_committed
+from sftpgate.ledger.engines import (
+    KeptConnections,
+    begin_reading,
+    begin_writing,
+    is_damage,
+    ledger_url,
+    make_engine,
+    was_committed,
+)
 from sftpgate.ledger.schema import SCHEMA_VERSION, facts, metadata
 
 _VERSION_FACT = "schema_version"
@@ -35,6 +43,7 @@ class Ledger:
         self._clock = clock
         self._engine = make_engine(self.url, durable=durable)
         self._kept = KeptConnections(self._engine)
+        self._identity: tuple[int, int] | None = None  # of the file that we have open
 
     @property
     def file(self) -> Path | None:
@@ -60,6 +69,7 @@ class Ledger:
             if get_fact(connection, _REPORTS_FACT) is None:
                 reports.fill_from_runs(connection)
                 set_fact(connection, _REPORTS_FACT, "yes")
+        self.require_in_place()
 
     def step(self, operation: str) -> None:
         """Called before each commit; the crash suite overrides it, and nothing else does."""
@@ -89,15 +99,43 @@ class Ledger:
             yield connection
 
     def check(self) -> str | None:
-        """What is wrong with the database's file, or None."""
+        """What is wrong with the database, or None."""
+        try:
+            return self.damage()
+        except LedgerError as error:
+            return error.message
+
+    def damage(self) -> str | None:
+        """What is damaged in the database's file, or None. Raises LedgerError where nobody can tell: on a full disk, for one."""
         try:
             with self.reading() as connection:
                 if self._engine.dialect.name == "sqlite":
                     verdict = str(connection.exec_driver_sql("PRAGMA quick_check").scalar())
                     return None if verdict == "ok" else verdict
         except LedgerError as error:
+            if not is_damage(error.__cause__):
+                raise
             return error.message
         return None
+
+    def require_in_place(self) -> None:
+        """Raise LedgerError where somebody removed or replaced the database's file since this process uses it: what is recorded
+        in the file that we have open would be lost with our end.
+        """
+        if self.file is None:
+            return
+        try:
+            status = self.file.stat()
+        except OSError:
+            found = None
+        else:
+            found = status.st_dev, status.st_ino
+        self._identity = self._identity or found
+        if found is None or found != self._identity:
+            raise LedgerError(
+                "the ledger's file was removed or replaced while it was in use: bring it back, or restart sftpgate, "
+                "which makes it anew from the disk"
+            )
 
     def close(self) -> None:
         """Close all connections."""

@@ -14,9 +14,13 @@ here blocks.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
+import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -37,6 +41,9 @@ BUSY_TIMEOUT_SECONDS = 20
 # below what a client waits for its CLOSE.
 DOUBT_SECONDS = 10.0
 _DOUBT_STEP_SECONDS = 0.25
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # the bytes of SQLite's file format that its readers lock
 
 _KEPT = 6  # idle connections: as many as requests are in the ledger at a time, usually
 _CONNECT_SECONDS = 5  # to a server of this machine or network; one that does not answer by then is down
@@ -153,6 +160,25 @@ class KeptConnections:
         """Close those that are idle. Those in use are closed by their users' end, at the latest."""
         while self._idle:
             self._idle.pop().close()
+
+
+def is_damage(error: BaseException | None) -> bool:
+    """Whether a database's error says that its file is damaged. A full disk, a lock or a permission damages nothing."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def is_open_elsewhere(file: Path) -> bool:
+    """Whether another process has a database open: each keeps SQLite's lock of readers for as long as it is (os_unix.c).
+
+    Not while this process has it open itself: closing any descriptor of a file gives up a process's own locks on it.
+    """
+    fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _SHARED_FIRST, _SHARED_SIZE, 0)
+        return bool(_FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, wanted))[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(fd)
 
 
 def begin_writing(connection: Connection) -> str | None:

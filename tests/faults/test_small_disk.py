@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sftpgate.errors import ExitCode
 from tests.faults.servers import WAIT_SECONDS, Gate, until
 
 LARGE = b"add,student,1\n" * 800_000  # 11 MB, more than the disk has
@@ -40,3 +41,23 @@ def test_full_disk(small: Gate) -> None:
     assert small.in_store("small.csv") == b"a,1\n"
     assert small.in_store("large.csv") is None
     small.command("verify")
+
+
+def test_a_full_disk_damages_no_ledger(small: Gate) -> None:
+    """P8: with no byte left neither a sweep nor a start takes the ledger for damaged; when there is room again all is known."""
+    (small.directory / "small.csv").write_bytes(b"a,1\n")
+    assert small.sftp("put small.csv").wait(WAIT_SECONDS) == 0
+    small.stop()
+    fill = small.data / "fill"
+    with fill.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(b"x" * 4096)
+    before = sorted(path.name for path in small.data.iterdir())
+    assert small.attempt("sweep").returncode not in (0, ExitCode.NOTHING_TO_DO)
+    with pytest.raises(AssertionError, match="did not start"):
+        small.start()
+    small.stop()
+    assert [name for name in sorted(path.name for path in small.data.iterdir()) if "damaged" in name] == [], before
+    fill.unlink()
+    small.start()
+    assert [item.owner for item in small.rows("small.csv")] == ["erp"]
