@@ -109,7 +109,7 @@ def build(
         ledger=ledger,
         moves=moves,
         placer=Placer(moves, rules),
-        staging=Staging(layout, disk, clock=clock, max_upload_bytes=settings.max_upload_bytes),
+        staging=Staging(layout, disk, clock=clock, max_upload_bytes=settings.max_upload_bytes, modes=modes),
     )
 
 

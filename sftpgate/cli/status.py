@@ -168,8 +168,15 @@ def _uploads(settings: Settings) -> list[Row]:
     from sftpgate.intake.staging import Staging
     from sftpgate.store.disk import Disk
     from sftpgate.store.layout import Layout
+    from sftpgate.store.spots import FileModes
 
-    staging = Staging(Layout(settings.store, settings.drop), Disk(), clock=utc_now, max_upload_bytes=settings.max_upload_bytes)
+    staging = Staging(
+        Layout(settings.store, settings.drop),
+        Disk(),
+        clock=utc_now,
+        max_upload_bytes=settings.max_upload_bytes,
+        modes=FileModes(),
+    )
     try:
         return [
             {

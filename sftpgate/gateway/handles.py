@@ -109,6 +109,8 @@ class Handles:
         self._counts.received_bytes += size
         if services.register.needs_note(upload):
             services.register.note_lingering([upload])
+        if upload.seems_whole:
+            services.publisher.flush_ahead(upload)
         if upload.digest.is_behind and not handle.followed:
             handle.followed = True
             services.spawn(self._follow(handle))
@@ -181,7 +183,7 @@ class Handles:
         """Flush what was written to a handle."""
         handle = self.find(name)
         if isinstance(handle, Writing):
-            await self._services.hops.run(self._services.disk.sync, handle.upload.fd)
+            await self._services.hops.run(handle.upload.flush, self._services.disk)
 
     async def names(self, name: bytes) -> list[SFTPName]:
         """The next names of a directory; none at its end."""

@@ -120,7 +120,6 @@ class Gate:
 
     async def run(self) -> None:
         """Serve until ``stop`` is called, then end in order."""
-        publishing = asyncio.create_task(self._services.publisher.run())
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 rounds = [self._tasks.create_task(work) for work in self._regular_work()]
@@ -134,9 +133,7 @@ class Gate:
                 await self._let_sessions_end()
                 await self._services.hops.run(self._made_of.login.last_uses.write)
         finally:
-            publishing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publishing
+            await self._services.publisher.finish()
 
     def _regular_work(self) -> list[Coroutine[object, object, None]]:
         return [self._rounds(), self._access_rounds(), self._key_rounds(), self._door.bans.run()]

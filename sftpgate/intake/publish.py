@@ -47,8 +47,8 @@ class _Waiting:
 
 
 class Publisher:
-    """Turns closed uploads into arrivals. ``publish`` is called on the event loop; ``run`` is the task that commits, in
-    threads of ``hops``.
+    """Turns closed uploads into arrivals. ``publish`` and ``flush_ahead`` are called on the event loop; commits and flushes are
+    made in threads, one commit at a time.
 
     ``commit`` alone needs no event loop.
     """
@@ -60,8 +60,13 @@ class Publisher:
         self._hops = hops or Hops(1, "publish")
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
         self._waiting: list[_Waiting] = []
-        self._wake = asyncio.Event()
+        self._committing: asyncio.Future[list[Outcome | Exception]] | None = None
         self._flushing_names = False
+
+    def flush_ahead(self, upload: Upload) -> None:
+        """Begin to make an upload durable whose CLOSE is likely near."""
+        if self._moves.durable:
+            self._flushers.submit(self._flush, upload)
 
     async def publish(self, upload: Upload) -> Arrival:
         """Make the closed upload an arrival.
@@ -72,36 +77,37 @@ class Publisher:
         upload.require_complete()
         done: asyncio.Future[Arrival] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(upload, done))
-        self._wake.set()
+        self._commit_next()
         return await done
 
-    async def run(self) -> None:
-        """Commit batches until cancelled; what waits then is committed first."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                await self._drain()
-        finally:
-            await self._drain()
-            self.close()
+    def _commit_next(self) -> None:
+        """Begin the next commit, of all that wait, unless one is under way."""
+        if self._waiting and self._committing is None:
+            batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
+            self._committing = self._hops.begin(self._commit_safely, [item.upload for item in batch])
+            self._committing.add_done_callback(lambda done: self._committed(batch, done.result()))
+
+    def _committed(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome | Exception]) -> None:
+        self._committing = None
+        self._commit_next()
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if item.done.cancelled():
+                continue
+            if isinstance(outcome, Exception):
+                item.done.set_exception(outcome)
+            else:
+                item.done.set_result(outcome)
+        self._flush_names_soon()
+
+    async def finish(self) -> None:
+        """Wait for all commits, and let go of the threads; nothing can be published any more."""
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        self.close()
 
     def close(self) -> None:
         """Let go of the threads; what they are at is ended first."""
         self._flushers.shutdown(wait=True)
-
-    async def _drain(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
-            outcomes = await self._hops.run(self._commit_safely, [item.upload for item in batch])
-            for item, outcome in zip(batch, outcomes, strict=True):
-                if item.done.cancelled():
-                    continue
-                if isinstance(outcome, Exception):
-                    item.done.set_exception(outcome)
-                else:
-                    item.done.set_result(outcome)
-            self._flush_names_soon()
 
     def _flush_names_soon(self, seconds: float = NAMES_SECONDS) -> None:
         """What was left to do for the batches is done for several of them; at the end, ``Moves.flush`` does it."""
@@ -119,16 +125,21 @@ class Publisher:
         well = not done.cancelled() and done.exception() is None and done.result()
         self._flush_names_soon(NAMES_SECONDS if well else AGAIN_SECONDS)
 
-    def _commit_safely(self, uploads: Sequence[Upload]) -> Sequence[Outcome | Exception]:
+    def _commit_safely(self, uploads: Sequence[Upload]) -> list[Outcome | Exception]:
         """An error that nobody foresaw fails the upload that it belongs to, and no other."""
         try:
-            return self.commit(uploads)
+            return [*self.commit(uploads)]
         except Exception as error:  # noqa: BLE001 - each upload's session answers it and logs it
             if len(uploads) == 1:
                 return [error]
             return [outcome for upload in uploads for outcome in self._commit_safely([upload])]
 
     # -- in a thread -------------------------------------------------------------------------------------------------
+
+    def _flush(self, upload: Upload) -> None:
+        with contextlib.suppress(SftpgateError):  # the commit learns of it too
+            upload.flush(self._moves.disk)
+            self._staging.keep_names([upload])
 
     def commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
         """Publish uploads in their order; one outcome for each. Blocks."""
@@ -141,7 +152,11 @@ class Publisher:
         handed_over: list[int] = []
         try:
             self._moves.ledger.require_in_place()
-            self._keep_staged(upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival))
+            if self._moves.durable:
+                # The ledger is about to say that the files are there, and the answer does not wait for the names that they get.
+                self._staging.keep_names(
+                    upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival)
+                )
             with self._moves.change() as change:
                 change.load(draft.path for draft in drafts if isinstance(draft, Arrival))
                 for index, draft in enumerate(drafts):
@@ -164,17 +179,16 @@ class Publisher:
         return outcomes
 
     def _prepare(self, upload: Upload) -> Outcome:
-        """Everything that can be done for one upload alone: its hash, its grade, its mode and times, and the flush."""
-        disk, modes, now = self._moves.disk, self._moves.modes, self._moves.clock()
+        """Everything that can be done for one upload alone: its hash, its grade, its times, and the flush."""
+        disk, now = self._moves.disk, self._moves.clock()
         try:
             upload.close_begins()
             sha256 = upload.digest.finish(upload.fd, upload.size)
             grade = upload.grade()
-            disk.set_mode(upload.fd, modes.file_mode, modes.gid)
             if upload.times_ns is not None:
                 disk.set_times(upload.fd, *upload.times_ns)
             if self._moves.durable:
-                disk.sync(upload.fd)
+                upload.flush(disk)
             status = upload.stat()
         except SftpgateError as error:
             return error
@@ -202,13 +216,6 @@ class Publisher:
         )
         self._placer.prepare([draft])
         return draft
-
-    def _keep_staged(self, uploads: Iterable[Upload]) -> None:
-        """Make the names last under which the files lie now: the ledger is about to say that they are there, and the answer
-        does not wait for the names that they get (see ``moves``). The contents' flush has usually done the work.
-        """
-        if self._moves.durable:
-            self._moves.disk.sync_dirs({upload.spot.parent for upload in uploads})
 
     def _hand_over(self, upload: Upload, *, moved: bool) -> None:
         """The file is an arrival's now, whatever happens next; older unfinished ones of its path are of no use any more."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -29,6 +29,7 @@ from pathlib import Path
 from threading import Lock
 
 from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.intake.flushes import Names
 from sftpgate.intake.ids import Clock, new_id
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger.arrivals import ArrivalId
@@ -36,7 +37,7 @@ from sftpgate.policy.lifecycle import UploadState
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
-from sftpgate.store.spots import Spot, translated
+from sftpgate.store.spots import FileModes, Spot, translated
 
 _NOTE_SUFFIX = ".json"
 _HASH_DIGITS = 16  # 64 bits: two paths of one user that share them cost a look more, and nothing else
@@ -63,11 +64,13 @@ class Partial:
 class Staging:
     """The staging files of all users."""
 
-    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int) -> None:
+    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int, modes: FileModes) -> None:
         self._layout = layout
         self._disk = disk
         self._clock = clock
         self._max_bytes = max_upload_bytes
+        self._modes = modes
+        self._names: dict[str, Names] = {}
         self._note_lock = Lock()  # the event loop and the regular round may both write one
 
     # -- beginning ---------------------------------------------------------------------------------------------------
@@ -107,8 +110,10 @@ class Staging:
         spot = old.parent / new_id(self._clock())
         resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
         try:
+            self._set_mode(fd)
             self.note(resumed)  # before the rename: a file without a note cannot be resumed
             self._disk.rename(old, resumed.spot)
+            resumed.name_number = self._names_of(sender.user).added()
             self._disk.truncate(fd, partial.size)
             self._unlink(old.parent, partial.notes)
         except BaseException:
@@ -123,8 +128,18 @@ class Staging:
         except NoSuchFile:
             self._disk.make_dirs(spot.parent, 0o700)
             fd = self._disk.create(spot, 0o600)
-        try_lock(fd)
+        try:
+            try_lock(fd)
+            self._set_mode(fd)
+        except BaseException:
+            os.close(fd)
+            self._disk.unlink(spot, missing_ok=True)
+            raise
         return spot, fd
+
+    def _set_mode(self, fd: int) -> None:
+        """What runners need, set at the beginning: a flush of the content ahead of the CLOSE is then a flush of all."""
+        self._disk.set_mode(fd, self._modes.file_mode, self._modes.gid)
 
     def _upload(
         self,
@@ -148,7 +163,17 @@ class Staging:
             trace=trace,
             existing_bytes=existing_bytes,
             declared_size=declared_size,
+            name_number=self._names_of(sender.user).added(),
         )
+
+    def keep_names(self, uploads: Iterable[Upload]) -> None:
+        """Make the names last under which the files of these uploads lie. Raises StorageError."""
+        for upload in uploads:
+            self._names_of(upload.sender.user).keep(upload.name_number)
+
+    def _names_of(self, user: str) -> Names:
+        found = self._names.get(user)
+        return found if found is not None else self._names.setdefault(user, Names(self._disk, self._layout.staging(user)))
 
     # -- notes -------------------------------------------------------------------------------------------------------
 
@@ -201,9 +226,10 @@ class Staging:
             if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
                 self._remove(upload)
                 return
+            upload.flush(self._disk)
             if upload.trusted_bytes < upload.size:
                 self._disk.truncate(upload.fd, upload.trusted_bytes)
-            self._disk.sync(upload.fd)
+                self._disk.sync(upload.fd)
             self.note(upload, synced=True)
         finally:
             upload.close()

@@ -16,6 +16,7 @@ from threading import Lock
 
 from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
 from sftpgate.intake.digest import Digest
+from sftpgate.intake.flushes import ContentFlush
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
@@ -24,6 +25,7 @@ from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot, translated
 
 SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
+FULL_WRITE_BYTES = 32 * 1024  # the least that clients in use send as long as there is more (OpenSSH's for old servers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,12 @@ class Upload:
     gap_noted: bool = False
     closed_at: float | None = None  # when its CLOSE came, in the event loop's time
     superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
+    name_number: int = 0  # of its name in staging (see ``flushes.Names``)
     digest: Digest = field(default_factory=Digest)
     is_closing: bool = False  # its CLOSE is under way: it stays what it is
     is_admitted: bool = False  # the ledger is about to say that it is an arrival
     _lock: Lock = field(default_factory=Lock)  # between its CLOSE and what other sessions of its user ask of its path
+    _flush: ContentFlush = field(default_factory=ContentFlush)
     _coverage: Coverage = field(init=False)
     _writes: int = 0
     _longest_write: int = 0
@@ -105,6 +109,7 @@ class Upload:
         except SftpgateError as error:
             self._fail(error)
             raise
+        self._flush.changed()
         self._charge(end)
         self._coverage.add(offset, end)
         self.digest.written(offset, end)
@@ -150,9 +155,22 @@ class Upload:
         """Hash what was written in order so far, and with ``flush`` let the disk begin with it: CLOSE waits for less then."""
         self.digest.advance(self.fd, partial(disk.begin_flush, self.fd) if flush else None)
 
+    @property
+    def seems_whole(self) -> bool:
+        """True once, after the first write that is not a full one: the CLOSE is likely near, and its flush can begin."""
+        if self._flush.begun or self._last_write >= FULL_WRITE_BYTES:
+            return False
+        self._flush.begun = True
+        return True
+
+    def flush(self, disk: Disk) -> None:
+        """Make the content durable; quick where it is already. Raises StorageError, now and at each later call."""
+        self._flush.make(lambda: disk.sync(self.fd))
+
     def close(self) -> None:
         """Give up the descriptor, and with it the lock of the staging file."""
         self.digest.end()
+        self._flush.end()
         os.close(self.fd)
 
     def truncate(self, disk: Disk, size: int) -> None:
@@ -170,6 +188,7 @@ class Upload:
         except SftpgateError as error:
             self._fail(error)
             raise
+        self._flush.changed()
         self._charge(size)
         self._coverage.truncate(size)
         if size < self.size:

@@ -32,7 +32,7 @@ def test_staging_is_private(gate: Gate) -> None:
     """P1: the bytes of an upload are in a file of its own that nobody else may read, and not in the store."""
     one, two = begin(gate), begin(gate)
     write(gate, one, 0, b"x")
-    assert one.spot != two.spot and one.spot.local.stat().st_mode & 0o777 == 0o600
+    assert one.spot != two.spot and one.spot.parent.local.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in gate.store.iterdir() if path.is_file()] == []
     for upload in (one, two):
         gate.system.staging.discard(upload)
