@@ -19,6 +19,8 @@ Logger = structlog.stdlib.BoundLogger
 
 def printable(text: str) -> str:
     """``text`` with every control character, line separator and unpaired surrogate shown as an escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
@@ -31,6 +33,8 @@ def _escaped(value: object) -> object:
     match value:
         case str():
             return printable(value)
+        case None | int() | float():
+            return value
         case Mapping():
             return {printable(str(key)): _escaped(inner) for key, inner in value.items()}
         case list() | tuple() | set() | frozenset():

@@ -12,6 +12,7 @@ import asyncio
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 from asyncssh import SFTPAttrs, SFTPName
@@ -21,6 +22,7 @@ from sftpgate.gateway import wire
 from sftpgate.gateway.services import Counts, Services
 from sftpgate.gateway.view import View, times_of
 from sftpgate.intake.uploads import Upload
+from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import Logger
 from sftpgate.store.spots import translated
 
@@ -244,6 +246,10 @@ class Handles:
         self._services.register.supersede(upload)
         self._services.register.remove(upload)
         self._counts.uploads += 1
+        asyncio.get_running_loop().call_soon(partial(self._say_published, arrival, clock() - upload.closed_at))
+
+    def _say_published(self, arrival: Arrival, seconds: float) -> None:
+        """After the answer, which the client waits for."""
         self._log.info(
             "upload.published",
             arrival=arrival.id,
@@ -253,7 +259,7 @@ class Handles:
             grade=arrival.grade,
             state=arrival.state,
             reason=arrival.hold_reason,
-            seconds=round(clock() - upload.closed_at, 6),
+            seconds=round(seconds, 6),
         )
 
     async def _interrupt(self, upload: Upload, reason: str) -> None:

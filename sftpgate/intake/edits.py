@@ -77,6 +77,10 @@ class Edits:
         self, sender: Sender, path: str, mode: OpenMode, trace: SessionTrace, uploads: Sequence[Upload]
     ) -> Upload:
         """A new upload to ``path``: empty, or continuing what is there. ``uploads`` are the open ones of the user."""
+        with self._disk.at_a_stretch():
+            return self._open(sender, path, mode, trace, uploads)
+
+    def _open(self, sender: Sender, path: str, mode: OpenMode, trace: SessionTrace, uploads: Sequence[Upload]) -> Upload:
         check_storable(path)
         if not self._union.is_directory(parent(path)):
             raise NoSuchFile("no such directory")

@@ -26,7 +26,7 @@ class ContentFlush:
         self._failure: SftpgateError | None = None
         self._ended = False
         self._lock = Lock()
-        self.begun = False  # somebody has asked for one ahead
+        self.begun = False  # somebody is going to flush, has flushed, or flushes
 
     def changed(self) -> None:
         """The content was changed: called after each change."""
@@ -34,6 +34,7 @@ class ContentFlush:
 
     def make(self, sync: Callable[[], None]) -> None:
         """Flush by ``sync`` where something is not durable; nothing after ``end``. Raises what ``sync`` raises, or raised."""
+        self.begun = True
         with self._lock:
             if self._failure is not None:
                 raise self._failure

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import LedgerError, SftpgateError
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
@@ -34,6 +34,7 @@ FLUSH_THREADS = 8
 # little to look at, seldom enough that a busy session shares one flush among many files.
 NAMES_SECONDS = 0.05
 AGAIN_SECONDS = 5.0  # after a flush that the disk refused
+LOG_FILES = 200  # after so many files, some 10 MB, the ledger's log is moved into its database
 # A batch is one transaction: bounded, so that its first file does not wait for too many others.
 BATCH_LIMIT = 256
 
@@ -62,10 +63,12 @@ class Publisher:
         self._waiting: list[_Waiting] = []
         self._committing: asyncio.Future[list[Outcome | Exception]] | None = None
         self._flushing_names = False
+        self._files_in_log = 0
 
     def flush_ahead(self, upload: Upload) -> None:
         """Begin to make an upload durable whose CLOSE is likely near."""
         if self._moves.durable:
+            upload.begin_flush()
             self._flushers.submit(self._flush, upload)
 
     async def publish(self, upload: Upload) -> Arrival:
@@ -89,6 +92,7 @@ class Publisher:
 
     def _committed(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome | Exception]) -> None:
         self._committing = None
+        self._files_in_log += len(batch)
         self._commit_next()
         for item, outcome in zip(batch, outcomes, strict=True):
             if item.done.cancelled():
@@ -111,13 +115,14 @@ class Publisher:
 
     def _flush_names_soon(self, seconds: float = NAMES_SECONDS) -> None:
         """What was left to do for the batches is done for several of them; at the end, ``Moves.flush`` does it."""
-        if self._moves.has_unflushed_names and not self._flushing_names:
+        left = self._moves.has_unflushed_names or self._files_in_log >= LOG_FILES
+        if left and not self._flushing_names:
             self._flushing_names = True
             asyncio.get_running_loop().call_later(seconds, self._start_flushing_names)
 
     def _start_flushing_names(self) -> None:
         with contextlib.suppress(RuntimeError):  # we are stopping
-            done = asyncio.get_running_loop().run_in_executor(self._flushers, self._moves.flush_names)
+            done = asyncio.get_running_loop().run_in_executor(self._flushers, self._flush_behind)
             done.add_done_callback(self._flushed_names)
 
     def _flushed_names(self, done: asyncio.Future[bool]) -> None:
@@ -136,6 +141,14 @@ class Publisher:
 
     # -- in a thread -------------------------------------------------------------------------------------------------
 
+    def _flush_behind(self) -> bool:
+        """What the commits left to do; False where the disk refuses."""
+        if self._files_in_log >= LOG_FILES:
+            self._files_in_log = 0
+            with contextlib.suppress(LedgerError):  # a commit does it, sooner or later
+                self._moves.ledger.move_log()
+        return self._moves.flush_names()
+
     def _flush(self, upload: Upload) -> None:
         with contextlib.suppress(SftpgateError):  # the commit learns of it too
             upload.flush(self._moves.disk)
@@ -143,11 +156,10 @@ class Publisher:
 
     def commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
         """Publish uploads in their order; one outcome for each. Blocks."""
-        drafts = (
-            list(self._flushers.map(self._prepare, uploads))
-            if len(uploads) > 1
-            else [self._prepare(upload) for upload in uploads]
-        )
+        for upload in uploads[1:]:  # the first one's is made here, and theirs beside it
+            if upload.is_unflushed:
+                self.flush_ahead(upload)
+        drafts = [self._prepare(upload) for upload in uploads]
         outcomes: list[Outcome] = list(drafts)
         handed_over: list[int] = []
         try:
@@ -157,7 +169,7 @@ class Publisher:
                 self._staging.keep_names(
                     upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival)
                 )
-            with self._moves.change() as change:
+            with self._moves.disk.at_a_stretch(), self._moves.change() as change:
                 change.load(draft.path for draft in drafts if isinstance(draft, Arrival))
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):

@@ -157,11 +157,17 @@ class Upload:
 
     @property
     def seems_whole(self) -> bool:
-        """True once, after the first write that is not a full one: the CLOSE is likely near, and its flush can begin."""
-        if self._flush.begun or self._last_write >= FULL_WRITE_BYTES:
-            return False
+        """True after the first write that is not a full one: the CLOSE is likely near, and its flush can begin."""
+        return self.is_unflushed and self._last_write < FULL_WRITE_BYTES
+
+    @property
+    def is_unflushed(self) -> bool:
+        """True while nobody has begun to flush it."""
+        return not self._flush.begun
+
+    def begin_flush(self) -> None:
+        """Note that a flush is on its way."""
         self._flush.begun = True
-        return True
 
     def flush(self, disk: Disk) -> None:
         """Make the content durable; quick where it is already. Raises StorageError, now and at each later call."""

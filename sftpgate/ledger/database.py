@@ -10,6 +10,7 @@ leaves nothing of it.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from sftpgate.ledger.engines import (
     KeptConnections,
     begin_reading,
     begin_writing,
+    commit,
+    driver,
     is_damage,
     ledger_url,
     make_engine,
@@ -86,7 +89,7 @@ class Ledger:
             yield connection
             self.step("commit")
             try:
-                connection.commit()
+                commit(connection)
             except DBAPIError as error:
                 if number is None or not was_committed(self._engine, number, error):
                     raise
@@ -137,6 +140,14 @@ class Ledger:
                 "which makes it anew from the disk"
             )
 
+    def move_log(self) -> None:
+        """Move what SQLite's log holds into the database, beside the commits of others, so that none has to do it on its way.
+        Raises LedgerError.
+        """
+        if self._engine.dialect.name == "sqlite":
+            with _translated(), self._kept.connection() as connection:
+                driver(connection).execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def close(self) -> None:
         """Close all connections."""
         self._kept.close()
@@ -158,6 +169,6 @@ def set_fact(connection: Connection, name: str, value: str) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, sqlite3.Error) as error:
         cause = getattr(error, "orig", None) or error
         raise LedgerError(f"the ledger cannot be used: {' '.join(str(cause).split())}") from error

@@ -21,7 +21,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -45,6 +45,9 @@ _DOUBT_STEP_SECONDS = 0.25
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: l_type, l_whence, l_start, l_len, l_pid
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # the bytes of SQLite's file format that its readers lock
 
+# How long SQLite's log becomes, in pages of 4 KiB, before a commit has to move it into the database, and waits for two flushes:
+# far above what ``Ledger.move_log`` leaves.
+_CHECKPOINT_PAGES = 8000
 _KEPT = 6  # idle connections: as many as requests are in the ledger at a time, usually
 _CONNECT_SECONDS = 5  # to a server of this machine or network; one that does not answer by then is down
 _LOCK_KEY = 0x73667470  # "sftp": the advisory lock of all writing transactions of a database
@@ -92,6 +95,7 @@ def _sqlite(url: URL, durable: bool) -> Engine:
         connection.isolation_level = None  # we say BEGIN ourselves
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA case_sensitive_like=ON")  # names of files have letter cases
 
@@ -147,7 +151,7 @@ class KeptConnections:
             connection = self._engine.connect()
         try:
             yield connection
-            connection.rollback()
+            end(connection)
         except BaseException:
             connection.close()
             raise
@@ -164,7 +168,7 @@ class KeptConnections:
 
 def is_damage(error: BaseException | None) -> bool:
     """Whether a database's error says that its file is damaged. A full disk, a lock or a permission damages nothing."""
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", None)
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)  # SQLAlchemy's, or the driver's own
     return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -184,7 +188,7 @@ def is_open_elsewhere(file: Path) -> bool:
 def begin_writing(connection: Connection) -> str | None:
     """Begin a transaction that nobody else's writes can get in the way of; its number, where the database has one."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        driver(connection).execute("BEGIN IMMEDIATE")
         return None
     _, number = connection.exec_driver_sql(_BEGIN_POSTGRESQL).one()
     return str(number)
@@ -193,9 +197,35 @@ def begin_writing(connection: Connection) -> str | None:
 def begin_reading(connection: Connection) -> None:
     """Begin a transaction that sees one state of the database."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN")
+        driver(connection).execute("BEGIN")
     else:
         connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def commit(connection: Connection) -> None:
+    """Commit what ``begin_writing`` began."""
+    if _is_ours(connection):
+        driver(connection).commit()
+    else:
+        connection.commit()
+
+
+def end(connection: Connection) -> None:
+    """End what was begun, and take back what was not committed."""
+    if _is_ours(connection):
+        driver(connection).rollback()
+    else:
+        connection.rollback()
+
+
+def _is_ours(connection: Connection) -> bool:
+    """Whether SQLAlchemy knows nothing of the transaction: it was not asked to run a statement in it."""
+    return connection.dialect.name == "sqlite" and not connection.in_transaction()
+
+
+def driver(connection: Connection) -> Any:  # each driver has a type of its own
+    """The driver's own connection, for statements that SQLAlchemy would take longer to pass on than the database to run."""
+    return connection.connection.driver_connection
 
 
 def was_committed(engine: Engine, transaction: str, error: DBAPIError) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ClauseElement, Connection
 
 from sftpgate.errors import LedgerError
+from sftpgate.ledger.engines import driver
 
 Values = Mapping[str, object]
 
@@ -30,7 +31,10 @@ class Prepared:
         """Run it once for each of ``rows``."""
         text, names = self._text(connection)
         try:
-            connection.connection.cursor().executemany(text, [_parameters(names, row) for row in rows])
+            if len(rows) == 1:
+                driver(connection).execute(text, _parameters(names, rows[0]))
+            else:
+                driver(connection).cursor().executemany(text, [_parameters(names, row) for row in rows])
         except connection.dialect.loaded_dbapi.Error as error:
             raise LedgerError(f"the ledger cannot be used: {error}") from error
 
@@ -38,7 +42,7 @@ class Prepared:
         """The rows that it finds, for each of ``values`` in turn."""
         text, names = self._text(connection)
         try:
-            cursor = connection.connection.cursor()
+            cursor = driver(connection).cursor()
             found: list[Sequence[Any]] = []
             for row in values:
                 cursor.execute(text, _parameters(names, row))

@@ -15,6 +15,7 @@ Location = NewType("Location", str)
 
 NAMED_BY_ID = frozenset({Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE})
 LOCAL_STAGING = "-"  # the staging directory of what local programs deposit: no user can be called so (policy/accounts.py)
+_AREAS = {area.value: area for area in Area}
 NEVER_REPLACED = frozenset({Area.ARCHIVES, Area.REPORTS})
 
 
@@ -25,7 +26,7 @@ def location(area: Area, path: str) -> Location:
 
 def area_of(where: Location) -> Area:
     """The area of a location."""
-    return Area(where.partition("/")[0])
+    return _AREAS[where.partition("/")[0]]
 
 
 def path_in(where: Location) -> str:

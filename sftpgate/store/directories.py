@@ -4,12 +4,18 @@ A kept directory is used again only where it still is what its path leads to: ea
 following links, and compared with what was opened. So a directory that somebody moved, removed or replaced by a link is
 never written to by mistake. What is kept is a cache of nothing else; it is bounded, and any thread may use it.
 
+Within ``at_a_stretch``, for a few acts of one thread that follow each other at once, a directory is looked at once: what
+somebody does to it meanwhile could as well have come between the look and the act.
+
 Nothing here changes the disk. Blocks for a look at each component, and for opening what is not kept.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +28,9 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class OpenDirectory:
-    """A directory with its descriptor, which is closed when nobody uses or keeps the object any more."""
+    """A directory with its descriptor, which is closed when nobody uses or keeps the object any more. For a ``with`` block it
+    is the descriptor.
+    """
 
     __slots__ = ("below", "fd", "identity")
 
@@ -35,6 +43,18 @@ class OpenDirectory:
     def __del__(self) -> None:
         os.close(self.fd)
 
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+class _Stretch(threading.local):
+    """What a thread has looked at; None outside of a stretch."""
+
+    seen: dict[Spot, OpenDirectory] | None = None
+
 
 class Directories:
     """The directories that are kept open. One instance per disk."""
@@ -42,9 +62,29 @@ class Directories:
     def __init__(self) -> None:
         self._roots: dict[Path, OpenDirectory] = {}
         self._kept = 0
+        self._stretch = _Stretch()
+
+    @contextmanager
+    def at_a_stretch(self) -> Iterator[None]:
+        """Look at each directory once in the block, which renames no directories."""
+        before = self._stretch.seen
+        self._stretch.seen = {}
+        try:
+            yield
+        finally:
+            self._stretch.seen = before
 
     def open(self, spot: Spot) -> OpenDirectory:
         """The directory ``spot``, reached without following links below its root. Raises OSError."""
+        seen = self._stretch.seen
+        if seen is None:
+            return self._look(spot)
+        found = seen.get(spot)
+        if found is None:
+            found = seen[spot] = self._look(spot)
+        return found
+
+    def _look(self, spot: Spot) -> OpenDirectory:
         root = spot.root
         found = self._roots.get(root)
         if found is None or not _is(found, root.stat()):
@@ -54,6 +94,11 @@ class Directories:
             for name in spot.path.split("/"):
                 found = self._below(found, name)
         return found
+
+    def changed(self) -> None:
+        """A directory was made or removed: look at all of them again."""
+        if self._stretch.seen:
+            self._stretch.seen.clear()
 
     def forget(self) -> None:
         """Keep nothing: what is in use is closed after its use."""

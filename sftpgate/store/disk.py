@@ -20,6 +20,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from sftpgate.errors import (
     SettingsError,
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
-from sftpgate.store.directories import Directories
+from sftpgate.store.directories import Directories, OpenDirectory
 from sftpgate.store.noreplace import rename_noreplace
 from sftpgate.store.spots import Entry, Spot, translate, translated
 
@@ -50,11 +51,13 @@ class Disk:
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def directory(self, spot: Spot) -> Iterator[int]:
-        """A descriptor of the directory ``spot``, reached without following links."""
-        opened = self._directories.open(spot)
-        yield opened.fd
+    def directory(self, spot: Spot) -> OpenDirectory:
+        """The directory ``spot``, reached without following links; in a ``with`` block its descriptor. Raises OSError."""
+        return self._directories.open(spot)
+
+    def at_a_stretch(self) -> AbstractContextManager[None]:
+        """A block of a few acts of one thread that follow each other at once: see ``directories``."""
+        return self._directories.at_a_stretch()
 
     def lstat(self, spot: Spot) -> os.stat_result | None:
         """What is at ``spot``, or None where there is nothing (or where a directory on the way is none)."""
@@ -291,6 +294,7 @@ class Disk:
             os.mkdir(spot.name, mode, dir_fd=directory)
             os.chmod(spot.name, mode, dir_fd=directory)
             os.chown(spot.name, -1, -1 if gid is None else gid, dir_fd=directory, follow_symlinks=False)
+            self._directories.changed()
 
     def open_up(self, spot: Spot, mode: int, gid: int | None) -> None:
         """Give an existing directory of ours this mode and group, where it has another one and is ours to change."""
@@ -318,6 +322,7 @@ class Disk:
         with translated("remove", spot), self.directory(spot.parent) as directory:
             self.step("remove_dir", spot)
             os.rmdir(spot.name, dir_fd=directory)
+            self._directories.changed()
 
     def sync_dirs(self, spots: Iterable[Spot]) -> None:
         """Make the names in these directories durable, each directory once."""
