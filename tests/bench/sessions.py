@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -77,8 +80,10 @@ def summary(values: list[float]) -> tuple[float, float]:
     return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
-async def unfairness(server: Server) -> float:
-    """How much longer the slowest of many active sessions takes than the median one."""
+async def crowd(server: Server) -> tuple[float, list[float]]:
+    """Many active sessions: how much longer the slowest one takes than the median one, and how many seconds the server takes
+    meanwhile to come to a request that needs nothing.
+    """
     async with clients(server, ACTIVE_SESSIONS) as sessions:
         content = b"0123456789abcde\n" * (ACTIVE_BYTES // 16)
 
@@ -89,5 +94,10 @@ async def unfairness(server: Server) -> float:
                     await opened.write(content)
             return time.perf_counter() - start
 
+        words = ["-m", "tests.bench.probe", str(server.port), server.user, str(server.key), server.target]
+        probe = await asyncio.create_subprocess_exec(sys.executable, *words, stdin=PIPE, stdout=PIPE)
+        assert probe.stdout is not None
+        await probe.stdout.readline()
         took = await asyncio.gather(*(work(session, number) for number, session in enumerate(sessions)))
-    return max(took) / statistics.median(took)
+        output, _ = await probe.communicate(b"")
+    return max(took) / statistics.median(took), json.loads(output)
