@@ -23,7 +23,6 @@ off: then asyncssh's public way is taken, with the same result. Nothing here blo
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 import time
@@ -35,7 +34,7 @@ from asyncssh.encryption import GCMEncryption
 from asyncssh.packet import String, UInt32
 
 from sftpgate.gateway import algorithms
-from sftpgate.gateway.gcm import TAG_BYTES, CachedGcm
+from sftpgate.gateway.gcm import TAG_BYTES, CachedGcm, Paddings
 from sftpgate.gateway.readbuffer import ReadBuffer
 from sftpgate.gateway.roundtrips import RoundTrips
 
@@ -66,7 +65,6 @@ _HEAD = struct.Struct(">BBII")  # padding length, type, channel; and the length 
 _HEAD_BYTES = _HEAD.size
 _SEQUENCE = 0xFFFFFFFF
 _BLOCK = 16
-_PADDING_BYTES = 4096
 
 _Keys = tuple[object, CachedGcm | None]  # asyncssh's object, and ours in it where it is for AES-GCM
 
@@ -96,25 +94,7 @@ class Receiver(asyncssh.SSHServerSession[bytes]):
 
 
 _buffer = ReadBuffer(MAX_FAST_PACKET)
-
-
-class _Paddings:
-    """Random bytes to pad packets with (RFC 4253 §6): asking the kernel for a few takes as long as for thousands."""
-
-    def __init__(self) -> None:
-        self._bytes = b""
-        self._used = 0
-
-    def take(self, count: int) -> bytes:
-        """So many bytes that nobody had before."""
-        start = self._used
-        if start + count > len(self._bytes):
-            self._bytes, start = os.urandom(_PADDING_BYTES), 0
-        self._used = start + count
-        return self._bytes[start : self._used]
-
-
-_paddings = _Paddings()
+_paddings = Paddings()
 
 
 class Front(asyncio.BufferedProtocol):

@@ -10,6 +10,7 @@ others are made anew from their key when they are needed.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Final
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TAG_BYTES = 16
 OBJECTS = 128  # two for each connection; where more are busy, one in some packets costs 4 µs more
+PADDING_BYTES = 4096  # asked of the kernel at a time
 _COUNTER_MASK = 2**64 - 1
 _NOTHING: Final = object()
 
@@ -87,3 +89,19 @@ class CachedGcm:
 
 
 _with_objects: deque[CachedGcm] = deque()
+
+
+class Paddings:
+    """Random bytes to pad packets with (RFC 4253 §6): asking the kernel for a few takes as long as for thousands."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._used = 0
+
+    def take(self, count: int) -> bytes:
+        """So many bytes that nobody had before."""
+        start = self._used
+        if start + count > len(self._bytes):
+            self._bytes, start = os.urandom(PADDING_BYTES), 0
+        self._used = start + count
+        return self._bytes[start : self._used]
