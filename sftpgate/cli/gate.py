@@ -84,6 +84,7 @@ def make_room(system: System, registry: UserRegistry) -> Room:
         system.layout.store,
         quotas_of,
         free_space_floor=settings.free_space_floor,
+        processes=settings.worker_count,
         clock=system.clock,
     )
 

@@ -2,12 +2,13 @@
 
 What is pending and what was sent today is asked of the ledger and the staging directory, so it is the same for all worker
 processes and after a restart. Blocks for a query, a listing and a few system calls, at most. While a user is far from its limits
-the answer holds for a second, and for half as many uploads as are left; what its uploads of this process write is charged to it
-meanwhile. The quotas themselves are read each time, so that a change of them holds for the next upload.
+the answer holds for a second, and for this process's part of half as many uploads as are left; what its uploads of this process
+write is charged to it meanwhile. The quotas themselves are read each time, so that a change of them holds for the next upload.
 
 **How far a limit can be passed:** not at all by the uploads of one process. Those of other worker processes are seen when the
 next upload is opened (within a second at the latest), and after each 64 MiB of an open one (``gateway/handles.py``): so no worker
-but the first goes more than that beyond a limit with each of its open uploads. What is finished is counted exactly.
+but the first goes more than that beyond a limit with each of its open uploads. The number of files can pass its limit by those
+that are opened at the very same moment. What is finished is counted exactly.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ class Room:
         quotas_of: Callable[[str], Quotas],
         *,
         free_space_floor: int,
+        processes: int,
         clock: Clock,
     ) -> None:
         self._ledger = ledger
@@ -66,6 +68,7 @@ class Room:
         self._store = store
         self._quotas_of = quotas_of
         self._free_space_floor = free_space_floor
+        self._parts = 2 * processes  # two for each: after a reload there are as many again, until the old ones' clients leave
         self._clock = clock
         self._answers: dict[str, _Answer] = {}
         self._budgets: dict[str, Budget] = {}  # one for each user, shared by its open uploads
@@ -82,7 +85,8 @@ class Room:
         usage = self._usage(user, quotas)
         require_room(quotas, usage)
         budget.measured(quotas, usage)
-        self._answers[user] = _Answer(quotas, self._clock() + _HOLDS_FOR, (quotas.max_pending_files - usage.files) // 2)
+        uploads = (quotas.max_pending_files - usage.files) // self._parts
+        self._answers[user] = _Answer(quotas, self._clock() + _HOLDS_FOR, uploads)
         return quotas, budget
 
     def _holds(self, answer: _Answer, quotas: Quotas) -> bool:

@@ -38,11 +38,28 @@ class Seats:
     def take(self, what: str, limit: int) -> Seat | None:
         """A seat for ``what`` (a kind and a user's name), or None where all ``limit`` are taken."""
         first = int.from_bytes(hashlib.sha256(what.encode()).digest()[:5], "big") << _SEATS_BITS
-        for byte in range(first, first + min(limit, MAX_SEATS)):
+        end = first + min(limit, MAX_SEATS)
+        beyond = self._held(end, first + MAX_SEATS)  # by processes that had a higher limit, before a reload
+        if beyond and beyond + self._held(first, end) >= limit:
+            return None
+        for byte in range(first, end):
             if byte not in self._taken and self._lock(byte, fcntl.F_WRLCK):
                 self._taken.add(byte)
                 return Seat(byte)
         return None
+
+    def _held(self, start: int, end: int) -> int:
+        """How many of these seats are taken, by whomever."""
+        found = sum(start <= byte < end for byte in self._taken)
+        while start < end:
+            with translated("look at seats"):
+                asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, end - start, 0)
+                kind, _, at, length, _ = _FLOCK.unpack(fcntl.fcntl(self._fd, fcntl.F_OFD_GETLK, asked))
+            if kind == fcntl.F_UNLCK:
+                break
+            found += min(at + length, end) - max(at, start)
+            start = at + length
+        return found
 
     def leave(self, seat: Seat) -> None:
         """Give a seat back."""

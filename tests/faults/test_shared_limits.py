@@ -8,6 +8,7 @@ import signal
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -46,10 +47,17 @@ async def reload(gate: Gate, settings: str) -> None:
     until(lambda: gate.has_logged("reload.done", "retiring") and ready(gate) == before + 2, "two new workers are ready")
 
 
-async def connect(gate: Gate) -> asyncssh.SSHClientConnection:
+async def connect(gate: Gate, user: str = "erp", address: str = "127.0.0.1") -> asyncssh.SSHClientConnection:
     """A connection, logged in."""
     return await asyncssh.connect(
-        "127.0.0.1", gate.port, username="erp", client_keys=[str(gate.key)], known_hosts=None, config=None, agent_path=None
+        "127.0.0.1",
+        gate.port,
+        username=user,
+        client_keys=[str(gate.key)],
+        known_hosts=None,
+        config=None,
+        agent_path=None,
+        local_addr=(address, 0),
     )
 
 
@@ -57,6 +65,11 @@ def worker_of(gate: Gate, port: int) -> int:
     """The worker that has the connection of a client's port."""
     [pid] = [pid for pid in gate.workers() if any(end.raddr[1:] == (port,) for end in psutil.Process(pid).net_connections())]
     return pid
+
+
+def has_nobody(worker: int) -> bool:
+    """Whether a worker has no connection."""
+    return not psutil.Process(worker).net_connections()
 
 
 async def stranger(gate: Gate, stack: AsyncExitStack, address: str) -> Stranger:
@@ -151,6 +164,27 @@ async def test_a_user_has_its_connections_and_sessions_once(tmp_path: Path) -> N
                 raise AssertionError("a third session")
         again.close()
         other.close()
+
+
+async def test_a_ban_holds_in_every_worker(tmp_path: Path) -> None:
+    """An address that guesses a name in one worker is refused by the other one too, a second later at the latest."""
+    async with serving(tmp_path, "ban_threshold = 2\n") as gate:
+        async with AsyncExitStack() as stack:
+            await stranger(gate, stack, "127.0.0.2")
+        with pytest.raises(asyncssh.PermissionDenied):
+            await connect(gate, "nobody", "127.0.0.2")
+        held: list[asyncssh.SSHClientConnection] = []
+        for target in gate.workers():
+            held += [await connect(gate) for _ in range(4)]
+            for one in [one for one in held if worker_of(gate, one.get_extra_info("sockname")[1]) == target]:
+                held.remove(one)
+                one.close()
+                await end_of(one)
+            until(partial(has_nobody, target), "the next ones go to this worker")
+            banner = b"none yet"
+            while banner:
+                async with await Stranger.connect(gate.port, address="127.0.0.2") as refused:
+                    banner = await refused.banner()
 
 
 PIECE = bytes(30_000)  # with its frame in one packet of SSH: the server has it all at once

@@ -246,3 +246,21 @@ def test_seats_are_shared_by_processes(file: Spot) -> None:
     second.close()
     assert [first.take("erp", 3) is not None for _ in range(4)] == [True, True, True, False]
     first.close()
+
+
+def test_seats_above_a_lower_limit_count(file: Spot) -> None:
+    """After a reload that lowered the limit, what old processes have above it takes from what new ones may have."""
+    old, new = Seats(Disk(), file), Seats(Disk(), file)
+    taken = [seat for _ in range(6) if (seat := old.take("erp", 6)) is not None]
+    for number in (0, 1, 3):
+        old.leave(taken[number])
+    assert new.take("erp", 3) is None
+    old.leave(taken[4])
+    assert [new.take("erp", 3) is not None for _ in range(2)] == [True, False]
+    old.leave(taken[5])
+    assert [new.take("erp", 3) is not None for _ in range(2)] == [True, False]
+    assert old.take("other", 6) is not None
+    old.close()
+    assert new.take("erp", 3) is not None
+    assert new.take("erp", 3) is None
+    new.close()

@@ -139,3 +139,16 @@ def test_quotas_of_a_users_own(make_gate: Any, tmp_path: Any) -> None:
     with pytest.raises(QuotaExceeded, match=r"the limit is 2 .*max_pending_files"):
         opened(gate, "y.csv")
     assert gate.edits.room.left("other").total_files == gate.system.settings.max_pending_files
+
+
+def test_many_workers_do_not_each_take_what_is_left(make_gate: Any) -> None:
+    """What a process answers without looking is its part: four that open uploads within a second open as many as one."""
+    gates = [make_gate(max_pending_files=9, workers=4, free_space_floor=0) for _ in range(4)]
+    opened_by = [0] * len(gates)
+    for number in range(24):
+        try:
+            opened(gates[number % 4], f"{number}.csv")
+        except QuotaExceeded:
+            continue
+        opened_by[number % 4] += 1
+    assert sum(opened_by) == 9
