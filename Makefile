@@ -68,6 +68,10 @@ test: .venv/.dev  ## the quick tests: a few minutes
 	@$(BIN)/python -m compileall -q sftpgate  # the tests start the command hundreds of times
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+.PHONY: confined
+confined: .venv/.dev  ## the protocol tests, with servers that the kernel keeps to their directories: two minutes
+	$(BIN)/python -m pytest -n $(WORKERS) --confined tests/protocol
+
 .PHONY: crash
 crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash/test_crash_points.py

@@ -321,7 +321,7 @@ class Settings(BaseSettings):
     run_as: str = Field("", description="user that the server becomes when it was started as root and listens")
     allow_root: bool = Field(False, description="let the server run as root without a warning")
     sandbox: Sandbox = Field(
-        Sandbox.OFF,
+        Sandbox.AUTO,
         description='"auto": the kernel keeps the server to its directories, where it can; "required": or no start; "off"',
     )
 

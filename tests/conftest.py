@@ -17,6 +17,19 @@ hypothesis.settings.load_profile("sftpgate")
 REFUSE_SKIPS = os.environ.get("CI") == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--confined``: the gates of tests/protocol are processes that the kernel keeps to their directories."""
+    parser.addoption("--confined", action="store_true", help="confine the gates of tests/protocol")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--confined`` the gate is another process: tests that reach into it are left out."""
+    if config.getoption("--confined"):
+        reaching = [item for item in items if item.get_closest_marker("same_process")]
+        config.hook.pytest_deselected(items=reaching)
+        items[:] = [item for item in items if item not in reaching]
+
+
 def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
     if REFUSE_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr

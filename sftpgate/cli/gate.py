@@ -9,18 +9,17 @@ import socket
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
 from sftpgate.cli.compose import System, build, make_retention, utc_now
 from sftpgate.cli.pointers import LivePointers
+from sftpgate.cli.reach import Bounds
 from sftpgate.cli.supervise import stop_at_signals
 from sftpgate.errors import SftpgateError
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
-from sftpgate.gateway.confinement import confine
 from sftpgate.gateway.descriptors import Descriptors, raise_limit
 from sftpgate.gateway.door import Door, Proxies, UserLimits
 from sftpgate.gateway.expiry import warn_of_endings
@@ -45,12 +44,12 @@ from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
 from sftpgate.logs import Logger, get_logger
-from sftpgate.meter import DIRECTORY_VARIABLE, Meter, make_meter
+from sftpgate.meter import Meter, make_meter
 from sftpgate.policy.names import VirtualPath
 from sftpgate.policy.quotas import OwnQuotas, Quotas
 from sftpgate.runners.holding import make_claims
 from sftpgate.runners.notices import Notices
-from sftpgate.settings import Settings, config_path
+from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.seats import Seats
 from sftpgate.users.hostrotation import finish_rotation
@@ -148,14 +147,14 @@ class Running:
         registry.preload()
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         confine()
-        self._hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
+        self.hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
         self._ban_hops = Hops(1, "bans")
-        self._pools = (self._hops, password_hops, self._sweep_hops, self._ban_hops)
+        self._pools = (self.hops, password_hops, self._sweep_hops, self._ban_hops)
         self._seats = Seats(system.disk, system.layout.seats)
         self._settings = settings
         self._system = system
-        publisher = Publisher(system.moves, system.placer, system.staging, self._hops)
+        publisher = Publisher(system.moves, system.placer, system.staging, self.hops)
         edits = make_edits(system, publisher, registry)
         register = OpenUploads(system.staging)
         self._sweeper = make_sweeper(system, edits, registry)
@@ -184,7 +183,7 @@ class Running:
                     staging=system.staging,
                     publisher=publisher,
                     register=register,
-                    hops=self._hops,
+                    hops=self.hops,
                     require_free_space=edits.room.require_free_space,
                     look_at_quotas=edits.room.look_again,
                     max_handles=settings.max_handles,
@@ -232,7 +231,7 @@ class Running:
     async def _sweep_when_ready(self) -> None:
         await self.gate.ready.wait()
         said = witness(log, self._trail, self._meter)
-        bringing_up = asyncio.create_task(bring_up_regularly(self._system, self._hops))
+        bringing_up = asyncio.create_task(bring_up_regularly(self._system, self.hops))
         try:
             await _sweep_regularly(
                 self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access, said, self._meter
@@ -259,22 +258,13 @@ def _recover(sweeper: Sweeper, said: Logger) -> None:
         said.warning("recovery.done", completed_moves=result.completed_moves, gone=result.gone)
 
 
-def own_directories(settings: Settings) -> tuple[list[Path], list[Path]]:
-    """What a worker reads besides code and the system's files, and what it writes."""
-    config, ledger = config_path(os.environ), Ledger(settings.ledger).file
-    writable = {settings.data_dir, settings.store, settings.drop, settings.keys_dir}
-    if ledger is not None:
-        writable.add(ledger.parent)
-    if (counters := os.environ.get(DIRECTORY_VARIABLE)) is not None:
-        writable.add(Path(counters))
-    return ([config.absolute().parent] if config is not None else []), sorted(writable)
-
-
 async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, recovering: bool) -> None:
     """Serve what the supervisor at the other end of ``link`` hands over, until it says stop."""
-    running = Running(settings, recovering=recovering, confine=partial(confine, settings.sandbox, *own_directories(settings)))
+    bounds = Bounds(settings)
+    running = Running(settings, recovering=recovering, confine=bounds.set)
     stop_at_signals(running.gate.stop, signal.SIGTERM)
-    await running.serve(work(running.gate, link), sweeping=chief)
+    outgrown = partial(running.hops.run, bounds.are_outgrown)
+    await running.serve(work(running.gate, link, outgrown, chief=chief), sweeping=chief)
 
 
 async def _sweep_regularly(

@@ -7,7 +7,7 @@ import pwd
 from pathlib import Path
 
 from sftpgate.cli.findings import Findings, error, warning
-from sftpgate.gateway import landlock
+from sftpgate.gateway.confinement import kernel_lacks
 from sftpgate.settings import Sandbox, Settings
 
 _NAME = "process"
@@ -23,14 +23,19 @@ def check_process(settings: Settings) -> Findings:
             "started by root, the server would stay root",
             "set run_as to a user of its own, and give it data_dir and keys_dir (chown -R); or set allow_root",
         )
-    if settings.sandbox is not Sandbox.OFF and not landlock.abi_version():
-        found = "the kernel has no Landlock, so it cannot keep the server to its directories"
+    if settings.sandbox is not Sandbox.OFF and (lack := kernel_lacks()) is not None:
         if settings.sandbox is Sandbox.REQUIRED:
             yield error(
-                _NAME, f'{found}: with sandbox = "required" it does not start', 'set sandbox to "auto", or change the kernel'
+                _NAME,
+                f'{lack}: with sandbox = "required" the server does not start',
+                'set sandbox to "auto", or change the kernel',
             )
         else:
-            yield warning(_NAME, found, 'Linux 5.13 and newer can, unless it is switched off; or set sandbox to "off"')
+            yield warning(
+                _NAME,
+                f"{lack}: nothing keeps the server to its directories",
+                'Linux 5.19 and newer can, unless it is switched off; or set sandbox to "off"',
+            )
 
 
 def _check_run_as(settings: Settings) -> Findings:

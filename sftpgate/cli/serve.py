@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sftpgate.settings import Settings
 
 
 def serve() -> None:
@@ -43,6 +47,7 @@ def worker(
 
     Example: sftpgate worker 5 --number 1 --chief
     """
+    import os
     import signal
     import socket
     import warnings
@@ -51,14 +56,24 @@ def worker(
 
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
-    from sftpgate.cli.gate import run_worker
     from sftpgate.gateway.confinement import hide_memory
+
+    loaded = settings.load()
+    os.environ.setdefault("SQLITE_TMPDIR", str(_scratch(loaded)))  # read when the library is loaded, and never again
+    from sftpgate.cli.gate import run_worker
 
     # which key exchange a client may use is the profile's business, and the log's; this would be said at random
     warnings.filterwarnings("ignore", message="Diffie-Hellman over finite fields")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
-    loaded = settings.load()
     become_owner(loaded.store)
     logs.configure(loaded.log_level, worker=number)
     hide_memory()
     uvloop.run(run_worker(loaded, socket.socket(fileno=link), chief=chief, recovering=recovering))
+
+
+def _scratch(settings: Settings) -> Path:
+    """A directory that a confined worker may write in: SQLite sorts in files, and would take /var/tmp."""
+    from sftpgate.policy.names import MANAGED_NAME
+
+    elsewhere = settings.store_dir and settings.drop_dir and settings.ledger_url
+    return settings.store / MANAGED_NAME if elsewhere else settings.data_dir

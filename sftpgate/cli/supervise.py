@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from sftpgate.cli.notify import ServiceManager
 from sftpgate.cli.watch import Watch, watching
@@ -48,6 +49,7 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
     stop_at_signals(stop)
     async with watching(settings) as watch:
         loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, watch)
+        supervisor.outgrown = partial(_reload, supervisor, watch)
         beating = asyncio.create_task(manager.beat())
         try:
             await supervisor.run(ready)

@@ -1,7 +1,9 @@
 """What a server process gives up before it serves: root, core dumps, and everything but its own files.
 
 ``become`` and ``hide_memory`` are for the supervisor and the workers, ``confine`` for a worker, which talks with strangers. Each
-holds for good. A worker confines itself when its directories are there and before it has a second thread.
+holds for good. A worker confines itself when its directories are there and before it has a second thread. What is allowed is
+allowed to the directories and files that are there at that moment: one that takes the place of another cannot be reached
+(``cli.reach`` notices).
 """
 
 from __future__ import annotations
@@ -23,23 +25,28 @@ from sftpgate.settings import Sandbox
 log = get_logger("gate")
 
 _PR_SET_DUMPABLE = 4
-# What the C library and Python's own need at any time: names, zones, certificates, devices, what the kernel tells about us.
+# What the C library and Python's own need at any time: names, zones, certificates, devices, what the kernel tells about us and
+# about other processes. Of those nothing secret can be read: a confined process may not trace who is not (landlock(7)).
 _SYSTEM = (
     "/etc",
     "/usr",
     "/lib",
     "/lib64",
     "/bin",
+    "/nix/store",
+    "/gnu/store",
     "/run/systemd/resolve",
-    "/proc/self",
-    "/proc/sys/kernel",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/mounts",
+    "/run/systemd/userdb",
+    "/run/nscd",
+    "/var/lib/sss",
+    "/var/lib/ca-certificates",
+    "/proc",
     "/sys/devices/system/cpu",
     "/dev/urandom",
 )
+_OFTEN_LINKS = ("/etc/resolv.conf", "/etc/localtime", "/etc/hosts", "/etc/nsswitch.conf")  # that lead somewhere else
 _DEVICES = ("/dev/null",)
+_IN_ROOT = 2  # parts of the path of a file in the root directory
 
 
 def hide_memory() -> None:
@@ -63,6 +70,16 @@ def become(user: str) -> None:
     os.setuid(entry.pw_uid)
 
 
+def kernel_lacks(version: int | None = None) -> str | None:
+    """Why a kernel with this version of Landlock, ours by default, cannot confine a worker; None where it can."""
+    version = landlock.abi_version() if version is None else version
+    if not version:
+        return "the kernel has no Landlock, or it is switched off"
+    if version < landlock.MIN_ABI:
+        return "the kernel's Landlock is of a version that lets no file be moved to another directory (before Linux 5.19)"
+    return None
+
+
 def confine(mode: Sandbox, readable: Iterable[Path], writable: Iterable[Path]) -> bool:
     """Keep this process to what Python and the C library read, and to these directories. False where it is not kept.
 
@@ -72,15 +89,17 @@ def confine(mode: Sandbox, readable: Iterable[Path], writable: Iterable[Path]) -
         return False
     own = list(writable)
     try:
-        if not landlock.abi_version():
-            raise OSError(0, "the kernel has no Landlock, or it is switched off")
+        if lack := kernel_lacks():
+            raise OSError(0, lack)
+        if Path("/") in (path.resolve() for path in own):
+            raise OSError(0, "the server's directories are everything that there is: one of them is /")
         if len(list(Path("/proc/self/task").iterdir())) > 1:
             raise OSError(0, "there are other threads already")
         landlock.restrict([*_readable(), *readable], [*own, *map(Path, _DEVICES)])
     except OSError as error:
         if mode is Sandbox.REQUIRED:
             raise SettingsError(f'sandbox = "required": {error.strerror}; set it to "auto" to start without') from error
-        log.info("sandbox.none", reason=error.strerror)
+        log.warning("sandbox.none", reason=error.strerror)
         return False
     log.info("sandbox.in_force", abi=landlock.abi_version(), writable=", ".join(map(str, own)))
     return True
@@ -89,6 +108,17 @@ def confine(mode: Sandbox, readable: Iterable[Path], writable: Iterable[Path]) -
 def _readable() -> list[Path]:
     """Where code and what it needs is read from."""
     code = {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])}
-    home = Path("~").expanduser()
-    postgresql = [home / ".postgresql", home / ".pgpass"]
-    return [*map(Path, _SYSTEM), *map(Path, sorted(code)), *(Path(entry) for entry in sys.path if entry), *postgresql]
+    libraries = [entry for entry in os.environ.get("LD_LIBRARY_PATH", "").split(":") if entry]
+    behind_links = [directory_of(Path(name)) for name in _OFTEN_LINKS]
+    return [
+        *map(Path, _SYSTEM),
+        *map(Path, sorted({*code, *libraries})),
+        *(Path(entry) for entry in sys.path if entry),
+        *behind_links,
+    ]
+
+
+def directory_of(file: Path) -> Path:
+    """The directory that ``file`` really is in, where others may take its place; the file alone where that is the root."""
+    real = file.resolve()
+    return real if len(real.parts) <= _IN_ROOT else real.parent

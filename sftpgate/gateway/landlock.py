@@ -21,6 +21,9 @@ _OF_ABI_1 = (1 << 13) - 1  # everything that the first version knows, from EXECU
 _REFER, _TRUNCATE = 1 << 13, 1 << 14  # since version 2, since version 3
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE  # what a rule on a file, and not a directory, may name
 
+# The first version that lets a file be moved, or linked, from one directory to another. Everything that arrives is.
+MIN_ABI = 2
+
 READ = _READ_FILE | _READ_DIR | _EXECUTE
 READ_WRITE = (_OF_ABI_1 | _REFER | _TRUNCATE) & ~(1 << 6 | 1 << 11)  # no devices made: MAKE_CHAR, MAKE_BLOCK
 

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     ENTER = "enter"  # a visitor asks to come in: the text is its address
     LOGGED_IN = "logged in"
     CLOSED = "closed"
+    OUTGROWN = "outgrown"  # its confinement keeps it from what it should reach: only a new process can
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class Worker:
     heard_at: float = 0.0
     on_trial: bool = False  # somebody waits for it to come up, and decides what to do where it does not
     retiring: bool = False
+    has_outgrown: bool = False
 
     def tell(self, message: Message) -> None:
         """Send a message that carries nothing."""
@@ -100,6 +101,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reloads: asyncio.Queue[Plan] = asyncio.Queue(1)
         self._tasks: asyncio.TaskGroup
+        self.outgrown: Callable[[], None] = lambda: None  # called where a worker asks for others, because of its confinement
 
     @property
     def address(self) -> tuple[str, int]:
@@ -222,6 +224,9 @@ class Supervisor:
                 self._reception.received(message, worker.tell)
                 if message.kind is Kind.CLOSED:
                     worker.connections.remove(message.connection)
+            case Kind.OUTGROWN if not (worker.retiring or worker.has_outgrown):
+                worker.has_outgrown = True  # heard once: one that is in somebody's hands must not keep us reloading
+                self.outgrown()
             case _:
                 pass
 

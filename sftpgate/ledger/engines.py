@@ -19,7 +19,7 @@ import os
 import sqlite3
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,8 @@ _CONNECT_SECONDS = 5  # to a server of this machine or network; one that does no
 _LOCK_KEY = 0x73667470  # "sftp": the advisory lock of all writing transactions of a database
 _SUPPORTED = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
 
+_HOME_FILES = (".pgpass", ".pg_service.conf", ".postgresql")  # of libpq
+
 _BEGIN_POSTGRESQL = f"SELECT pg_advisory_xact_lock({_LOCK_KEY}), pg_current_xact_id()::text"
 _ASK_POSTGRESQL = f"SELECT pg_advisory_xact_lock({_LOCK_KEY}), pg_xact_status(%s::xid8)"  # the lock: once it has ended
 
@@ -69,6 +71,16 @@ def ledger_url(text: str) -> URL:
     if backend not in _SUPPORTED:
         raise SettingsError(f"ledger_url: {backend} is not supported: use sqlite:///… or postgresql://…")
     return url if "+" in url.drivername else url.set(drivername=_SUPPORTED[backend])
+
+
+def client_files(url: URL, environ: Mapping[str, str]) -> list[Path]:
+    """The files outside the system's directories that the database's client library may read: passwords, services, keys."""
+    if url.get_backend_name() == "sqlite":
+        return []
+    home = Path("~").expanduser()
+    named = [value for values in url.query.values() for value in ([values] if isinstance(values, str) else values)]
+    named += [value for name, value in environ.items() if name.startswith("PG")]
+    return [*(home / name for name in _HOME_FILES), *(Path(value) for value in named if value.startswith("/"))]
 
 
 def make_engine(url: URL, *, durable: bool) -> Engine:

@@ -82,6 +82,15 @@ def read_text(path: Path) -> str | None:
     return data.decode("utf-8", "surrogateescape")
 
 
+def links_below(keys_dir: Path) -> Iterator[Path]:
+    """The symbolic links in a keys directory that lead to something which is read there. Looks into each user's directory."""
+    for path in (keys_dir, keys_dir / "host", keys_dir / "users"):
+        yield from _links_in(path)
+    with contextlib.suppress(OSError), os.scandir(keys_dir / "users") as users:
+        for user in users:
+            yield from _links_in(Path(user.path))
+
+
 def write_text(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
     """Replace or create ``path``, durably. Text is written as ``read_text`` reads it, byte for byte."""
     temporary = _beside(path, _NEW)
@@ -144,6 +153,11 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _links_in(directory: Path) -> Iterator[Path]:
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        yield from [Path(entry.path) for entry in entries if entry.is_symlink() and os.path.exists(entry.path)]  # noqa: PTH110
 
 
 def _clear(directory: Path) -> None:

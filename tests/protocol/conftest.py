@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.protocol.apart import running_confined
 from tests.protocol.gates import Gate, Start, make_keys, running
 
 
@@ -33,11 +34,12 @@ def base() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(base: Path, gate_keys: Path) -> Start:
+def start(base: Path, gate_keys: Path, request: pytest.FixtureRequest) -> Start:
     """Starts a gate with settings of the test's own; again on what an earlier one left."""
+    run = running_confined if request.config.getoption("--confined") else running
 
     def started(**settings: Any) -> AbstractAsyncContextManager[Gate]:
-        return running(base, gate_keys, **settings)
+        return run(base, gate_keys, **settings)
 
     return started
 

@@ -1,8 +1,8 @@
 """A real gate on a free port, in the event loop of the test, with the users ``erp`` and ``other``.
 
-It is what a worker process runs, on a link to the supervisor's reception, and is stopped by SIGTERM. An exception that
-nobody foresaw (``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test
-looks at.
+It is what a worker process runs, on a link to the supervisor's reception, and is stopped by SIGTERM. With ``--confined`` it is in
+a process of its own, which the kernel keeps to its directories (``apart``). An exception that nobody foresaw
+(``request.failed`` with a traceback, ``task.failed``) fails the test that caused it, whatever else the test looks at.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,8 +78,12 @@ class Log(LogCapture):
         finally:
             self._loop.call_soon_threadsafe(self.news.set)
 
+    def catch_up(self) -> None:
+        """Take what was logged, where that comes from another process."""
+
     def events(self, name: str) -> list[EventDict]:
         """The lines of one event."""
+        self.catch_up()
         return [line for line in self.entries if line["event"] == name]
 
     @property
@@ -105,6 +110,7 @@ class Gate:
     directory: Path
     port: int
     log: Log
+    stop: Callable[[], None]  # as SIGTERM does
 
     @property
     def data(self) -> Path:
@@ -204,7 +210,7 @@ class Gate:
     async def until(self, event: str, count: int = 1) -> None:
         """Wait until the gate has logged an event so many times."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while sum(line["event"] == event for line in self.log.entries) < count:
+            while len(self.log.events(event)) < count:
                 self.log.news.clear()
                 await self.log.news.wait()
 
@@ -221,18 +227,21 @@ def _files(top: Path, without: tuple[str, ...]) -> dict[str, bytes]:
     return found
 
 
-async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
+async def serve(settings: Settings, announce: Callable[[int], None], confine: Callable[[], object]) -> None:
     """Serve in this process until SIGTERM; ``announce`` gets the port."""
     listeners = bind(settings.host, settings.port)
-    running = Running(settings)
+    running = Running(settings, confine=confine)
     ours, theirs = Link.pair()
     reception, numbers = Reception(plan_of(settings).limits), count(1)
     link = Link(ours, lambda message, _: reception.received(message, link.send), lambda: None)
     acceptor = Acceptor(listeners, lambda client: link.send(Message(Kind.CONNECTION, next(numbers)), client))
     stop_at_signals(running.gate.stop)
 
+    async def fits() -> bool:
+        return False
+
     async def serve() -> None:
-        serving = asyncio.ensure_future(work(running.gate, theirs))
+        serving = asyncio.ensure_future(work(running.gate, theirs, fits, chief=True))
         ready = asyncio.ensure_future(running.gate.ready.wait())
         await asyncio.wait([serving, ready], return_when=asyncio.FIRST_COMPLETED)
         acceptor.start()
@@ -248,23 +257,33 @@ async def _serve(settings: Settings, announce: Callable[[int], None]) -> None:
 @asynccontextmanager
 async def running(directory: Path, keys: Path, **settings: Any) -> AsyncIterator[Gate]:
     """A gate for the block; a second one on the same directory finds what the first one left."""
+    async with _serving(prepared(directory, keys, settings)) as (port, log):
+        yield Gate(directory, port, log, partial(signal.raise_signal, signal.SIGTERM))
+    assert not log.unforeseen, log.unforeseen[0]
+
+
+def prepared(directory: Path, keys: Path, settings: dict[str, Any]) -> Settings:
+    """The settings of a gate in ``directory``, which has keys then."""
     if not (directory / "keys").exists():
         shutil.copytree(keys, directory / "keys")
     values = {"sftp_version": 6, "sweep_interval": 3600, "shutdown_grace": 0, "durability": "relaxed"} | settings
     where = {"host": "127.0.0.1", "port": 0, "data_dir": directory / "data", "keys_dir": directory / "keys"}
-    made = Settings.model_validate(where | values)
+    return Settings.model_validate(where | values)
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[tuple[int, Log]]:
     said: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     with _captured() as log:
-        serving = asyncio.create_task(_serve(made, said.set_result))
+        serving = asyncio.create_task(serve(settings, said.set_result, lambda: None))
         async with asyncio.timeout(WAIT_SECONDS):
             waiting: set[asyncio.Future[Any]] = {serving, said}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():
             serving.result()
         try:
-            yield Gate(directory, said.result(), log)
+            yield said.result(), log
         finally:
             signal.raise_signal(signal.SIGTERM)
             async with asyncio.timeout(WAIT_SECONDS):
                 await serving
-    assert not log.unforeseen, log.unforeseen[0]

@@ -79,6 +79,7 @@ async def test_every_cipher(start: Start, fast: bool) -> None:
                 await put_and_get(connection, gate, f"{number}.bin")
 
 
+@pytest.mark.same_process
 @BOTH_WAYS
 async def test_new_keys_in_mid_transfer(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     """P1: key exchanges that server and client begin in the middle of uploads and downloads cost no byte, with each cipher."""
@@ -91,6 +92,7 @@ async def test_new_keys_in_mid_transfer(start: Start, monkeypatch: pytest.Monkey
                 assert receiving_keys(connection) is not keys
 
 
+@pytest.mark.same_process
 @BOTH_WAYS
 async def test_large_packets(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     """P1: a client that may send packets of 128 KiB gets its content through, with each cipher and with new keys in between."""
@@ -234,6 +236,7 @@ async def test_the_version_of_asyncssh_is_one_that_was_tested() -> None:
     assert asyncssh.__version__ in fastpath.TESTED
 
 
+@pytest.mark.same_process
 async def test_the_setting_is_obeyed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """``fast_path = false`` takes asyncssh's public way for everything."""
     made: list[Front] = []

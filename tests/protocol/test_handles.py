@@ -282,6 +282,7 @@ async def test_ten_thousand_opens(gate: Gate) -> None:
         assert await raw.put("b.csv", b"b\n") == Status.OK
 
 
+@pytest.mark.same_process
 async def test_a_session_leaves_handles_to_others(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """P7: where the process can open few files, a session that has many opens no more, and another still can."""
     monkeypatch.setattr("sftpgate.cli.gate.raise_limit", lambda: 200)

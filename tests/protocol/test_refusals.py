@@ -84,6 +84,7 @@ async def test_names_are_data(gate: Gate, name: str) -> None:
         pass
 
 
+@pytest.mark.same_process
 async def test_unknown_users_take_as_long(start: Start) -> None:
     """A user that does not exist, one without a password, a disabled one and one with it take the same time to be refused."""
     async with start(ban_threshold=0) as gate:  # so many failures would ban us

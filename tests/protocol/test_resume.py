@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 
 import pytest
 
@@ -226,7 +225,7 @@ async def test_a_stop_lets_uploads_finish(start: Start) -> None:
     async with start(shutdown_grace=30) as gate, gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, CONTENT[:HALF])
-        signal.raise_signal(signal.SIGTERM)
+        gate.stop()
         await gate.until("gate.draining")
         refused = await raw.try_open("b.csv")
         assert refused.status == Status.FAILURE and "restarted" in refused.message

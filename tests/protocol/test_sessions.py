@@ -224,7 +224,7 @@ async def test_profiles_of_host_keys(start: Start, profile: str, algorithm: str,
         try:
             async with gate.connection(server_host_key_algs=[algorithm], kex_algs=["curve25519-sha256", "mlkem768x25519-sha256"]):
                 assert works
-        except asyncssh.KeyExchangeFailed:
+        except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost):  # whichever side is quicker to see it
             assert not works
 
 

@@ -50,6 +50,7 @@ def stalled(monkeypatch: pytest.MonkeyPatch, operation: str) -> Iterator[Stall]:
         monkeypatch.undo()
 
 
+@pytest.mark.same_process
 @pytest.mark.parametrize("operation", ["sync", "sync_dir"])
 async def test_a_slow_flush_delays_those_who_close(start: Start, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     """P2: while the disk flushes for one CLOSE, other sessions open, write, look and read; the CLOSE is answered afterwards,

@@ -43,6 +43,22 @@ for asked in (number + 1, number):
 socket.socket(fileno=fd).send(link.recv(4096))
 link.recv(4096)
 """
+# one that says, when it has a client, that its confinement does not fit any more, and says it again when it is replaced
+OUTGROWN = f"""
+import socket, sys
+link = socket.socket(fileno=int(sys.argv[1]))
+link.send({READY})
+said = False
+while True:
+    raw, fds, _, _ = socket.recv_fds(link, 4096, 1)
+    if not said or b"retire" in raw:
+        said = True
+        link.send({Message(Kind.OUTGROWN).encode()!r})
+    if not raw or b"stop" in raw or b"retire" in raw:
+        break
+    for fd in fds:
+        socket.socket(fileno=fd).close()
+"""
 DEAD = "import sys; sys.exit(3)"
 SILENT = f"""
 import socket, sys
@@ -165,6 +181,20 @@ async def test_a_worker_is_heard_on_its_own_connections_only() -> None:
         reader, writer = await asyncio.open_connection(*supervisor.address)
         assert Message.decode(await reader.read(4096)) == Message(Kind.ANSWER, 1)
         writer.close()
+
+
+async def test_a_worker_that_has_outgrown_its_confinement() -> None:
+    """Where a worker says that only a new process can reach what it should, all are replaced, once."""
+    launches = Launches(OUTGROWN, GOOD)
+    with capture_logs() as lines:
+        async with running(launches) as supervisor:
+            supervisor.outgrown = lambda: supervisor.reload(plan(1))
+            assert await answer(supervisor) == ""
+            await launches.until(2)
+            while await answer(supervisor) != "2":
+                pass
+    assert len(launches.starts) == 2
+    assert [line["workers"] for line in lines if line["event"] == "reload.done"] == [1]
 
 
 async def test_a_worker_that_does_not_stop_is_killed() -> None:
