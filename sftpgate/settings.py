@@ -37,6 +37,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from sftpgate.errors import SettingsError
 
 ENV_PREFIX = "SFTPGATE_"
+LEAST_RSA_BITS = 1024  # shorter ones are within everybody's reach
 CONFIG_VARIABLE = "SFTPGATE_CONFIG"
 DEFAULT_CONFIG_NAME = "sftpgate.toml"
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
@@ -327,7 +328,7 @@ class Settings(BaseSettings):
 
     # SSH
     algorithms: Algorithms = Field(Algorithms.DEFAULT, description='"default", "hardened" or "legacy"')
-    min_rsa_bits: int = Field(2048, ge=1024, le=16384, description="smallest RSA key of a user")
+    min_rsa_bits: int = Field(2048, ge=LEAST_RSA_BITS, le=16384, description="smallest RSA key of a user")
     required_auth: Methods = Field(
         (), description="what a login takes, in order: publickey password for both; empty: one of them"
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sftpgate.settings import Settings
     from sftpgate.users.keys import AuthorizedKey
     from sftpgate.users.registry import User, UserRegistry
+    from sftpgate.users.terms import Terms
 
     Uses = Mapping[tuple[str, str], LastUse]
 
@@ -35,6 +36,18 @@ def open_registry() -> tuple[Settings, UserRegistry]:
 
     settings = read_settings()
     return settings, UserRegistry(settings.keys_dir)
+
+
+def terms_of(settings: Settings, registry: UserRegistry) -> Terms:
+    """On which terms the gate of these settings accepts keys, now."""
+    from sftpgate.gateway.algorithms import offer
+    from sftpgate.users.terms import Terms
+
+    return Terms(
+        min_rsa_bits=settings.min_rsa_bits,
+        signature_algs=offer(settings.algorithms).signature_algs,
+        revoked=registry.revocations.in_force(),
+    )
 
 
 def last_uses(settings: Settings) -> Uses:
@@ -54,11 +67,26 @@ def last_uses(settings: Settings) -> Uses:
         return {}
 
 
-def read_key(path: Path, min_rsa_bits: int) -> AuthorizedKey:
-    """The key in a file. Raises NotFound, or KeyRefused with what is wrong, the file named."""
+def read_key(path: Path, terms: Terms) -> AuthorizedKey:
+    """The key in a file, for a user. Raises NotFound, or KeyRefused with what is wrong, the file named."""
+    from sftpgate.errors import KeyRefused
+    from sftpgate.users.keys import check_strength, parse_public_key
+
+    text = read_key_file(path)
+    try:
+        key = parse_public_key(text)
+        check_strength(key, terms.min_rsa_bits)
+        if key.blob in (terms.revoked or ()):
+            raise KeyRefused("this key is revoked (revoked_keys in the keys directory): have a new one made")
+    except KeyRefused as error:
+        raise KeyRefused(f"{path}: {error.message}") from error
+    return key
+
+
+def read_key_file(path: Path) -> str:
+    """The text of a file that somebody sent; - for standard input. Raises NotFound and KeyRefused, the file named."""
     from sftpgate.errors import KeyRefused, NotFound
     from sftpgate.users.keyformats import decode_key_file
-    from sftpgate.users.keys import check_strength, parse_public_key
 
     try:
         if str(path) == "-":
@@ -71,11 +99,9 @@ def read_key(path: Path, min_rsa_bits: int) -> AuthorizedKey:
     if len(data) > _MAX_KEY_FILE_BYTES:
         raise KeyRefused(f"{path}: too large for a public key")
     try:
-        key = parse_public_key(decode_key_file(data))
-        check_strength(key, min_rsa_bits)
+        return decode_key_file(data)
     except KeyRefused as error:
         raise KeyRefused(f"{path}: {error.message}") from error
-    return key
 
 
 def say_if_locked_out(user: User) -> None:
@@ -139,7 +165,7 @@ def quota_row(settings: Settings, user: User) -> dict[str, object]:
     return row | {"pending_files": files, "pending_bytes": size, "sent_today_bytes": sent}
 
 
-def key_row(user: str, key: AuthorizedKey, uses: Uses, min_rsa_bits: int) -> dict[str, object]:
+def key_row(user: str, key: AuthorizedKey, uses: Uses, terms: Terms) -> dict[str, object]:
     """A key for a listing, with what is to be said of its options."""
     use = uses.get((user, key.fingerprint))
     return {
@@ -148,7 +174,7 @@ def key_row(user: str, key: AuthorizedKey, uses: Uses, min_rsa_bits: int) -> dic
         "bits": key.bits,
         "fingerprint": key.fingerprint,
         "label": key.comment,
-        "state": _state(key, min_rsa_bits),
+        "state": _state(key, terms),
         "added_at": key.added_at,
         "expires_at": key.expires_at,
         "from": list(key.from_patterns),
@@ -161,15 +187,17 @@ def key_row(user: str, key: AuthorizedKey, uses: Uses, min_rsa_bits: int) -> dic
     }
 
 
-def _state(key: AuthorizedKey, min_rsa_bits: int) -> str:
-    from sftpgate.policy.login import LoginRefusal, key_refusal
+def _state(key: AuthorizedKey, terms: Terms) -> str:
+    from sftpgate.policy.login import LoginRefusal
 
-    match key_refusal(key, address=None, now=datetime.now(UTC), min_rsa_bits=min_rsa_bits):
+    match terms.refusal(key, datetime.now(UTC)):
         case None:
             return "authority" if key.cert_authority else "active"
         case LoginRefusal.EXPIRED_KEY:
             return "expired"
         case LoginRefusal.WEAK_KEY:
             return "too weak"
+        case LoginRefusal.REVOKED_KEY:
+            return "revoked"
         case _:
             return "not accepted"

@@ -13,8 +13,8 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from sftpgate.cli.compose import group_id, name_rules
@@ -23,24 +23,20 @@ from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
 from sftpgate.cli.process_checks import check_process
 from sftpgate.cli.service_checks import check_runs, check_service
-from sftpgate.errors import HostKeyError, SftpgateError, UserFileError
+from sftpgate.cli.user_checks import check_users
+from sftpgate.errors import HostKeyError, SftpgateError
 from sftpgate.gateway.descriptors import WANTED, raise_limit
 from sftpgate.ledger import overview
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.schema import SCHEMA_VERSION
 from sftpgate.logs import printable
-from sftpgate.policy.accounts import valid_user_name
-from sftpgate.policy.login import key_weakness
-from sftpgate.policy.methods import first_methods, required_of
 from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.policy.tools import findings
 from sftpgate.runners.command import obstacle
-from sftpgate.settings import AuthMethod, Durability, Settings
+from sftpgate.settings import Durability, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe
-from sftpgate.users.expiry import endings, usable_keys
 from sftpgate.users.hostkeys import ensure_host_keys
-from sftpgate.users.registry import User, UserRegistry
 
 LITTLE_SPACE = 4  # times the floor: time to do something about it
 _HOST_KEY_KINDS = ("ed25519", "ecdsa", "rsa")
@@ -239,7 +235,7 @@ def check_ledger(settings: Settings) -> Findings:
         yield _warning("ledger", f"{file} can be read by everybody on this machine", f"chmod o-rwx {file}")
 
 
-# -- keys and users --------------------------------------------------------------------------------------------------
+# -- host keys -------------------------------------------------------------------------------------------------------
 
 
 def check_host_keys(keys_dir: Path) -> Findings:
@@ -257,82 +253,6 @@ def check_host_keys(keys_dir: Path) -> Findings:
             ensure_host_keys(keys_dir)  # makes nothing where all are there
         except HostKeyError as error:
             yield _error("host keys", error.message, "see the file")
-
-
-def check_users(settings: Settings, now: datetime) -> Findings:
-    """Whether the users can log in, and nobody else can become one."""
-    directory = settings.keys_dir / "users"
-    registry = UserRegistry(settings.keys_dir)
-    names = registry.names()
-    if not names:
-        yield _warning("users", "there is no user: nobody can log in", "sftpgate user add NAME --key FILE.pub")
-        return
-    for path in directory.iterdir():
-        if path.is_dir() and not valid_user_name(path.name) and not path.name.startswith("."):
-            yield _warning(
-                "users", f"{printable(path.name)} cannot be a user's name: the directory is ignored", "give it another name"
-            )
-    for name in names:
-        yield from _check_files(directory / name)
-        try:
-            user = registry.load(name)
-        except (UserFileError, OSError) as error:
-            yield _error("users", f"{name}: {error}", "repair the file: until then nobody can log in as this user")
-        else:
-            yield from _check_user(user, settings, now)
-
-
-def _check_files(directory: Path) -> Findings:
-    for path in (directory, directory / "user.toml", directory / "authorized_keys"):
-        if not path.exists():
-            continue
-        mode = path.stat().st_mode
-        if mode & _OTHERS_WRITE:
-            yield _error("users", f"{path} can be written by others: they could let themselves in", f"chmod go-w {path}")
-        elif path.name == "user.toml" and mode & stat.S_IROTH:
-            yield _warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
-
-
-def _check_user(user: User, settings: Settings, now: datetime) -> Findings:
-    if user.disabled:
-        return
-    bits = settings.min_rsa_bits
-    for ending in endings([user], now=now, within=timedelta(seconds=settings.expiry_warning), min_rsa_bits=bits):
-        what = f"{user.name}: {ending.fingerprint}" if ending.fingerprint else user.name
-        when = "has expired" if ending.expired else f"expires on {ending.expires_at:%Y-%m-%d}"
-        yield _warning("users", f"{what} {when}", ending.what_to_do)
-    if user.expires_at is not None and user.expires_at <= now:
-        return
-    for key in user.keys:
-        if (weakness := key_weakness(key.type, key.bits, min_rsa_bits=bits)) is not None:
-            yield _warning("users", f"{user.name}: {key.fingerprint} is not accepted: {weakness}", "have another key sent")
-        for finding in key.findings:
-            yield _warning("users", f"{user.name}: {key.fingerprint}: {finding}", "change its line in authorized_keys")
-    if not usable_keys(user, now=now, min_rsa_bits=bits) and user.password_hash is None:
-        yield _warning(
-            "users",
-            f"nobody can log in as {user.name}: it has no usable key and no password",
-            f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
-        )
-    yield from _check_methods(user, settings.required_auth)
-
-
-def _check_methods(user: User, gate: Sequence[AuthMethod]) -> Findings:
-    """Whether the user has what its logins take, and begins in a way that the gate offers."""
-    required = required_of(user.required_auth, gate)
-    if required and required[0] not in first_methods(gate):
-        yield _error(
-            "users",
-            f"nobody can log in as {user.name}: its required_auth begins with {required[0]}, and the gate's does not",
-            "begin both with the same method",
-        )
-    for method, there in ((AuthMethod.PUBLICKEY, bool(user.keys)), (AuthMethod.PASSWORD, user.password_hash is not None)):
-        if method in required and not there:
-            yield _warning(
-                "users",
-                f"nobody can log in as {user.name}: its logins take a {method}, and it has none (rule: required_auth)",
-                f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
-            )
 
 
 # -- tools -----------------------------------------------------------------------------------------------------------

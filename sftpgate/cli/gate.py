@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from functools import partial
 
+from sftpgate.cli.accounts import terms_of
 from sftpgate.cli.bans import ban_rules, named_by_admin
 from sftpgate.cli.bring_up import bring_up_regularly
 from sftpgate.cli.compose import System, build, make_retention, utc_now
@@ -248,7 +249,7 @@ class Running:
             self._registry,
             now=self._system.clock(),
             within=timedelta(seconds=settings.expiry_warning),
-            min_rsa_bits=settings.min_rsa_bits,
+            terms=terms_of(settings, self._registry),
         )
 
 

@@ -5,18 +5,28 @@ The commands change files in the keys directory and nothing else; a running serv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sftpgate.cli.accounts import KEY_COLUMNS, key_row, last_uses, open_registry, read_key, say_if_locked_out
+from sftpgate.cli.accounts import (
+    KEY_COLUMNS,
+    key_row,
+    last_uses,
+    open_registry,
+    read_key,
+    read_key_file,
+    say_if_locked_out,
+    terms_of,
+)
 
 if TYPE_CHECKING:
     from sftpgate.users.keys import AuthorizedKey
-    from sftpgate.users.registry import User
+    from sftpgate.users.registry import User, UserRegistry
+    from sftpgate.users.terms import Terms
 
 key_app = typer.Typer(help="Keys of users.", no_args_is_help=True)
 
@@ -55,7 +65,7 @@ def key_add(
         raise typer.BadParameter("--principals goes with --authority")
     settings, registry = open_registry()
     registry.load(name)
-    key = read_key(file, settings.min_rsa_bits)
+    key = read_key(file, terms_of(settings, registry))
     if label is not None or expires is not None or source or authority:
         key = limited(
             key,
@@ -93,8 +103,9 @@ def key_rotate(
 
     settings, registry = open_registry()
     user = registry.load(name)
-    replaced = _replaced_key(user, old, settings.min_rsa_bits)
-    key = read_key(file, settings.min_rsa_bits)
+    terms = terms_of(settings, registry)
+    replaced = _replaced_key(user, old, terms)
+    key = read_key(file, terms)
     if label is not None:
         key = limited(key, label=label)
     until = (datetime.now(UTC) + _overlap(overlap)).replace(microsecond=0)
@@ -108,6 +119,7 @@ def key_rotate(
 @key_app.command("list")
 def key_list(
     name: Annotated[str | None, typer.Argument(help="Only this user's keys.")] = None,
+    revoked: Annotated[bool, typer.Option("--revoked", help="The list of revoked keys, and who still has them.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the keys of all users, or of one, with their last use.
@@ -117,9 +129,13 @@ def key_list(
     from sftpgate.cli.output import emit
 
     settings, registry = open_registry()
+    if revoked:
+        emit(list(_revoked_rows(registry, name)), ["fingerprint", "type", "bits", "label", "users"], json=json)
+        return
     users: Sequence[User] = registry.list() if name is None else [registry.load(name)]
     uses = last_uses(settings)
-    rows = [key_row(user.name, key, uses, settings.min_rsa_bits) for user in users for key in user.keys]
+    terms = terms_of(settings, registry)
+    rows = [key_row(user.name, key, uses, terms) for user in users for key in user.keys]
     columns = ["user", *KEY_COLUMNS]
     emit(rows, [*columns, "findings"] if any(row["findings"] for row in rows) else columns, json=json)
 
@@ -141,6 +157,63 @@ def key_remove(
     say_if_locked_out(registry.load(name))
 
 
+@key_app.command("revoke")
+def key_revoke(
+    key: Annotated[
+        str,
+        typer.Argument(metavar="FINGERPRINT|FILE", help="A user's key, or a file with a public key or certificate; or -."),
+    ],
+) -> None:
+    """Let nobody log in with a key any more, nor with certificates of it or signed by it, whichever user has it.
+
+    It is written into `revoked_keys` in the keys directory. Running servers follow within two seconds, and end connections that
+    logged in with it. To take it back, remove the line there.
+
+    Example: sftpgate key revoke SHA256:uNiVztksCsDhcc0u9e8BrUQXhXfmnVhPoXUqVZBvB2g
+    """
+    _, registry = open_registry()
+    found = _meant(registry, key)
+    owners = _owners(registry, found.blob)
+    fresh = registry.revocations.add(found, datetime.now(UTC).replace(microsecond=0), f"of {', '.join(owners)}" if owners else "")
+    typer.echo(f"key {found.fingerprint} {'revoked' if fresh else 'is revoked already'}")
+    for owner in owners:
+        typer.echo(f"{owner} still has it: `sftpgate key remove {owner} {found.fingerprint}`", err=True)
+
+
+def _meant(registry: UserRegistry, text: str) -> AuthorizedKey:
+    """The key in a file, or the one of a user with this fingerprint. Raises NotFound, and KeyRefused with what is wrong."""
+    from sftpgate.errors import KeyRefused, NotFound
+    from sftpgate.users.keyedits import full_fingerprint
+    from sftpgate.users.keys import parse_public_key
+    from sftpgate.users.revocations import key_of_certificate
+
+    path = Path(text)
+    if text == "-" or path.is_file():
+        content = read_key_file(path)
+        try:
+            return key_of_certificate(content) or parse_public_key(content)
+        except KeyRefused as error:
+            raise KeyRefused(f"{path}: {error.message}") from error
+    wanted = full_fingerprint(text)
+    for user in registry.list():
+        for key in user.keys:
+            if key.fingerprint == wanted:
+                return key
+    raise NotFound(f"no user has a key {text}, and it is no file: give the file of the public key")
+
+
+def _owners(registry: UserRegistry, blob: bytes) -> list[str]:
+    return [user.name for user in registry.list() if any(key.blob == blob for key in user.keys)]
+
+
+def _revoked_rows(registry: UserRegistry, name: str | None) -> Iterator[dict[str, object]]:
+    for key in registry.revocations.load():
+        owners = _owners(registry, key.blob)
+        if name is None or name in owners:
+            said = {"fingerprint": key.fingerprint, "type": key.type, "bits": key.bits, "label": key.comment}
+            yield said | {"users": owners}
+
+
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")] if text else []
 
@@ -154,17 +227,16 @@ def _overlap(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _replaced_key(user: User, fingerprint: str, min_rsa_bits: int) -> AuthorizedKey:
+def _replaced_key(user: User, fingerprint: str, terms: Terms) -> AuthorizedKey:
     """The key of ``user`` that is meant. Raises NotFound, and Refused where several could be."""
     from sftpgate.errors import NotFound, Refused
-    from sftpgate.users.expiry import usable_keys
     from sftpgate.users.keyedits import full_fingerprint
 
     if fingerprint:
         found = [key for key in user.keys if key.fingerprint == full_fingerprint(fingerprint)]
     else:
-        usable = usable_keys(user, now=datetime.now(UTC), min_rsa_bits=min_rsa_bits)
-        found = [key for key in usable if key.expires_at is None] or list(usable)
+        usable = terms.usable(user.keys, datetime.now(UTC))
+        found = [key for key in usable if key.expires_at is None] or usable
     if not found:
         raise NotFound(f"{user.name} has no such key to take the place of: `sftpgate key add` gives it one more")
     if len(found) > 1:

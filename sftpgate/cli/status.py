@@ -198,16 +198,18 @@ def _expiring(settings: Settings, now: datetime) -> list[Row]:
     from dataclasses import asdict
     from datetime import timedelta
 
+    from sftpgate.cli.accounts import terms_of
     from sftpgate.errors import UserFileError
     from sftpgate.users.expiry import endings
     from sftpgate.users.registry import UserRegistry
 
     within = timedelta(seconds=settings.expiry_warning)
+    registry = UserRegistry(settings.keys_dir)
     try:
-        users = UserRegistry(settings.keys_dir).list()
+        users = registry.list()
     except UserFileError:
         return []  # the directory is the server's own, and we are somebody else
-    return [asdict(ending) for ending in endings(users, now=now, within=within, min_rsa_bits=settings.min_rsa_bits)]
+    return [asdict(ending) for ending in endings(users, now=now, within=within, terms=terms_of(settings, registry))]
 
 
 def _sweep_row(fact: str | None) -> Row | None:

@@ -14,7 +14,17 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from sftpgate.cli.accounts import KEY_COLUMNS, key_row, last_uses, open_registry, quota_row, read_key, say_if_locked_out, user_row
+from sftpgate.cli.accounts import (
+    KEY_COLUMNS,
+    key_row,
+    last_uses,
+    open_registry,
+    quota_row,
+    read_key,
+    say_if_locked_out,
+    terms_of,
+    user_row,
+)
 
 user_app = typer.Typer(help="Users: the SFTP accounts, usually one per ERP.", no_args_is_help=True)
 
@@ -48,7 +58,7 @@ def user_add(
     settings, registry = open_registry()
     check_user_name(name)
     check_home(home)
-    keys = [read_key(path, settings.min_rsa_bits) for path in key or []]
+    keys = [read_key(path, terms_of(settings, registry)) for path in key or []]
     password_hash = hash_password(_first_line(sys.stdin)) if password_stdin else None
     user = registry.add(name, keys=keys, password_hash=password_hash, home=home)
     typer.echo(f"user {name} added")
@@ -90,7 +100,7 @@ def user_show(name: Name, json: Json = False) -> None:
     user = registry.load(name)
     uses = last_uses(settings)
     record = {**user_row(user, uses), **quota_row(settings, user)}
-    keys = [key_row(name, key, uses, settings.min_rsa_bits) for key in user.keys]
+    keys = [key_row(name, key, uses, terms_of(settings, registry)) for key in user.keys]
     if json:
         emit_record({**record, "keys": keys}, json=True)
         return

@@ -7,7 +7,7 @@ adds, at the end of the lists, what clients of ten and more years ago need: SHA-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sftpgate.settings import Algorithms
@@ -96,6 +96,11 @@ _OFFERS = {Algorithms.DEFAULT: _DEFAULT, Algorithms.HARDENED: _HARDENED, Algorit
 def offer(profile: Algorithms) -> Offer:
     """What the profile offers."""
     return _OFFERS[profile]
+
+
+def profiles_with(signatures: Collection[str]) -> list[Algorithms]:
+    """The profiles that accept one of these signatures, ``default`` first."""
+    return [profile for profile in Algorithms if not set(signatures).isdisjoint(_OFFERS[profile].signature_algs)]
 
 
 def added_by_legacy() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ A login is judged again while its connection lasts (``check_again``): who would 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import asyncssh
@@ -139,8 +139,8 @@ class Gatekeeper(asyncssh.SSHServer):
         if (refusal := self._door.logged_in(self._visitor, user.name)) is not None:
             self.hang_up(refusal, asyncssh.DISC_TOO_MANY_CONNECTIONS)
 
-    def check_again(self, user: User | None) -> None:
-        """End the connection where it would not be let in any more. ``user``: the connection's user as it is now.
+    def check_again(self, user: User | None, revoked: Container[bytes] | None) -> None:
+        """End the connection where it would not be let in any more. ``user`` and ``revoked`` are as they are now.
 
         It ends when that was seen twice in a row: a file that somebody writes in place is empty for an instant. A client
         that does not react is cut off the next time.
@@ -155,6 +155,7 @@ class Gatekeeper(asyncssh.SSHServer):
             address=self.address,
             now=self._services.clock(),
             min_rsa_bits=self._services.min_rsa_bits,
+            revoked=revoked,
         )
         if reason is None:
             self._lost_for_rounds = 0
@@ -271,7 +272,14 @@ class Gatekeeper(asyncssh.SSHServer):
         self._claimed = services.registry.get(username)
         self._candidate = None
         judgement = judge_key(
-            username, self._claimed, blob, address=self.address, now=now, issued=now, min_rsa_bits=services.min_rsa_bits
+            username,
+            self._claimed,
+            blob,
+            address=self.address,
+            now=now,
+            issued=now,
+            min_rsa_bits=services.min_rsa_bits,
+            revoked=services.registry.revocations.in_force(),
         )
         if judgement.refusal is None and not self._may_try(Method.PUBLICKEY):
             return Judgement(refusal=LoginRefusal.METHOD_NOT_ACCEPTED, login=judgement.login)

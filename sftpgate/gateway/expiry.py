@@ -8,13 +8,14 @@ from sftpgate.ledger.database import Ledger, get_fact, set_fact
 from sftpgate.logs import get_logger
 from sftpgate.users.expiry import endings
 from sftpgate.users.registry import UserRegistry
+from sftpgate.users.terms import Terms
 
 log = get_logger("users")
 
 _FACT = "expiry_warned"
 
 
-def warn_of_endings(ledger: Ledger, registry: UserRegistry, *, now: datetime, within: timedelta, min_rsa_bits: int) -> bool:
+def warn_of_endings(ledger: Ledger, registry: UserRegistry, *, now: datetime, within: timedelta, terms: Terms) -> bool:
     """Log what ends before ``now + within``, where nobody did so today; True where it was done. Blocks."""
     today = now.date().isoformat()
     with ledger.reading() as connection:
@@ -24,7 +25,7 @@ def warn_of_endings(ledger: Ledger, registry: UserRegistry, *, now: datetime, wi
         if get_fact(connection, _FACT) == today:  # another process was quicker
             return False
         set_fact(connection, _FACT, today)
-    for ending in endings(registry.list(), now=now, within=within, min_rsa_bits=min_rsa_bits):
+    for ending in endings(registry.list(), now=now, within=within, terms=terms):
         log.warning(
             "user.expires" if ending.fingerprint is None else "key.expires",
             user=ending.user,

@@ -255,10 +255,10 @@ class Gate:
             keepers = [keeper for keeper in self._keepers if keeper.user is not None]
             names = {keeper.user.name for keeper in keepers if keeper.user is not None}
             # off the event loop: the keys directory may be on a slow disk
-            users = await self._services.hops.run(_users, self._made_of.login.registry, names)
+            users, revoked = await self._services.hops.run(_users, self._made_of.login.registry, names)
             for keeper in keepers:
                 if keeper.user is not None:
-                    keeper.check_again(users[keeper.user.name])
+                    keeper.check_again(users[keeper.user.name], revoked)
 
     async def _key_rounds(self) -> None:
         """Write down which keys were used, and take up host keys that have changed: new connections are shown those."""
@@ -335,8 +335,8 @@ class Gate:
         return channel, session
 
 
-def _users(registry: UserRegistry, names: Collection[str]) -> dict[str, User | None]:
-    return {name: registry.get(name) for name in names}
+def _users(registry: UserRegistry, names: Collection[str]) -> tuple[dict[str, User | None], frozenset[bytes] | None]:
+    return {name: registry.get(name) for name in names}, registry.revocations.in_force()
 
 
 def _no_session(keeper: Gatekeeper, reason: str) -> asyncssh.ChannelOpenError:

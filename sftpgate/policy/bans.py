@@ -37,6 +37,9 @@ _WEIGHTS: dict[LoginRefusal, float] = {
     # what a known user's own machine does for days: it offers all keys that it has, or one that was not renewed
     LoginRefusal.UNKNOWN_KEY: 0.25,
     LoginRefusal.WEAK_KEY: 0.25,
+    LoginRefusal.REVOKED_KEY: 0.25,
+    LoginRefusal.REVOKED_AUTHORITY: 0.25,
+    LoginRefusal.UNKNOWN_REVOCATIONS: 0.1,
     LoginRefusal.EXPIRED_KEY: 0.1,
     LoginRefusal.DISABLED_USER: 0.5,
     LoginRefusal.EXPIRED_USER: 0.1,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
@@ -38,6 +38,10 @@ ACCEPTED_KEY_TYPES = frozenset(
 )
 
 
+# What signs for a key where that is not called as the key is (RFC 8332 §3).
+_SIGNATURES = {"ssh-rsa": frozenset({"rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"})}
+
+
 class LoginRefusal(StrEnum):
     """Why a login is refused: for the log, never for the client."""
 
@@ -46,6 +50,9 @@ class LoginRefusal(StrEnum):
     EXPIRED_USER = "expired user"
     WRONG_NETWORK = "wrong network"
     UNKNOWN_KEY = "unknown key"
+    REVOKED_KEY = "revoked key"
+    REVOKED_AUTHORITY = "certificate of a revoked authority"
+    UNKNOWN_REVOCATIONS = "list of revoked keys that cannot be read"
     WEAK_KEY = "weak key"
     EXPIRED_KEY = "expired key"
     WRONG_KEY_NETWORK = "wrong network for this key"
@@ -137,6 +144,23 @@ def key_refusal(key: KeyRules | None, *, address: str | None, now: datetime, min
     if key.forced_command is not None and not is_sftp_command(key.forced_command):
         return LoginRefusal.LIMITED_TO_COMMAND
     return None
+
+
+def revocation_refusal(key: bytes, authority: bytes | None, revoked: Container[bytes] | None) -> LoginRefusal | None:
+    """Why the key with the blob ``key``, or the certificate for it that ``authority`` signed, is not accepted from anybody.
+
+    ``revoked`` are the blobs of keys that are revoked; None: they are not known, and any key could be one of them.
+    """
+    if revoked is None:
+        return LoginRefusal.UNKNOWN_REVOCATIONS
+    if key in revoked:
+        return LoginRefusal.REVOKED_KEY
+    return LoginRefusal.REVOKED_AUTHORITY if authority is not None and authority in revoked else None
+
+
+def signatures_of(key_type: str) -> frozenset[str]:
+    """The names of the signatures that keys of this type make."""
+    return _SIGNATURES.get(key_type, frozenset({key_type}))
 
 
 def is_sftp_command(command: str) -> bool:

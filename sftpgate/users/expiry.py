@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sftpgate.policy.login import key_refusal
 from sftpgate.users.keys import AuthorizedKey
 from sftpgate.users.registry import User
+from sftpgate.users.terms import Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Ending:
     what_to_do: str
 
 
-def endings(users: Iterable[User], *, now: datetime, within: timedelta, min_rsa_bits: int) -> Iterator[Ending]:
+def endings(users: Iterable[User], *, now: datetime, within: timedelta, terms: Terms) -> Iterator[Ending]:
     """The users and keys that end before ``now + within``.
 
     One that has ended is told while the user has nothing else to log in with; disabled users are nobody's concern.
@@ -41,25 +41,17 @@ def endings(users: Iterable[User], *, now: datetime, within: timedelta, min_rsa_
                 what_to_do=f"change expires in its user.toml, or sftpgate user disable {user.name}",
             )
         elif user.expires_at is None or user.expires_at > now:
-            yield from _ending_keys(user, now, within, min_rsa_bits)
+            yield from _ending_keys(user, now, within, terms)
 
 
-def usable_keys(user: User, *, now: datetime, min_rsa_bits: int) -> list[AuthorizedKey]:
-    """The user's keys that are accepted from somewhere at ``now``."""
-    return [key for key in user.keys if _usable(key, now, min_rsa_bits)]
-
-
-def _usable(key: AuthorizedKey, now: datetime, min_rsa_bits: int) -> bool:
-    return key_refusal(key, address=None, now=now, min_rsa_bits=min_rsa_bits) is None
-
-
-def _ending_keys(user: User, now: datetime, within: timedelta, min_rsa_bits: int) -> Iterator[Ending]:
-    lasting = [key for key in usable_keys(user, now=now, min_rsa_bits=min_rsa_bits) if not _ends(key, now + within)]
+def _ending_keys(user: User, now: datetime, within: timedelta, terms: Terms) -> Iterator[Ending]:
+    usable = terms.usable(user.keys, now)
+    lasting = [key for key in usable if not _ends(key, now + within)]
     for key in user.keys:
-        if not _ends(key, now + within) or key.expires_at is None:
+        if not _ends(key, now + within) or key.expires_at is None or key.blob in (terms.revoked or ()):
             continue
         expired = key.expires_at <= now
-        if expired and (usable_keys(user, now=now, min_rsa_bits=min_rsa_bits) or user.password_hash is not None):
+        if expired and (usable or user.password_hash is not None):
             continue
         yield Ending(
             user=user.name,

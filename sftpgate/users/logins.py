@@ -6,14 +6,14 @@ any more ends it. The rules are ``policy``'s. Nothing here touches the disk or c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from sftpgate.errors import KeyRefused
 from sftpgate.logs import printable
 from sftpgate.policy.certificates import certificate_refusal
-from sftpgate.policy.login import LoginRefusal, account_refusal, key_refusal
+from sftpgate.policy.login import LoginRefusal, account_refusal, key_refusal, revocation_refusal
 from sftpgate.policy.methods import is_complete, required_of
 from sftpgate.settings import AuthMethod as Method
 from sftpgate.users.certificates import Certificate, is_certificate, parse_certificate
@@ -47,19 +47,28 @@ class Judgement:
 
 
 def judge_key(
-    name: str, user: User | None, blob: bytes, *, address: str, now: datetime, issued: datetime, min_rsa_bits: int
+    name: str,
+    user: User | None,
+    blob: bytes,
+    *,
+    address: str,
+    now: datetime,
+    issued: datetime,
+    min_rsa_bits: int,
+    revoked: Container[bytes] | None,
 ) -> Judgement:
     """Whether ``user``, whom the client calls ``name``, may log in with the key or certificate in ``blob``.
 
-    ``issued``: see ``certificate_refusal``. Raises nothing for any blob.
+    ``issued``: see ``certificate_refusal``; ``revoked``: see ``revocation_refusal``. Raises nothing for any blob.
     """
     refusal = account_refusal(user, address=address, now=now)
     try:
         if is_certificate(wire_type(blob)):
-            return _judge_certificate(refusal, name, user, blob, address, now, issued, min_rsa_bits)
+            return _judge_certificate(refusal, name, user, blob, address, now, issued, min_rsa_bits, revoked)
     except KeyRefused:
         return Judgement(refusal=refusal or LoginRefusal.UNREADABLE_KEY, login=fingerprint(blob))
     line = user.find_key(blob) if user is not None else None
+    refusal = refusal or revocation_refusal(blob, None, revoked)
     refusal = refusal or key_refusal(line, address=address, now=now, min_rsa_bits=min_rsa_bits)
     return Judgement(refusal=refusal, login=fingerprint(blob), line=line)
 
@@ -73,9 +82,11 @@ def _judge_certificate(
     now: datetime,
     issued: datetime,
     min_rsa_bits: int,
+    revoked: Container[bytes] | None,
 ) -> Judgement:
     certificate = parse_certificate(blob)
     authority = user.find_authority(certificate.authority_blob) if user is not None else None
+    refusal = refusal or revocation_refusal(certificate.key_blob, certificate.authority_blob, revoked)
     refusal = refusal or certificate_refusal(
         certificate, authority, user=name, address=address, now=now, issued=issued, min_rsa_bits=min_rsa_bits
     )
@@ -98,6 +109,7 @@ def end_reason(
     address: str,
     now: datetime,
     min_rsa_bits: int,
+    revoked: Container[bytes] | None,
 ) -> str | None:
     """Why a connection that logged in with ``proofs`` must end, for the log; None where it may stay.
 
@@ -107,7 +119,8 @@ def end_reason(
         return refusal
     assert user is not None  # account_refusal says no to None
     if user is at_login:
-        proofs = [proof for proof in proofs if proof.method is Method.PUBLICKEY]  # only time can have changed something
+        # only time, or the list of revoked keys, can have changed something
+        proofs = [proof for proof in proofs if proof.method is Method.PUBLICKEY]
     if user.home != at_login.home:
         return "the user's home was changed"
     for proof in proofs:
@@ -115,7 +128,16 @@ def end_reason(
             if proof.password_hash != user.password_hash:
                 return "the password was changed"
             continue
-        judged = judge_key(user.name, user, proof.blob, address=address, now=now, issued=proof.at, min_rsa_bits=min_rsa_bits)
+        judged = judge_key(
+            user.name,
+            user,
+            proof.blob,
+            address=address,
+            now=now,
+            issued=proof.at,
+            min_rsa_bits=min_rsa_bits,
+            revoked=revoked,
+        )
         if judged.refusal is not None:
             return judged.refusal
     if user is not at_login and not is_complete(

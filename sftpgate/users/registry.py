@@ -36,6 +36,7 @@ from sftpgate.users.files import (
 )
 from sftpgate.users.keyedits import expiring, replaced, succeeding, with_key, without_key
 from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
+from sftpgate.users.revocations import Revocations
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ class UserRegistry:
 
     def __init__(self, keys_dir: Path, *, clock: Callable[[], datetime] = _now) -> None:
         self._directory = keys_dir / "users"
+        self.revocations = Revocations(keys_dir)
         self._clock = clock
         self._cache: dict[str, _Read] = {}
         self._quotas: dict[str, tuple[Signature | None, OwnQuotas]] = {}
@@ -107,6 +109,7 @@ class UserRegistry:
 
         Raises UserFileError where the directory cannot be read.
         """
+        self.revocations.in_force()
         for name in self.names():
             self.get(name)
         for path in self._directory.iterdir() if self._directory.is_dir() else ():

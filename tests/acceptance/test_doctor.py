@@ -15,6 +15,7 @@ from sftpgate.cli.findings import Level
 from sftpgate.errors import ExitCode
 from sftpgate.store.filesystems import mount_of
 from sftpgate.users.hostkeys import ensure_host_keys
+from tests.protocol.credentials import keygen, make_key
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
@@ -208,3 +209,41 @@ def test_the_filesystem_of_a_path(path: str, kind: str, network: bool, volatile:
     mount = mount_of(Path(path), MOUNTS)
     assert mount is not None
     assert (mount.type, mount.is_network, mount.is_volatile) == (kind, network, volatile)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "words", "admits"),
+    [
+        (("ecdsa",), {"ALGORITHMS": "hardened"}, "leaves out signatures of ecdsa-sha2-nistp256", 'algorithms to "default"'),
+        (("rsa", "-b", "2048"), {"MIN_RSA_BITS": "3072"}, "2048 bits, fewer than the 3072", "min_rsa_bits to 2048"),
+        (("ecdsa",), {}, None, ""),
+        (("rsa", "-b", "2048"), {"ALGORITHMS": "hardened"}, None, ""),
+    ],
+)
+def test_keys_that_the_settings_refuse(
+    healthy: Cli, tmp_path: Path, options: tuple[str, ...], settings: dict[str, str], words: str | None, admits: str
+) -> None:
+    """A key that the profile or a least length refuses is named, with the setting that would admit it; others are not."""
+    key = make_key(tmp_path / "id", *options)
+    healthy("key", "add", "erp", f"{key.path}.pub")
+    healthy.environment |= {f"SFTPGATE_{name}": value for name, value in settings.items()}
+    fingerprint = keygen("-l", "-f", f"{key.path}.pub").split()[1]
+    found = [row for row in _findings(healthy) if fingerprint in str(row["finding"])]
+    if words is None:
+        assert found == []
+        return
+    [row] = found
+    assert words in str(row["finding"]) and admits in str(row["what_to_do"])
+    assert [row["state"] for row in healthy("key", "list", "erp", "--json").rows] != ["active"]
+    for name in settings:
+        del healthy.environment[f"SFTPGATE_{name}"]
+    assert [row for row in _findings(healthy) if fingerprint in str(row["finding"])] == []
+
+
+def test_authorities_that_the_settings_refuse(healthy: Cli, tmp_path: Path) -> None:
+    """An authority whose signatures the profile leaves out is named too: none of its certificates is accepted."""
+    key = make_key(tmp_path / "ca", "ecdsa")
+    healthy("key", "add", "erp", f"{key.path}.pub", "--authority")
+    healthy.environment["SFTPGATE_ALGORITHMS"] = "hardened"
+    [row] = [row for row in _findings(healthy) if "certificates signed by" in str(row["finding"])]
+    assert 'algorithms to "default"' in str(row["what_to_do"])

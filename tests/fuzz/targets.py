@@ -83,7 +83,7 @@ def certificates(data: bytes) -> None:
         parse_certificate(data)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     user = User(name="erp", keys=tuple(parse_authorized_keys(_ED25519)))
-    judged = judge_key("erp", user, data, address="192.0.2.1", now=now, issued=now, min_rsa_bits=2048)
+    judged = judge_key("erp", user, data, address="192.0.2.1", now=now, issued=now, min_rsa_bits=2048, revoked=frozenset())
     assert judged.refusal is not None or data == user.keys[0].blob
     assert judged.login.isprintable()
 

@@ -65,7 +65,16 @@ def test_no_blob_does_more_than_be_refused(
         parse_certificate(bytes(blob[:cut]))
     except KeyRefused:
         pass
-    judged = judge_key("erp", User(name="erp"), bytes(blob[:cut]), address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048)
+    judged = judge_key(
+        "erp",
+        User(name="erp"),
+        bytes(blob[:cut]),
+        address="192.0.2.1",
+        now=NOW,
+        issued=NOW,
+        min_rsa_bits=2048,
+        revoked=frozenset(),
+    )
     assert judged.refusal in (LoginRefusal.UNREADABLE_KEY, LoginRefusal.UNKNOWN_KEY, LoginRefusal.UNKNOWN_AUTHORITY)
 
 
@@ -75,7 +84,7 @@ _BLOB = b""
 @given(st.binary(max_size=300))
 def test_noise_is_no_key(blob: bytes) -> None:
     """Whatever bytes a client sends as its key, they are judged and raise nothing."""
-    judged = judge_key("erp", None, blob, address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048)
+    judged = judge_key("erp", None, blob, address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048, revoked=frozenset())
     assert judged.refusal is LoginRefusal.UNKNOWN_USER
 
 

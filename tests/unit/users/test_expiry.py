@@ -7,17 +7,21 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.ledger.database import Ledger
+from sftpgate.settings import Algorithms
 from sftpgate.users.expiry import endings
 from sftpgate.users.keyedits import expiring
 from sftpgate.users.keys import AuthorizedKey, parse_public_key
 from sftpgate.users.registry import User, UserRegistry
+from sftpgate.users.terms import Terms
 from tests.protocol.credentials import make_key
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 WITHIN = 14 * DAY
+TERMS = Terms(min_rsa_bits=2048, signature_algs=offer(Algorithms.DEFAULT).signature_algs, revoked=frozenset())
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +33,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[AuthorizedKey]:
 
 def told(*users: User) -> list[tuple[str, str | None, bool]]:
     """What ends, of whom, and whether it has."""
-    found = endings(users, now=NOW, within=WITHIN, min_rsa_bits=2048)
+    found = endings(users, now=NOW, within=WITHIN, terms=TERMS)
     return [(ending.user, ending.fingerprint, ending.expired) for ending in found]
 
 
@@ -59,7 +63,7 @@ def test_the_log_is_told_once_a_day(keys: list[AuthorizedKey], tmp_path: Path) -
     ledger.create()
     with capture_logs() as lines:
         for now in (NOW, NOW, NOW + DAY / 4, NOW + DAY, NOW + DAY):
-            warn_of_endings(ledger, registry, now=now, within=WITHIN, min_rsa_bits=2048)
+            warn_of_endings(ledger, registry, now=now, within=WITHIN, terms=TERMS)
     ledger.close()
     assert [(line["event"], line["user"], line["expired"]) for line in lines] == [
         ("key.expires", "erp", False),

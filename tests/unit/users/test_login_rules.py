@@ -81,7 +81,9 @@ def test_the_account_goes_first() -> None:
     assert key is not None
 
     def judged(user: User, blob: bytes) -> LoginRefusal | None:
-        return judge_key("erp", user, blob, address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048).refusal
+        return judge_key(
+            "erp", user, blob, address="192.0.2.1", now=NOW, issued=NOW, min_rsa_bits=2048, revoked=frozenset()
+        ).refusal
 
     assert judged(User(name="erp", disabled=True), b"no key at all") is LoginRefusal.DISABLED_USER
     assert judged(User(name="erp", disabled=True), BLOB) is LoginRefusal.DISABLED_USER

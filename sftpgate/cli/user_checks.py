@@ -1,0 +1,124 @@
+"""The check of ``sftpgate doctor`` on users: whether they can log in, with which keys, and whether nobody else can become one."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sftpgate.cli.accounts import terms_of
+from sftpgate.cli.findings import Findings, error, warning
+from sftpgate.errors import UserFileError
+from sftpgate.gateway.algorithms import profiles_with
+from sftpgate.logs import printable
+from sftpgate.policy.accounts import valid_user_name
+from sftpgate.policy.login import LoginRefusal, key_weakness, signatures_of
+from sftpgate.policy.methods import first_methods, required_of
+from sftpgate.settings import LEAST_RSA_BITS, AuthMethod, Settings
+from sftpgate.users.expiry import endings
+from sftpgate.users.keys import AuthorizedKey
+from sftpgate.users.registry import User, UserRegistry
+from sftpgate.users.terms import Terms
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def check_users(settings: Settings, now: datetime) -> Findings:
+    """Whether the users can log in, and nobody else can become one."""
+    directory = settings.keys_dir / "users"
+    registry = UserRegistry(settings.keys_dir)
+    yield from _check_revocations(registry)
+    names = registry.names()
+    if not names:
+        yield warning("users", "there is no user: nobody can log in", "sftpgate user add NAME --key FILE.pub")
+        return
+    for path in directory.iterdir():
+        if path.is_dir() and not valid_user_name(path.name) and not path.name.startswith("."):
+            yield warning(
+                "users", f"{printable(path.name)} cannot be a user's name: the directory is ignored", "give it another name"
+            )
+    terms = terms_of(settings, registry)
+    for name in names:
+        yield from _check_files(directory / name)
+        try:
+            user = registry.load(name)
+        except (UserFileError, OSError) as problem:
+            yield error("users", f"{name}: {problem}", "repair the file: until then nobody can log in as this user")
+        else:
+            yield from _check_user(user, settings, terms, now)
+
+
+def _check_revocations(registry: UserRegistry) -> Findings:
+    try:
+        registry.revocations.load()
+    except UserFileError as problem:
+        what_to_do = "mend it; a server that starts meanwhile accepts no key at all"
+        yield error("users", f"the list of revoked keys cannot be used: {problem}", what_to_do)
+
+
+def _check_files(directory: Path) -> Findings:
+    for path in (directory, directory / "user.toml", directory / "authorized_keys"):
+        if not path.exists():
+            continue
+        mode = path.stat().st_mode
+        if mode & _OTHERS_WRITE:
+            yield error("users", f"{path} can be written by others: they could let themselves in", f"chmod go-w {path}")
+        elif path.name == "user.toml" and mode & stat.S_IROTH:
+            yield warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
+
+
+def _check_user(user: User, settings: Settings, terms: Terms, now: datetime) -> Findings:
+    if user.disabled:
+        return
+    for ending in endings([user], now=now, within=timedelta(seconds=settings.expiry_warning), terms=terms):
+        what = f"{user.name}: {ending.fingerprint}" if ending.fingerprint else user.name
+        when = "has expired" if ending.expired else f"expires on {ending.expires_at:%Y-%m-%d}"
+        yield warning("users", f"{what} {when}", ending.what_to_do)
+    if user.expires_at is not None and user.expires_at <= now:
+        return
+    for key in user.keys:
+        yield from _check_key(f"{user.name}: {key.fingerprint}", user, key, settings, terms.refusal(key, now))
+    if not terms.usable(user.keys, now) and user.password_hash is None and terms.revoked is not None:
+        yield warning(
+            "users",
+            f"nobody can log in as {user.name}: it has no usable key and no password",
+            f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
+        )
+    yield from _check_methods(user, settings.required_auth)
+
+
+def _check_key(what: str, user: User, key: AuthorizedKey, settings: Settings, refusal: LoginRefusal | None) -> Findings:
+    """What is to be said of one key, and the setting that would admit it."""
+    if refusal is LoginRefusal.REVOKED_KEY:
+        yield warning("users", f"{what} is revoked", f"sftpgate key remove {user.name} {key.fingerprint}")
+    elif refusal is LoginRefusal.WEAK_KEY:
+        weakness = key_weakness(key.type, key.bits, min_rsa_bits=settings.min_rsa_bits)
+        admits = LEAST_RSA_BITS <= key.bits < settings.min_rsa_bits and key.type == "ssh-rsa"
+        setting = f", or set min_rsa_bits to {key.bits}" if admits else ": no setting admits this one"
+        yield warning("users", f"{what} is not accepted: {weakness}", f"have another key sent{setting}")
+    elif refusal is LoginRefusal.WEAK_SIGNATURE:
+        profile = profiles_with(signatures_of(key.type))[0]
+        of = "certificates signed by" if key.cert_authority else "signatures of"
+        found = f'{what} is not accepted: algorithms = "{settings.algorithms}" leaves out {of} {key.type} keys'
+        yield warning("users", found, f'have an ed25519 key sent, or set algorithms to "{profile}"')
+    for finding in key.findings:
+        yield warning("users", f"{what}: {finding}", "change its line in authorized_keys")
+
+
+def _check_methods(user: User, gate: Sequence[AuthMethod]) -> Findings:
+    """Whether the user has what its logins take, and begins in a way that the gate offers."""
+    required = required_of(user.required_auth, gate)
+    if required and required[0] not in first_methods(gate):
+        yield error(
+            "users",
+            f"nobody can log in as {user.name}: its required_auth begins with {required[0]}, and the gate's does not",
+            "begin both with the same method",
+        )
+    for method, there in ((AuthMethod.PUBLICKEY, bool(user.keys)), (AuthMethod.PASSWORD, user.password_hash is not None)):
+        if method in required and not there:
+            yield warning(
+                "users",
+                f"nobody can log in as {user.name}: its logins take a {method}, and it has none (rule: required_auth)",
+                f"sftpgate key add {user.name} FILE.pub, or sftpgate user passwd {user.name}",
+            )
