@@ -81,6 +81,8 @@ def _import(name: str, path: Path, keys: Sequence[AuthorizedKey], registry: User
     new_user = name not in registry.names()
     there = set() if new_user else {key.blob for key in registry.load(name).keys}
     fresh = [key for key in keys if key.blob not in there]
+    if revoked := [key.fingerprint for key in fresh if key.blob in (registry.revocations.in_force() or ())]:
+        raise KeyRefused(f"{revoked[0]}: this key is revoked")
     if new_user and not dry_run:
         registry.add(name, keys=fresh)
     elif fresh and not dry_run:

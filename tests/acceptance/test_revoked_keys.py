@@ -72,6 +72,10 @@ def test_a_revoked_key_is_not_given_to_a_user(cli: Cli, keys: list[KeyFile]) -> 
         cli("key", "revoke", f"{key.path}.pub")
     for words in (("key", "add", "erp"), ("key", "rotate", "erp"), ("user", "add", "new", "--key")):
         assert "revoked" in cli(*words, f"{keys[2].path}.pub", code=None).err
+    others = cli.directory / "others"
+    others.mkdir()
+    (others / "new").write_text(keys[2].line)
+    assert "this key is revoked" in cli("user", "import", str(others), code=None).out
     cli("key", "revoke", f"{keys[1].path}.pub")
     found = [str(row["finding"]) for row in cli("doctor", "--json", code=None).rows if row["check"] == "users"]
     assert f"erp: {fingerprint(keys[0])} is revoked" in found
