@@ -7,6 +7,7 @@ reason may have gone. Everything here runs inside a ``changes.Change``, and bloc
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -170,7 +171,8 @@ class Placer:
         first = change.first_queued(path)
         where = location(Area.STORE, path)
         if first is not None and self._may_take(change, where):
-            self._clear(change, where, path)
+            if self._has_file(where):
+                self._keep_unknown(change, where, path)
             change.event(first, ArrivalEvent.PUBLISHED, location=where)
 
     def must_wait_for_done_file(self, path: str) -> bool:
@@ -264,8 +266,9 @@ class Placer:
 
     def _prepare(self, change: Change, item: Arrival, new: Placement, earlier: Sequence[Arrival]) -> Location:
         """Where ``item`` goes, after what has to make way for it was sent away. Raises IsADirectory before anything is."""
+        is_taken = False
         if new.state in (ArrivalState.WAITING, ArrivalState.IGNORED):
-            self._refuse_directory(location(Area.STORE if new.state is ArrivalState.WAITING else Area.DROP, item.path))
+            is_taken = self._has_file(location(Area.STORE if new.state is ArrivalState.WAITING else Area.DROP, item.path))
         queued = self._is_queued(item.path)
         if fate_of_earlier(Placement(ArrivalState.QUEUED), new, queued=queued) is not Fate.STAYS:
             earlier = [other for other in change.live_at(item.path) if other.id != item.id]
@@ -279,14 +282,14 @@ class Placer:
                     change.event(other, ArrivalEvent.REPLACED, location=None)
                 case Fate.STAYS:
                     pass
+        if is_taken and new.state is ArrivalState.WAITING:
+            self._keep_unknown(change, location(Area.STORE, item.path), item.path)
         return self._target(change, item, new)
 
     def _target(self, change: Change, item: Arrival, new: Placement) -> Location:
         match new.state:
             case ArrivalState.WAITING:
-                where = location(Area.STORE, item.path)
-                self._clear(change, where, item.path)
-                return where
+                return location(Area.STORE, item.path)
             case ArrivalState.QUEUED:
                 return location(Area.QUEUE, item.id)
             case ArrivalState.HELD:
@@ -300,15 +303,17 @@ class Placer:
     def _is_taken(self, change: Change, where: Location) -> bool:
         return self._disk.exists(self._layout.spot(where)) and not change.vacates(where)
 
-    def _clear(self, change: Change, where: Location, path: str) -> None:
+    def _keep_unknown(self, change: Change, where: Location, path: str) -> None:
         """Keep what lies in the store under a name that is about to be taken and that no live arrival has."""
-        self._refuse_directory(where)
         if not change.accounts_for(where):
             change.keep_unknown(where, path)
 
-    def _refuse_directory(self, where: Location) -> None:
-        if self._disk.is_dir(self._layout.spot(where)):
+    def _has_file(self, where: Location) -> bool:
+        """Whether something has a name that is about to be taken. Raises IsADirectory."""
+        found = self._disk.lstat(self._layout.spot(where))
+        if found is not None and stat.S_ISDIR(found.st_mode):
             raise IsADirectory("a directory of this name is already there (rule: one name is one file)")
+        return found is not None
 
 
 # What a file of a queue waits behind.

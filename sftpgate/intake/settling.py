@@ -96,9 +96,11 @@ class Files:
         """
         assert item.pending_from is not None
         found = self.disk.lstat(source) if area_of(item.pending_from) is Area.DROP else None
-        if found is not None and not self.is_at(item, item.pending_from):
+        if found is None:
+            return None
+        if not stat.S_ISREG(found.st_mode) or (found.st_ino != item.inode and not self.is_at(item, item.pending_from)):
             raise FileExchanged()
-        return None if found is None else found.st_ino
+        return found.st_ino
 
     def _is_exchanged(self, target: Spot, seen: int | None) -> bool:
         """Whether what has come to ``target`` is another file than the one that was seen before."""
