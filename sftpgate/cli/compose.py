@@ -92,10 +92,11 @@ def build(
     consumer = Consumer(layout, disk, timedelta(seconds=settings.consumer_lock_ttl))
     has_consumer = settings.handover is Handover.LOCK_TXT
     moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable, consumer=consumer if has_consumer else None)
-    rebuild_if_new(moves)
+    names = name_rules(settings)
+    rebuild_if_new(moves, names)
     pointed = pointers_of(settings)
     rules = IntakeRules(
-        names=name_rules(settings),
+        names=names,
         batch_lock_ttl=timedelta(seconds=settings.batch_lock_ttl),
         require_done_file=settings.require_done_file,
         publish_suspect=settings.publish_suspect,

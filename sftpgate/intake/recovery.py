@@ -31,7 +31,8 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import is_managed, join
+from sftpgate.policy.names import NameRules, is_managed, is_storable, join
+from sftpgate.store.descriptors import has_writer
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
 
@@ -76,9 +77,10 @@ def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
     return aside
 
 
-def rebuild_if_new(moves: Moves) -> int:
+def rebuild_if_new(moves: Moves, names: NameRules) -> int:
     """Where the ledger is new and the disk is not, record what lies there; returns how many arrivals were found.
 
+    Of what lies in the store, what could be meant for a runner: eligible names, and no file that somebody has open for writing.
     What an earlier attempt recorded before it was cut off is forgotten first. Others who come meanwhile wait.
     """
     if _is_complete(moves):
@@ -89,7 +91,7 @@ def rebuild_if_new(moves: Moves) -> int:
         with moves.ledger.transaction() as connection:
             arrivals.forget_all(connection)
         found = 0
-        files = _all_files(moves)
+        files = _all_files(moves, names)
         while batch := list(islice(files, _BATCH)):
             with moves.change() as change:
                 for where, path, state in batch:
@@ -117,16 +119,18 @@ def _is_complete(moves: Moves) -> bool:
         return get_fact(connection, COMPLETE) is not None
 
 
-def _all_files(moves: Moves) -> Iterator[tuple[Location, str, ArrivalState]]:
+def _all_files(moves: Moves, names: NameRules) -> Iterator[tuple[Location, str, ArrivalState]]:
     """Every file that must have been an arrival: where it lies, its path where that says it, and its state."""
     for area, state in _STATE_OF.items():
         for name in sorted(moves.disk.names(moves.layout.spot(location(area, "")))):
             if len(name) == len(new_id(datetime.now(UTC))) and not name.startswith("."):
                 yield location(area, name), "", state
     for name in sorted(moves.disk.names(moves.layout.spot(location(Area.ARCHIVES, "")))):
-        yield location(Area.ARCHIVES, name), name, ArrivalState.DONE
+        if is_storable(name):
+            yield location(Area.ARCHIVES, name), name, ArrivalState.DONE
     for path in _store_files(moves, ""):
-        yield location(Area.STORE, path), path, ArrivalState.WAITING
+        if is_storable(path) and names.eligible(path):
+            yield location(Area.STORE, path), path, ArrivalState.WAITING
 
 
 def _store_files(moves: Moves, directory: str) -> Iterator[str]:
@@ -153,6 +157,8 @@ def _record(moves: Moves, change: Change, where: Location, path: str, state: Arr
     path = _original_name(path) if archived else note["path"]
     fd = moves.disk.open_read(spot)
     try:
+        if state is ArrivalState.WAITING and has_writer(fd):
+            return False  # a local program writes it: a runner finds it when that has ended
         sha256, status = sha256_of(fd), os.fstat(fd)
     finally:
         os.close(fd)

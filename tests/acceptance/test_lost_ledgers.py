@@ -96,3 +96,23 @@ def test_a_long_sweep_shows_progress(cli: Cli) -> None:
     )
     assert b"\r" in done.stdout and b"taken" in done.stdout and b"1200 files seen" in done.stdout
     assert cli("sweep", code=ExitCode.NOTHING_TO_DO).err == ""
+
+
+def test_what_is_not_taken_for_an_arrival_when_a_ledger_is_made_anew(cli: Cli) -> None:
+    """P1: a file that a local program is writing, ignored names and names that are not UTF-8 do not become waiting arrivals."""
+    store = cli.data / "store"
+    cli("store", "put", "-", "users1.csv", text="username\nb\n")
+    for name in (b"_users.csv", b"users.csv.tmp", b".users.csv", b"users\xe9.csv", b"archives/users\xe9.csv"):
+        with open(os.fsencode(store) + b"/" + name, "wb") as file:
+            file.write(CSV)
+    with (store / "users2.csv").open("wb") as writing:
+        writing.write(b"user")
+        writing.flush()
+        _lose(cli, "missing")
+        cli("sweep", code=None)
+        assert [row["path"] for row in cli("arrivals", "--json").rows] == ["users1.csv"]
+        writing.write(b"name\nc\n")
+    cli.environment["SFTPGATE_SETTLE_SECONDS"] = "0"
+    cli("run", "users")
+    assert sorted(str(row["path"]) for row in cli("arrivals", "--json").rows) == ["users1.csv", "users2.csv"]
+    assert [path.name for path in (store / "archives").iterdir() if path.read_bytes() == b"username\nc\n"]

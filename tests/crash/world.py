@@ -86,7 +86,7 @@ class World:
             keep_quarantine=31536000.0,
         )
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
-        rebuild_if_new(self.system.moves)
+        rebuild_if_new(self.system.moves, self.system.placer.rules.names)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
         registry = UserRegistry(base / "keys")
         self.edits = make_edits(self.system, self.publisher, registry)
