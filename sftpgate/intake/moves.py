@@ -166,9 +166,9 @@ class Moves:
             self._turns.durable(inodes)
 
     def _flush_names(self) -> None:
-        inodes, directories = self._turns.to_flush()
-        self._sync_existing(directories)
-        self._turns.flushed(inodes, directories)
+        unflushed = self._turns.to_flush()
+        self._sync_existing(unflushed.directories)
+        self._turns.flushed(unflushed)
 
     def _sync_existing(self, directories: Iterable[Spot]) -> None:
         for directory in directories if self.durable else ():

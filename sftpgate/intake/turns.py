@@ -11,11 +11,21 @@ are still to be cleared. Does not block; any thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.store.spots import Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Unflushed:
+    """Moves that are made and not durable, and the directories that make them so. ``forgotten``: of which time they are."""
+
+    forgotten: int
+    inodes: Mapping[ArrivalId, int]
+    directories: Sequence[Spot]
 
 
 class Turns:
@@ -28,6 +38,7 @@ class Turns:
         self._directories: dict[Spot, None] = {}
         self._durable: dict[ArrivalId, int] = {}
         self._is_whole = False
+        self._forgotten = 0  # how often all of it was thrown away
 
     @property
     def mark(self) -> bytes:
@@ -42,6 +53,7 @@ class Turns:
             known = ours and self._is_whole
             if not known:
                 self._made, self._directories, self._durable = {}, {}, {}
+                self._forgotten += 1
             durable, self._durable, self._is_whole = self._durable, {}, False
             return known, durable
 
@@ -65,20 +77,24 @@ class Turns:
         with self._lock:
             self._durable.update(inodes)
 
-    def to_flush(self) -> tuple[Mapping[ArrivalId, int], list[Spot]]:
+    def to_flush(self) -> Unflushed:
         """The moves that are made and not durable, and the directories."""
         with self._lock:
-            return dict(self._made), list(self._directories)
+            return Unflushed(self._forgotten, dict(self._made), list(self._directories))
 
-    def flushed(self, inodes: Mapping[ArrivalId, int], directories: Iterable[Spot]) -> None:
-        """What ``to_flush`` gave is durable now. What was thrown away meanwhile stays so."""
+    def flushed(self, what: Unflushed) -> None:
+        """What ``to_flush`` gave is durable now. What was thrown away meanwhile stays so: a move that is known again since may be
+        a later one of the same file, by another process, and lead to another directory.
+        """
         with self._lock:
-            done = {arrival: inode for arrival, inode in inodes.items() if self._made.get(arrival) == inode}
+            if what.forgotten != self._forgotten:
+                return
+            done = {arrival: inode for arrival, inode in what.inodes.items() if self._made.get(arrival) == inode}
             for arrival in done:
                 del self._made[arrival]
             self._durable.update(done)
             if not self._made:
-                for directory in directories:
+                for directory in what.directories:
                     self._directories.pop(directory, None)
 
     def inode(self, arrival: ArrivalId) -> int | None:

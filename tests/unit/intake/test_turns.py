@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from sftpgate.intake.moves import Moves
+from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
+from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.store.disk import Disk
@@ -54,6 +57,21 @@ def test_a_file_that_is_replaced_at_once_is_flushed_first(make_gate: Any) -> Non
     linked = next(number for number, step in enumerate(disk.steps) if step.startswith("link"))
     assert flushed < linked
     assert disk.steps[linked:].count("sync_dir ") >= 1
+
+
+def test_a_flush_of_before_another_process_came(tmp_path: Path) -> None:
+    """P2: a flush that began before another process moved a file on does not make that later move durable."""
+    turns, arrival = Turns(), ArrivalId("A")
+    turns.begin(ours=False)
+    turns.made({arrival: 7}, [Spot(tmp_path, "store")])
+    turns.end()
+    begun = turns.to_flush()
+    turns.begin(ours=False)
+    turns.made({arrival: 7}, [Spot(tmp_path, "claims")])
+    turns.flushed(begun)
+    assert turns.is_unflushed(arrival)
+    turns.flushed(turns.to_flush())
+    assert not turns.is_unflushed(arrival) and turns.has_durable
 
 
 def test_who_comes_after_another_process_asks_the_ledger(make_gate: Any) -> None:
