@@ -95,15 +95,18 @@ def test_two_factors(gate: Gate, tmp_path: Path) -> None:
     assert not is_in(sftp(gate, "both", "-o", "PubkeyAuthentication=no", password=PASSWORD))
 
 
-def test_connections_of_every_worker_end(gate: Gate, tmp_path: Path) -> None:
-    """A disabled user's connections end in every worker, and another user's stay."""
-    key = user_with_key(gate, "leaver", tmp_path)
-    stays = user_with_key(gate, "stayer", tmp_path)
+@pytest.mark.parametrize("act", ["disable", "revoke"])
+def test_connections_of_every_worker_end(gate: Gate, tmp_path: Path, act: str) -> None:
+    """The connections of a user that is disabled, or whose key is revoked, end in every worker, and another user's stay."""
+    leaver, stayer = f"leaver-{act}", f"stayer-{act}"
+    key = user_with_key(gate, leaver, tmp_path)
+    stays = user_with_key(gate, stayer, tmp_path)
+    ended = gate.log.read_text().count('"connection.ended"')
     clients = [
         subprocess.Popen(
             command(gate, user, "-b", "-", "-i", str(used.path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        for user, used in [("leaver", key)] * 6 + [("stayer", stays)]
+        for user, used in [(leaver, key)] * 6 + [(stayer, stays)]
     ]
     try:
         for client in clients:
@@ -113,12 +116,12 @@ def test_connections_of_every_worker_end(gate: Gate, tmp_path: Path) -> None:
             client.stdin.flush()
             while "/sync" not in client.stdout.readline():
                 assert client.poll() is None
-        gate.command("user", "disable", "leaver")
-        until(lambda: gate.log.read_text().count('"connection.ended"') == 6, "six connections have ended")
+        gate.command(*(("user", "disable", leaver) if act == "disable" else ("key", "revoke", f"{key.path}.pub")))
+        until(lambda: gate.log.read_text().count('"connection.ended"') == ended + 6, "six connections have ended")
         for client in clients:
             client.communicate("ls\n", WAIT_SECONDS)
         assert [client.returncode == 0 for client in clients] == [False] * 6 + [True]
-        assert not is_in(sftp(gate, "leaver", "-i", str(key.path)))
+        assert not is_in(sftp(gate, leaver, "-i", str(key.path)))
     finally:
         for client in clients:
             client.kill()

@@ -105,6 +105,7 @@ async def test_large_packets(start: Start, monkeypatch: pytest.MonkeyPatch, fast
                 await put_and_get(connection, gate, f"{cipher}.bin")
 
 
+@pytest.mark.same_process
 async def test_the_window_of_a_client_that_is_far_away(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is long in following an answer may send more at a time, as long as there are not too many such clients."""
     monkeypatch.setattr(fastpath, "WIDE_LANES", 1)
