@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -264,6 +265,9 @@ async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, re
     bounds = Bounds(settings)
     running = Running(settings, recovering=recovering, confine=bounds.set)
     stop_at_signals(running.gate.stop, signal.SIGTERM)
+    # What was made so far stays to the end, and is most of what there is: a collection need not look at it.
+    gc.collect()
+    gc.freeze()
     outgrown = partial(running.hops.run, bounds.are_outgrown)
     await running.serve(work(running.gate, link, outgrown, chief=chief), sweeping=chief)
 

@@ -156,6 +156,10 @@ class Publisher:
 
     def commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
         """Publish uploads in their order; one outcome for each. Blocks."""
+        with self._moves.disk.at_a_stretch():
+            return self._commit(uploads)
+
+    def _commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
         for upload in uploads[1:]:  # the first one's is made here, and theirs beside it
             if upload.is_unflushed:
                 self.flush_ahead(upload)
@@ -169,7 +173,7 @@ class Publisher:
                 self._staging.keep_names(
                     upload for upload, draft in zip(uploads, drafts, strict=True) if isinstance(draft, Arrival)
                 )
-            with self._moves.disk.at_a_stretch(), self._moves.change() as change:
+            with self._moves.change() as change:
                 change.load(draft.path for draft in drafts if isinstance(draft, Arrival))
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):

@@ -50,10 +50,13 @@ class OpenDirectory:
         pass
 
 
+_Seen = dict[tuple[Path, str], OpenDirectory]  # by root, and path in it
+
+
 class _Stretch(threading.local):
     """What a thread has looked at; None outside of a stretch."""
 
-    seen: dict[Spot, OpenDirectory] | None = None
+    seen: _Seen | None = None
 
 
 class Directories:
@@ -77,22 +80,25 @@ class Directories:
     def open(self, spot: Spot) -> OpenDirectory:
         """The directory ``spot``, reached without following links below its root. Raises OSError."""
         seen = self._stretch.seen
-        if seen is None:
-            return self._look(spot)
-        found = seen.get(spot)
+        return self._reach({} if seen is None else seen, spot.root, spot.path)
+
+    def _reach(self, seen: _Seen, root: Path, path: str) -> OpenDirectory:
+        found = seen.get((root, path))
         if found is None:
-            found = seen[spot] = self._look(spot)
+            if path:
+                top, _, name = path.rpartition("/")
+                found = self._below(self._reach(seen, root, top), name)
+            else:
+                found = self._root(root)
+            seen[root, path] = found
         return found
 
-    def _look(self, spot: Spot) -> OpenDirectory:
-        root = spot.root
-        found = self._roots.get(root)
-        if found is None or not _is(found, os.stat(root)):  # noqa: PTH116  # pathlib takes twice as long, a dozen times a file
-            found = OpenDirectory(os.open(root, _FLAGS))
-            self._keep(self._roots, root, found)
-        if spot.path:
-            for name in spot.path.split("/"):
-                found = self._below(found, name)
+    def _root(self, root: Path) -> OpenDirectory:
+        kept = self._roots.get(root)
+        if kept is not None and _is(kept, os.stat(root)):  # noqa: PTH116  # pathlib takes twice as long
+            return kept
+        found = OpenDirectory(os.open(root, _FLAGS))
+        self._keep(self._roots, root, found)
         return found
 
     def changed(self) -> None:

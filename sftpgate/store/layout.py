@@ -19,8 +19,8 @@ Everything but the drop is on one filesystem. The drop may be on another one: mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sftpgate.policy.lifecycle import Area
@@ -40,14 +40,27 @@ class Layout:
 
     store: Path
     drop: Path
+    _roots: Mapping[str, Path] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_roots", {area: self._root(area) for area in Area})  # asked a dozen times for each file
+
+    def _root(self, area: Area) -> Path:
+        if area is Area.DROP:
+            return self.drop
+        if area is Area.STORE:
+            return self.store
+        if area in _TOP_AREAS:
+            return self.store / area
+        return self.store / MANAGED_NAME / area
 
     def root(self, area: Area) -> Path:
         """The directory of an area."""
-        return _root(self.store, self.drop, area)
+        return self._roots[area]
 
     def spot(self, where: Location) -> Spot:
         """The place on disk of a location."""
-        return Spot(self.root(area_of(where)), path_in(where))
+        return Spot(self._roots[area_of(where)], path_in(where))
 
     def directory(self, where: Location) -> Spot:
         """The directory that a location's file is in."""
@@ -104,14 +117,3 @@ class Layout:
             disk.open_up(way, passage, modes.gid)
         for name in (*_MANAGED_AREAS, _TOOLS, _ALLOWANCES):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)
-
-
-@lru_cache(64)
-def _root(store: Path, drop: Path, area: Area) -> Path:
-    if area is Area.DROP:
-        return drop
-    if area is Area.STORE:
-        return store
-    if area in _TOP_AREAS:
-        return store / area
-    return store / MANAGED_NAME / area
