@@ -63,7 +63,7 @@ async def test_a_killed_worker_takes_only_its_own_clients_with_it(gate: Gate) ->
         await half.write(CONTENT)
         there = await bystander.open("there.csv", "wb")
         await there.write(CONTENT)
-        until(lambda: list((gate.data / "store/.sftpgate/staging/erp").glob("*.json")), "the upload has its note")
+        until(lambda: len(list((gate.data / "store/.sftpgate/staging/erp").glob("*.json"))) == 2, "both uploads have a note")
         os.kill(doomed, signal.SIGKILL)
         await there.write(CONTENT)
         await there.close()
