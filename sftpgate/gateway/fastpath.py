@@ -47,6 +47,7 @@ MAX_PACKET_DATA = 128 * 1024  # in a packet that OpenSSH may send us: with 32 Ki
 MAX_FAST_PACKET = MAX_PACKET_DATA + 1024
 CREDIT_BYTES = 256 * 1024  # of the 4 MiB of the window: asyncssh waits for the half, which halves an upload over 50 ms
 GATHERED_BYTES = 64 * 1024  # so much waits at most for what else comes up in the same read
+SMALL_REPLY_BYTES = 1024  # replies below this share a packet with those that come up in the same read
 # The window over a long line. 4 MiB in 10 ms are more than a client encrypts; over 50 ms, they hold it back. Clients on short
 # lines must not have it: their buffers grow with it, and OpenSSH's is slower by half then.
 LONG_LINE_SECONDS = 0.01
@@ -107,7 +108,6 @@ class Front(asyncio.BufferedProtocol):
         "_fed",
         "_gathered",
         "_gathered_bytes",
-        "_gathering",
         "_hello",
         "_keepalive_at",
         "_lanes",
@@ -122,6 +122,7 @@ class Front(asyncio.BufferedProtocol):
         "_timer",
         "_transport",
         "_turn",
+        "gathering",
         "transport_full",
     )
 
@@ -133,8 +134,8 @@ class Front(asyncio.BufferedProtocol):
         self._asked = self._taken = 0  # bytes: the room for this read, and what was read in this turn
         self._turn = -1
         self._keepalive_at = 0.0
-        self._fed: list[Lane] = []  # those that have taken data of this read
-        self._gathering = False
+        self._fed: list[Lane] = []  # those that have something to do at the end of this read
+        self.gathering = False
         self._gathered: list[bytes] = []  # packets that wait for the end of the read
         self._gathered_bytes = 0
         self._quick_reads = -1  # how many more are acknowledged at once; -1: all
@@ -170,7 +171,7 @@ class Front(asyncio.BufferedProtocol):
         self._left = b""
         if self._quick_reads:
             self._acknowledge()
-        self._gathering = True
+        self.gathering = True
         try:
             if self._hello is not None:
                 self._hello(view)
@@ -201,7 +202,7 @@ class Front(asyncio.BufferedProtocol):
         for lane in self._fed:
             lane.end_read()
         self._fed.clear()
-        self._gathering = False
+        self.gathering = False
         self._send_gathered()
 
     def _read_on(self) -> None:
@@ -355,10 +356,14 @@ class Front(asyncio.BufferedProtocol):
         if lane is None or not size or _HEAD_BYTES + size + padding != len(plain) or not lane.accept(size):
             return False
         self._connection._recv_seq = (self._connection._recv_seq + 1) & _SEQUENCE
-        if lane not in self._fed:
-            self._fed.append(lane)
+        self.note(lane)
         lane.deliver(plain[_HEAD_BYTES : _HEAD_BYTES + size])
         return True
+
+    def note(self, lane: Lane) -> None:
+        """The lane has something to do at the end of this read."""
+        if lane not in self._fed:
+            self._fed.append(lane)
 
     def _keep(self) -> None:
         for lane in self._fed:
@@ -369,6 +374,8 @@ class Front(asyncio.BufferedProtocol):
     def _without_ignore(self, pkttype: int, *args: bytes, handler: object = None) -> None:
         """asyncssh's way to send a packet, without the empty one before it, which only CBC needs (RFC 4251 §9.3.1)."""
         self._gcm(sending=True)
+        for lane in self._fed:
+            lane.send_replies()
         self._send_gathered()  # which was encrypted before
         if pkttype == _MSG_IGNORE and not self._connection._enc_alg_sc.endswith(b"-cbc"):
             return
@@ -402,7 +409,7 @@ class Front(asyncio.BufferedProtocol):
         header = _LENGTH.pack(len(packet))
         self._gathered += (header, gcm.seal(header, packet))
         self._gathered_bytes += len(packet)
-        if not self._gathering or self._gathered_bytes >= GATHERED_BYTES:
+        if not self.gathering or self._gathered_bytes >= GATHERED_BYTES:
             self._send_gathered()
         connection._send_seq = (connection._send_seq + 1) & _SEQUENCE
         connection._rekey_bytes_sent += len(packet)
@@ -437,6 +444,7 @@ class Lane:
         "_number",
         "_pending",
         "_pending_bytes",
+        "_replies",
         "_round_trips",
         "_session",
         "_told_full",
@@ -449,6 +457,7 @@ class Lane:
         self._number: int = channel._recv_chan
         self._pending: list[memoryview] = []  # what the client's window or the transport does not take yet: a reply or a few
         self._pending_bytes = 0
+        self._replies = bytearray()  # small ones that came up in this read
         self._told_full = False
         self._round_trips: RoundTrips | None = RoundTrips()  # until they are known
         self._flush_channel: Callable[[], None] = channel._flush_send_buf
@@ -457,6 +466,7 @@ class Lane:
     def close(self) -> None:
         """The session has been told that its channel is gone."""
         self._pending.clear()
+        self._replies.clear()
         self._front.remove(self._number)
         _wide.discard(self)
 
@@ -492,8 +502,9 @@ class Lane:
         self._session.keep()
 
     def end_read(self) -> None:
-        """All of a read was delivered: give the client room for more."""
+        """All of a read was delivered: send what it gave rise to, and give the client room for more."""
         self._session.keep()
+        self.send_replies()
         channel = self._channel
         used = channel._init_recv_window - channel._recv_window
         if used >= CREDIT_BYTES and not channel._recv_paused and channel._send_chan is not None:
@@ -507,7 +518,21 @@ class Lane:
         """Send data now as far as the client takes it, and the rest later. The data may be changed afterwards."""
         if self._round_trips is not None:
             self._round_trips.answered(time.monotonic())
-        rest = self._send(memoryview(data)) if not self._pending else memoryview(data)
+        if self._front.gathering and len(data) <= SMALL_REPLY_BYTES and len(self._replies) < GATHERED_BYTES:
+            self._front.note(self)  # its data may have come through asyncssh
+            self._replies += data
+            return
+        self.send_replies()
+        self._write(memoryview(data))
+
+    def send_replies(self) -> None:
+        """Send the small replies of this read."""
+        if self._replies:
+            replies, self._replies = self._replies, bytearray()
+            self._write(memoryview(replies))
+
+    def _write(self, data: memoryview) -> None:
+        rest = self._send(data) if not self._pending else data
         if rest:
             self._pending.append(memoryview(bytes(rest)))
             self._pending_bytes += len(rest)
