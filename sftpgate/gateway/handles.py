@@ -39,7 +39,7 @@ class Writing:
     upload: Upload
     readable: bool
     unchecked_bytes: int = 0
-    followed: bool = False
+    writing_behind: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -96,7 +96,7 @@ class Handles:
     # -- content -----------------------------------------------------------------------------------------------------
 
     def write(self, name: bytes, offset: int, pieces: Sequence[memoryview]) -> None:
-        """One WRITE, on the event loop; its hash is computed behind it, in a thread."""
+        """One WRITE, on the event loop; the disk begins with it behind it, in a thread."""
         handle = self._open.get(name)
         if not isinstance(handle, Writing):
             raise InvalidHandle() if handle is None else PlaceRefused("this file was opened for reading only")
@@ -113,9 +113,9 @@ class Handles:
             services.register.note_lingering([upload])
         if upload.seems_whole:
             services.publisher.flush_ahead(upload)
-        if upload.digest.is_behind and not handle.followed:
-            handle.followed = True
-            services.spawn(self._follow(handle))
+        if services.durable and upload.behind.is_behind and not handle.writing_behind:
+            handle.writing_behind = True
+            services.spawn(self._write_behind(handle))
 
     async def _look_at_quotas(self, upload: Upload) -> None:
         """See what is left of the user's quotas, behind the writer; where that fails, the upload goes on as it was allowed to."""
@@ -124,14 +124,14 @@ class Handles:
         except SftpgateError as error:
             self._log.warning("quota.unknown", path=upload.path, reason=error.message)
 
-    async def _follow(self, handle: Writing) -> None:
-        """Hash what was written, and let the disk begin with it, behind the writer."""
+    async def _write_behind(self, handle: Writing) -> None:
+        """Let the disk begin with what was written, behind the writer."""
         services, upload = self._services, handle.upload
         try:
-            while upload.digest.is_behind:
-                await services.hops.run(upload.follow, services.disk, flush=services.durable)
+            while upload.behind.is_behind:
+                await services.hops.run(upload.write_behind, services.disk)
         finally:
-            handle.followed = False
+            handle.writing_behind = False
 
     def read_at_once(self, name: bytes, offset: int, buffer: memoryview) -> int | None:
         """Read as many bytes as there is room for, where they are in the page cache; None where they are not, or where there is

@@ -115,10 +115,8 @@ class Deposits:
             if size + len(chunk) > self._max_bytes:
                 raise TooLarge(self._max_bytes)
             self._disk.write(fd, size, chunk)
-            digest.written(size, size + len(chunk))
+            digest.written(size, [chunk])
             size += len(chunk)
-            if digest.is_behind:
-                digest.advance(fd)
             if progress is not None:
                 progress(size)
         sha256 = digest.finish(fd, size)

@@ -1,43 +1,43 @@
-"""The SHA-256 of an upload, computed behind its writes.
+"""The SHA-256 of an upload, computed as its bytes come.
 
-Writes in order are hashed from the page cache in a thread, some MiB behind the writer, so that the event loop never
-waits for them and CLOSE has only the tail left to do. Where bytes that were hashed are written again, or cut off, the
-hash is made anew from the file: the content decides, not the history.
+Writes in order are hashed where they are, in the buffer that they came in, while the processor still has it in its cache. A
+thread that reads them back from the page cache costs a quarter more, and takes that from the client or from another upload
+on a machine of two cores. Where bytes that were hashed are written again or cut off, and where writes come out of order, the
+rest is made from the file at the end: the content decides, not the history.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
-from threading import Lock, local
+from collections.abc import Sequence
+from threading import local
 
 from sftpgate.store.spots import translated
 
-# Hash in steps of this size: large enough that a thread hop costs little, small enough to stay in the page cache and to
-# leave little for CLOSE.
-STEP_BYTES = 4 * 1024 * 1024
 _READ_BYTES = 256 * 1024  # stays in the processor's cache between the read and the hash
 _threads = local()
 
 
 class Digest:
-    """A running SHA-256. ``written`` and ``truncated`` are called on the event loop; ``advance`` and ``finish`` in threads."""
+    """A running SHA-256. ``written`` and ``truncated`` are called in the order of the writes, ``finish`` after the last one, in a
+    thread: it reads what was not hashed.
+    """
 
-    __slots__ = ("_ended", "_hash", "_hashed", "_lock", "_next", "_stale")
+    __slots__ = ("_hash", "_next", "_stale")
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._hashed = 0
         self._next = 0  # the bytes from 0 to here were written in order
         self._stale = False
-        self._ended = False
-        self._lock = Lock()
 
-    def written(self, start: int, end: int) -> None:
-        """Note that the bytes from ``start`` to ``end`` were written."""
+    def written(self, start: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Take what was written from ``start`` on: about 0.6 ms for each MiB."""
         if start == self._next:
-            self._next = end
+            for piece in pieces:
+                self._next += len(piece)
+                if not self._stale:
+                    self._hash.update(piece)
         elif start < self._next:
             self._stale = True
 
@@ -51,42 +51,21 @@ class Digest:
         """How many bytes from the start were written one after the other."""
         return self._next
 
-    @property
-    def is_behind(self) -> bool:
-        """True where ``advance`` has a step to do."""
-        return not self._stale and not self._ended and self._next - self._hashed >= STEP_BYTES
-
-    def advance(self, fd: int, then: Callable[[int, int], None] | None = None) -> None:
-        """Hash what was written in order so far; nothing after the end. ``then`` is called with where that begins and its
-        length, while the file is sure to be open.
-        """
-        with self._lock:
-            if not self._ended:
-                start = self._hashed
-                self._read(fd, self._next)
-                if then is not None:
-                    then(start, self._hashed - start)
-
-    def end(self) -> None:
-        """From when this returns, no thread reads the file any more: it can be closed."""
-        with self._lock:
-            self._ended = True
-
     def finish(self, fd: int, size: int) -> str:
         """The SHA-256 of the first ``size`` bytes of the file, in hex."""
-        with self._lock:
-            if self._stale or self._next > size:
-                self._hash = hashlib.sha256()
-                self._hashed = 0
-            self._read(fd, size)
-            return self._hash.hexdigest()
+        if self._stale or self._next > size:
+            return _continued(hashlib.sha256(), fd, 0, size)
+        return _continued(self._hash.copy(), fd, self._next, size)
 
-    def _read(self, fd: int, end: int) -> None:
-        with translated("read back"):
-            buffer = _buffer()
-            while self._hashed < end and (size := os.preadv(fd, [buffer[: end - self._hashed]], self._hashed)):
-                self._hash.update(buffer[:size])
-                self._hashed += size
+
+def _continued(digest: hashlib._Hash, fd: int, start: int, end: int) -> str:
+    """The hash when the bytes of the file from ``start`` to ``end`` are added."""
+    with translated("read back"):
+        buffer = _buffer() if start < end else memoryview(b"")
+        while start < end and (size := os.preadv(fd, [buffer[: end - start]], start)):
+            digest.update(buffer[:size])
+            start += size
+    return digest.hexdigest()
 
 
 def _buffer() -> memoryview:
@@ -99,5 +78,4 @@ def _buffer() -> memoryview:
 
 def sha256_of(fd: int) -> str:
     """The SHA-256 of an open file, in hex."""
-    digest = Digest()
-    return digest.finish(fd, os.fstat(fd).st_size)
+    return Digest().finish(fd, os.fstat(fd).st_size)

@@ -1,8 +1,8 @@
 """Uploads: one handle opened for writing, from OPEN to its end.
 
 An upload knows which of its bytes were written, whether a write failed, and what speaks for its being complete (promise
-P1). Its bytes are in a staging file of its own (see ``staging``). Writing goes to the page cache on the event loop;
-``grade`` and ``follow`` read, and are called in a thread.
+P1). Its bytes are in a staging file of its own (see ``staging``). Writing and hashing are done on the event loop;
+``grade`` reads and ``write_behind`` may wait for the disk: both are called in a thread.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from threading import Lock
 
 from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.intake.behind import WriteBehind
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.flushes import ContentFlush
 from sftpgate.ledger.arrivals import ArrivalId
@@ -79,6 +79,7 @@ class Upload:
     superseded: bool = False  # nobody needs what it leaves: it is not kept for resuming
     name_number: int = 0  # of its name in staging (see ``flushes.Names``)
     digest: Digest = field(default_factory=Digest)
+    behind: WriteBehind = field(default_factory=WriteBehind)
     is_closing: bool = False  # its CLOSE is under way: it stays what it is
     is_admitted: bool = False  # the ledger is about to say that it is an arrival
     _lock: Lock = field(default_factory=Lock)  # between its CLOSE and what other sessions of its user ask of its path
@@ -112,7 +113,8 @@ class Upload:
         self._flush.changed()
         self._charge(end)
         self._coverage.add(offset, end)
-        self.digest.written(offset, end)
+        self.digest.written(offset, pieces)
+        self.behind.written(end)
         self.size = max(self.size, end)
         if self.size_set and self.declared_size is not None and self.size > self.declared_size:
             self.declared_size, self.size_set = None, False
@@ -151,9 +153,9 @@ class Upload:
         with translated("read"):
             return os.pread(self.fd, length, offset)
 
-    def follow(self, disk: Disk, *, flush: bool) -> None:
-        """Hash what was written in order so far, and with ``flush`` let the disk begin with it: CLOSE waits for less then."""
-        self.digest.advance(self.fd, partial(disk.begin_flush, self.fd) if flush else None)
+    def write_behind(self, disk: Disk) -> None:
+        """Let the disk begin with what was written so far: CLOSE waits for less then."""
+        self.behind.advance(disk, self.fd)
 
     @property
     def seems_whole(self) -> bool:
@@ -175,7 +177,7 @@ class Upload:
 
     def close(self) -> None:
         """Give up the descriptor, and with it the lock of the staging file."""
-        self.digest.end()
+        self.behind.end()
         self._flush.end()
         os.close(self.fd)
 
