@@ -53,6 +53,7 @@ class Change:
         self._events: list[Event] = []
         self._archive_names: set[str] = set()
         self.occupied: set[Location | None] = set()  # by files that could not be moved away
+        self.batch_locks: dict[str, bool] = {}  # by home, as they were when somebody first asked
         self.unverified: dict[ArrivalId, str] = {}  # paths of files whose checksum file appeared too late to be compared
         self._known_places: set[Location | None] = set()
         self._vacated: set[Location] = set()

@@ -57,9 +57,17 @@ class Companions:
         """Make the MD5 of those files that have a ``.md5`` beside them, for the change that comes next. Without the store's
         lock: it reads whole files.
         """
+        by_directory: dict[str, dict[str, list[Arrival]]] = {}
         for item in items:
-            companion = self._layout.spot(location(Area.DROP, f"{item.path}.md5"))
-            if item.id not in self._md5 and self._disk.exists(companion) and (digest := self._md5_of(item)):
+            top, _, name = item.path.rpartition("/")
+            by_directory.setdefault(top, {}).setdefault(f"{name}.md5", []).append(item)
+        for top, asked in by_directory.items():
+            for name in self._disk.present(self._layout.spot(location(Area.DROP, top)), asked):
+                self._remember(asked[name])
+
+    def _remember(self, items: Iterable[Arrival]) -> None:
+        for item in items:
+            if item.id not in self._md5 and (digest := self._md5_of(item)):
                 with self._lock:
                     self._md5[item.id] = digest
                     while len(self._md5) > _REMEMBERED:

@@ -68,10 +68,11 @@ class Placer:
         if continues is not None:
             earlier = self._replace_continued(change, draft.path, earlier, continues)
         found, grade = self._placement(change, draft, earlier)
-        draft = replace(draft, grade=grade)
         where = self._prepare(change, draft, found, earlier)
         origin = None if draft.pending_from == where else draft.pending_from
-        arrival = replace(draft, state=found.state, hold_reason=found.hold_reason, location=where, pending_from=origin)
+        arrival = replace(
+            draft, grade=grade, state=found.state, hold_reason=found.hold_reason, location=where, pending_from=origin
+        )
         change.add(arrival)
         change.note(
             "arrival.received",
@@ -79,7 +80,7 @@ class Placer:
             actor=draft.owner or _LOCAL_ACTORS.get(draft.source, audit.SYSTEM),
             size=draft.size,
             sha256=draft.sha256,
-            grade=draft.grade,
+            grade=grade,
         )
         if found.state is ArrivalState.QUEUED:
             self.advance(change, arrival.path)  # the head may have been taken unnoticed
@@ -105,9 +106,10 @@ class Placer:
         refuse_foreign(earlier, item.owner)
         renamed = replace(item, path=path)
         found, grade = self._placement(change, renamed, earlier)
-        renamed = replace(renamed, grade=grade)
         where = self._prepare(change, renamed, found, earlier)
-        changed = change.event(renamed, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
+        changed = change.event(
+            renamed, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason, grade=grade
+        )
         self.advance(change, item.path)
         return changed
 
@@ -133,7 +135,8 @@ class Placer:
             return item
         if item.state is ArrivalState.WAITING and found.state is ArrivalState.QUEUED:
             return item  # it is at the head already
-        where = self._prepare(change, item, found, others)
+        earlier = [other for other in others if not _has_name_since_later(change, other, item)]
+        where = self._prepare(change, item, found, earlier)
         return change.event(item, _EVENTS[found.state], actor=actor, location=where, hold_reason=found.hold_reason)
 
     def prepare(self, items: Iterable[Arrival]) -> None:
@@ -193,7 +196,7 @@ class Placer:
             Situation(
                 eligible=True,
                 grade=item.grade,
-                batch_locked=self.batch_locked(item.home, change.now),
+                batch_locked=self._batch_locked_in(change, item.home),
                 checksum_matches=matches,
                 has_done_file=self.companions.has_done_file(item.path, beside),
                 require_done_file=self.rules.require_done_file,
@@ -255,6 +258,13 @@ class Placer:
         age = self.batch_lock_age(home, now)
         return age is not None and age <= self.rules.batch_lock_ttl
 
+    def _batch_locked_in(self, change: Change, home: str) -> bool:
+        """The same, looked at once in a change: nobody can say whether a lock that appears during it came before or after it."""
+        found = change.batch_locks.get(home)
+        if found is None:
+            found = change.batch_locks[home] = self.batch_locked(home, change.now)
+        return found
+
     def batch_lock_age(self, home: str, now: datetime) -> timedelta | None:
         """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody
         means a lock.
@@ -271,7 +281,9 @@ class Placer:
             is_taken = self._has_file(location(Area.STORE if new.state is ArrivalState.WAITING else Area.DROP, item.path))
         queued = self._is_queued(item.path)
         if fate_of_earlier(Placement(ArrivalState.QUEUED), new, queued=queued) is not Fate.STAYS:
-            earlier = [other for other in change.live_at(item.path) if other.id != item.id]
+            known = {item.id, *(other.id for other in earlier)}
+            queue = [other for other in change.live_at(item.path) if other.state is ArrivalState.QUEUED and other.id not in known]
+            earlier = [*earlier, *queue]
         for other in earlier:
             if other.state not in UNCLAIMED_STATES:
                 continue

@@ -71,14 +71,17 @@ def fate_of_earlier(earlier: Placement, new: Placement, *, queued: bool) -> Fate
     """P3: what is meant for a runner is kept, in the queue or in the archives; a file under a name that is never taken is
     simply overwritten.
 
-    A file that is held itself says nothing against one that is already in the store. A doubtful file gives way to
-    whatever comes after it.
+    A file that is held itself says nothing against one that is already in the store, and a doubtful one nothing against a good
+    one that is held too. A doubtful file gives way to whatever comes after it.
     """
     states = ArrivalState
     if earlier.state is states.IGNORED or new.state is states.IGNORED:
         return Fate.DROPPED if earlier.state is new.state else Fate.STAYS
-    if earlier.hold_reason in (HoldReason.INCOMPLETE, HoldReason.CHECKSUM_MISMATCH):
+    if earlier.hold_reason in _DOUBTFUL:
         return Fate.ARCHIVED
-    if queued or (new.state is states.HELD and earlier.state is not states.HELD):
+    if queued or new.hold_reason in _DOUBTFUL or (new.state is states.HELD and earlier.state is not states.HELD):
         return Fate.STAYS
     return Fate.ARCHIVED
+
+
+_DOUBTFUL = frozenset({HoldReason.INCOMPLETE, HoldReason.CHECKSUM_MISMATCH})

@@ -266,3 +266,40 @@ def test_a_done_file_beside_a_queue(gate: Gate, depth: int) -> None:
     gate.put("q.csv.done", b"")
     assert [gate.now(item).state for item in sent] == [ArrivalState.WAITING] + [ArrivalState.QUEUED] * (depth - 1)
     assert gate.read("q.csv") == b"0\n"
+
+
+def test_two_held_files_of_one_name_and_an_md5(gate: Gate) -> None:
+    """P1: of two files of one name that are held, an MD5 releases the one that it matches, whichever came first."""
+    other = b"add,student,2\n"
+    gate.put("q.csv.md5", f"{'0' * 32}  q.csv\n".encode())
+    held = [gate.put("q.csv", other), gate.put("q.csv", CONTENT)]
+    assert {gate.now(item).state for item in held} == {ArrivalState.HELD, ArrivalState.REPLACED}
+    (gate.drop / "alock.txt").write_bytes(b"")
+    gate.put("q.csv.md5", f"{MD5}  q.csv\n".encode())
+    assert gate.now(held[1]).hold_reason is HoldReason.BATCH_LOCK
+    third = gate.put("q.csv", other)
+    assert gate.now(third).hold_reason is HoldReason.CHECKSUM_MISMATCH
+    gate.edits.remove(gate.sender(), "alock.txt", ())
+    gate.put("q.csv.md5", f"{hashlib.md5(other, usedforsecurity=False).hexdigest()}  q.csv\n".encode())
+    assert gate.read("q.csv") == CONTENT
+    assert gate.now(third).state is ArrivalState.QUEUED
+
+
+@pytest.mark.parametrize("name", ["x.csv", "q.csv"])
+@pytest.mark.parametrize("reason", [HoldReason.INCOMPLETE, HoldReason.CHECKSUM_MISMATCH])
+def test_an_earlier_file_is_released_while_a_later_one_is_held(gate: Gate, name: str, reason: HoldReason) -> None:
+    """P3: a doubtful file gives way to what comes after it, and not to one that came before it and is released later."""
+    (gate.drop / "alock.txt").write_bytes(b"")
+    first = gate.put(name, b"first\n")
+    content = b"x" * 65536 if reason is HoldReason.INCOMPLETE else CONTENT
+    if reason is HoldReason.CHECKSUM_MISMATCH:
+        (gate.drop / f"{name}.sha256").write_text("0" * 64)
+    second = gate.put(name, content)
+    (gate.drop / f"{name}.sha256").unlink(missing_ok=True)
+    (gate.drop / "alock.txt").unlink()
+    assert gate.now(second).hold_reason is reason
+    gate.edits.release_batch("")
+    assert (gate.now(first).state, gate.now(second).state) == (ArrivalState.WAITING, ArrivalState.HELD)
+    gate.put(f"{name}.sha256", hashlib.sha256(content).hexdigest().encode())
+    assert gate.now(second).state is (ArrivalState.QUEUED if name == "q.csv" else ArrivalState.WAITING)
+    assert gate.read(name) == (b"first\n" if name == "q.csv" else content)
