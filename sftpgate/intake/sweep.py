@@ -366,7 +366,7 @@ class Sweeper:
         last = 0
         while True:
             with self._moves.ledger.reading() as connection:
-                rows = arrivals.find(connection, live=True, after_seq=last, limit=BATCH)
+                rows = arrivals.live_after(connection, last, BATCH)
             if not rows:
                 return
             last = rows[-1].seq

@@ -101,6 +101,12 @@ _SETTLE = Prepared(
 )
 _AT_PATH = arrivals.c.path == bindparam("path")
 _LIVE_AT = Prepared(_ALL.where(_LIVE, _AT_PATH).order_by(arrivals.c.seq))
+_LIVE_AFTER = Prepared(
+    _ALL.where(_LIVE, arrivals.c.seq > bindparam("after_seq"))
+    .order_by(arrivals.c.seq)
+    .limit(bindparam("limit"))
+    .offset(literal_column("0"))
+)
 _FEW = 8  # live arrivals of a path that are read at once, without asking whether they are a queue: nearly no path has more
 _FEW_AT = Prepared(_first(_FEW, _ALL.where(_LIVE, _AT_PATH).order_by(arrivals.c.seq)))
 _IS_QUEUED: ColumnElement[bool] = literal_column(f"state = '{ArrivalState.QUEUED}'")
@@ -191,6 +197,11 @@ def next_queued(connection: Connection, path: str, *, after_seq: int) -> Arrival
     """The next arrival of the queue of ``path`` behind the one of this number, or None."""
     rows = _NEXT_QUEUED.rows(connection, [{"path": path, "after_seq": after_seq}])
     return _of_values(rows[0]) if rows else None
+
+
+def live_after(connection: Connection, seq: int, limit: int) -> list[Arrival]:
+    """What ``find(live=True, after_seq=…, limit=…)`` finds, sooner: for a look at all of them."""
+    return [_of_values(row) for row in _LIVE_AFTER.rows(connection, [{"after_seq": seq, "limit": limit}])]
 
 
 def pending(connection: Connection) -> list[Arrival]:

@@ -368,6 +368,19 @@ def test_a_damaged_file(tmp_path: Path, content: bytes) -> None:
         ledger.close()
 
 
+def test_all_that_is_live_page_by_page(ledger: Ledger) -> None:
+    """P8: a look at everything that is live finds what the query finds, in pages, and with a move pending after the end too."""
+    states = [ArrivalState.WAITING, ArrivalState.DONE, ArrivalState.QUEUED, ArrivalState.HELD, ArrivalState.WITHDRAWN]
+    put(ledger, *(arrival(number, f"{number}.csv", state=state) for number, state in enumerate(states, start=1)))
+    put(ledger, arrival(6, "6.csv", state=ArrivalState.REPLACED, pending_from=location(Area.STORE, "6.csv")))
+    with ledger.reading() as connection:
+        expected = arrivals.find(connection, live=True)
+        pages: list[Arrival] = []
+        while page := arrivals.live_after(connection, pages[-1].seq if pages else 0, 2):
+            pages += page
+    assert pages == expected and [row.path for row in pages] == ["1.csv", "3.csv", "4.csv", "6.csv"]
+
+
 def test_arrivals_by_the_beginning_of_their_id(ledger: Ledger) -> None:
     """P8: a person names an arrival by the beginning of its id; where several fit they are named, where none does it says so."""
     put(ledger, arrival(1), replace(arrival(2, "b.csv"), id=ArrivalId("01KZ" + "0" * 22)))
