@@ -259,6 +259,7 @@ class Sweeper:
         if not drafts:
             return
         self._placer.prepare(drafts)
+        taken: list[Arrival] = []
         with self._moves.change() as change:
             change.load(draft.path for draft in drafts)
             for draft in drafts:
@@ -271,8 +272,11 @@ class Sweeper:
                     result.failed += 1
                     log.warning("sweep.refused", path=draft.path, reason=error.message)
                     continue
-                result.taken += 1
-                log.info("sweep.took", arrival=arrival.id, path=draft.path, size=arrival.size, state=arrival.state)
+                taken.append(arrival)
+        for arrival in taken:
+            if arrival.id not in change.failures:
+                log.info("sweep.took", arrival=arrival.id, path=arrival.path, size=arrival.size, state=arrival.state)
+        result.taken += len(taken)
         self._placer.look_again(change.unverified.values())
         result.failed += len(change.failures)
         self._progress("taken", result.taken)

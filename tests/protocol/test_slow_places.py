@@ -59,8 +59,8 @@ async def test_a_slow_flush_delays_those_who_close(start: Start, monkeypatch: py
     async with start(durability="full") as gate, gate.raw() as slow, gate.raw() as other, gate.raw("other") as third:
         await other.put("there.csv", b"there\n")
         waiting = await slow.open_file("a.csv")
-        await slow.write(waiting, 0, b"a\n")
         with stalled(monkeypatch, operation) as stall:
+            await slow.write(waiting, 0, b"a\n")
             close = asyncio.create_task(slow.close(waiting))
             async with asyncio.timeout(WAIT_SECONDS):
                 await stall.reached.wait()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import asyncssh
@@ -16,7 +16,7 @@ from sftpgate.users.passwords import hash_password
 from sftpgate.users.registry import UserRegistry
 from tests.protocol.gates import WAIT_SECONDS, Gate, Start
 
-ROUNDS = 6  # connections of each kind, one of each in turn: a busy moment of the machine meets all of them
+ROUNDS = 40  # at most, with a connection of each kind in turn: on a busy machine it takes more of them until each had a quiet one
 TRIES = 4  # passwords in each
 
 KINDS = {
@@ -76,12 +76,20 @@ async def test_unknown_users_take_as_long_as_known_ones(start: Start, base: Path
         for _ in range(ROUNDS):
             for user in KINDS:
                 taken[user] += await guess(gate, user)
+            if _alike(taken):
+                break
         reasons = {line["user"]: line["reason"] for line in gate.log.events("login.refused")}
     assert reasons == dict.fromkeys(KINDS, "unknown user") | {
         "secret": "wrong password",
         "other": "wrong password",
         "gone": "disabled user",
     }
-    medians = {KINDS[user]: round(median(seconds) * 1000, 2) for user, seconds in taken.items()}
-    # without the hash, an answer takes less than a fifth of the time
-    assert min(medians.values()) > 0.6 * max(medians.values()), f"milliseconds: {medians}"
+    assert _alike(taken), f"milliseconds: { ({KINDS[user]: round(min(seconds) * 1000, 2) for user, seconds in taken.items()}) }"
+
+
+def _alike(taken: Mapping[str, Sequence[float]]) -> bool:
+    """Whether the quickest answers of each kind take as long. They are what a guesser looks at, and what a busy machine changes
+    least; without the hash, one takes less than a fifth of the time.
+    """
+    quickest = [min(seconds) for seconds in taken.values()]
+    return min(quickest) > 0.6 * max(quickest)
