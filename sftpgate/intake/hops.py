@@ -3,26 +3,40 @@
 A hop that commits must not be abandoned: a cancellation waits for it, and is raised afterwards, so that it falls before
 or after a commit and never inside.
 
-The threads are the standard library's; the way back to the loop is ours, because each small file takes two hops, and
-``loop.run_in_executor`` with a shield costs twice as much as what is here.
+The pool is our own, because each small file takes three hops. The thread that worked last works next: its memory is in the
+processor's caches, and its connection to the ledger too. The standard library's pool takes the one that has rested longest, and
+needs a quarter more of processor time for a file; ``loop.run_in_executor`` with a shield costs twice as much as the way
+back that is here.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from threading import Lock, Thread
 from typing import Generic, ParamSpec, TypeVar
+
+from sftpgate.logs import get_logger
+
+log = get_logger("hops")
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Job = Callable[[], object]
+
 
 class Hops:
-    """Runs functions in threads. ``threads`` bounds how many run at a time; more wait."""
+    """Runs functions in threads. ``threads`` bounds how many run at a time; more wait in line."""
 
     def __init__(self, threads: int, name: str) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = threads
+        self._name = name
+        self._lock = Lock()
+        self._threads: list[_Worker] = []
+        self._idle: list[_Worker] = []  # the last one worked last
+        self._waiting: deque[Job] = deque()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the function; a cancellation of the caller is raised when the function is done."""
@@ -37,14 +51,70 @@ class Hops:
         """A future of the result. The function goes on where nobody waits for it."""
         return self._begin(function, *args, **kwargs).result
 
-    def _begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> _Hop[T]:
-        hop: _Hop[T] = _Hop(asyncio.get_running_loop())
-        self._pool.submit(hop.work, lambda: function(*args, **kwargs))
-        return hop
+    def start(self, job: Job) -> None:
+        """Have this done, from any thread and without a loop; what it raises is logged. Raises RuntimeError after ``close``."""
+        with self._lock:
+            if not self._most:
+                raise RuntimeError("these threads have ended")
+            if self._idle:
+                self._idle.pop().take(job)
+            elif len(self._threads) < self._most:
+                self._threads.append(_Worker(self._done, f"{self._name}_{len(self._threads)}", job))
+            else:
+                self._waiting.append(job)
 
     def close(self) -> None:
-        """Wait for what runs, and end the threads."""
-        self._pool.shutdown(wait=True)
+        """Wait for what runs and what waits, and end the threads."""
+        with self._lock:
+            self._most = 0
+            while self._idle:
+                self._idle.pop().take(None)
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def _begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> _Hop[T]:
+        hop: _Hop[T] = _Hop(asyncio.get_running_loop())
+        self.start(lambda: hop.work(lambda: function(*args, **kwargs)))
+        return hop
+
+    def _done(self, worker: _Worker) -> None:
+        """A thread is done: it takes what waits, ends, or rests."""
+        with self._lock:
+            if self._waiting:
+                worker.take(self._waiting.popleft())
+            elif not self._most:
+                worker.take(None)
+            else:
+                self._idle.append(worker)
+
+
+class _Worker(Thread):
+    """A thread of a pool. ``take`` wakes it up with a job, or with None to end."""
+
+    def __init__(self, done: Callable[[_Worker], None], name: str, job: Job) -> None:
+        super().__init__(name=name, daemon=True)
+        self._done = done
+        self._job: Job | None = job
+        self._has_job = Lock()
+        self.start()
+
+    def take(self, job: Job | None) -> None:
+        """Called while it rests."""
+        self._job = job
+        self._has_job.release()
+
+    def run(self) -> None:
+        """The thread."""
+        self._has_job.acquire()
+        while self._job is not None:
+            try:
+                self._job()
+            except Exception as error:
+                log.error("thread.failed", exc_info=error)
+            self._job = None  # with what it holds
+            self._done(self)
+            self._has_job.acquire()
 
 
 class _Hop(Generic[T]):

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from sftpgate.errors import LedgerError, SftpgateError
 from sftpgate.intake.hops import Hops
@@ -59,7 +59,7 @@ class Publisher:
         self._placer = placer
         self._staging = staging
         self._hops = hops or Hops(1, "publish")
-        self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
+        self._flushers = Hops(FLUSH_THREADS, "flush")
         self._waiting: list[_Waiting] = []
         self._committing: asyncio.Future[list[Outcome | Exception]] | None = None
         self._flushing_names = False
@@ -69,7 +69,7 @@ class Publisher:
         """Begin to make an upload durable whose CLOSE is likely near."""
         if self._moves.durable:
             upload.begin_flush()
-            self._flushers.submit(self._flush, upload)
+            self._flushers.start(partial(self._flush, upload))
 
     async def publish(self, upload: Upload) -> Arrival:
         """Make the closed upload an arrival.
@@ -111,7 +111,7 @@ class Publisher:
 
     def close(self) -> None:
         """Let go of the threads; what they are at is ended first."""
-        self._flushers.shutdown(wait=True)
+        self._flushers.close()
 
     def _flush_names_soon(self, seconds: float = NAMES_SECONDS) -> None:
         """What was left to do for the batches is done for several of them; at the end, ``Moves.flush`` does it."""
@@ -122,8 +122,7 @@ class Publisher:
 
     def _start_flushing_names(self) -> None:
         with contextlib.suppress(RuntimeError):  # we are stopping
-            done = asyncio.get_running_loop().run_in_executor(self._flushers, self._flush_behind)
-            done.add_done_callback(self._flushed_names)
+            self._flushers.begin(self._flush_behind).add_done_callback(self._flushed_names)
 
     def _flushed_names(self, done: asyncio.Future[bool]) -> None:
         self._flushing_names = False

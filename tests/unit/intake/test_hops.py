@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from sftpgate.intake.hops import Hops
 
@@ -71,3 +72,50 @@ async def test_a_failure_that_nobody_waits_for_is_said(hops: Hops) -> None:
 async def test_a_begun_function_goes_on_alone(hops: Hops) -> None:
     """``begin`` gives a future of the result."""
     assert await hops.begin(divmod, 7, 2) == (3, 1)
+
+
+async def test_the_thread_that_worked_last_works_next(hops: Hops) -> None:
+    """One hop after the other is made in one thread; two at a time in two."""
+    first = await hops.run(threading.get_ident)
+    assert [await hops.run(threading.get_ident) for _ in range(5)] == [first] * 5
+    meeting = threading.Barrier(2, timeout=30)
+    await asyncio.gather(hops.run(meeting.wait), hops.run(meeting.wait))
+
+
+async def test_more_than_there_are_threads_wait_in_line(hops: Hops) -> None:
+    """What has no thread yet is done by the first one that is free, and before the threads end."""
+    begun, go_on, done = [threading.Event(), threading.Event()], threading.Event(), []
+
+    def hold(event: threading.Event) -> None:
+        event.set()
+        assert go_on.wait(30)
+
+    held = [hops.begin(hold, event) for event in begun]
+    for event in begun:
+        assert await asyncio.to_thread(event.wait, 30)
+    for number in range(5):
+        hops.start(lambda number=number: done.append(number))  # type: ignore[misc]
+    assert done == []
+    go_on.set()
+    hops.close()
+    assert sorted(done) == list(range(5))
+    await asyncio.gather(*held)
+
+
+async def test_what_fails_alone_is_logged_and_the_thread_goes_on() -> None:
+    """A job that nobody waits for takes no thread with it."""
+    hops = Hops(1, "test")
+    with capture_logs() as said:
+        hops.start(lambda: 1 / 0)
+        assert await hops.run(divmod, 7, 2) == (3, 1)
+    assert [line["event"] for line in said] == ["thread.failed"]
+    hops.close()
+
+
+def test_nothing_is_begun_after_the_end() -> None:
+    """A pool that was closed says so; closing it again does nothing."""
+    hops = Hops(1, "test")
+    hops.close()
+    hops.close()
+    with pytest.raises(RuntimeError):
+        hops.start(lambda: None)
