@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from threading import Lock, Thread
 from typing import Generic, ParamSpec, TypeVar
 
@@ -24,7 +26,7 @@ log = get_logger("hops")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Job = Callable[[], object]
+Deliver = Callable[[], object]  # takes the result to who waits for it
 
 
 class Hops:
@@ -36,7 +38,7 @@ class Hops:
         self._lock = Lock()
         self._threads: list[_Worker] = []
         self._idle: list[_Worker] = []  # the last one worked last
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[Callable[[], Deliver | None]] = deque()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the function; a cancellation of the caller is raised when the function is done."""
@@ -51,8 +53,16 @@ class Hops:
         """A future of the result. The function goes on where nobody waits for it."""
         return self._begin(function, *args, **kwargs).result
 
-    def start(self, job: Job) -> None:
+    def start(self, function: Callable[[], object]) -> None:
         """Have this done, from any thread and without a loop; what it raises is logged. Raises RuntimeError after ``close``."""
+        self._give(partial(_alone, function))
+
+    def _begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> _Hop[T]:
+        hop: _Hop[T] = _Hop(asyncio.get_running_loop())
+        self._give(lambda: hop.work(lambda: function(*args, **kwargs)))
+        return hop
+
+    def _give(self, job: Callable[[], Deliver | None]) -> None:
         with self._lock:
             if not self._most:
                 raise RuntimeError("these threads have ended")
@@ -73,11 +83,6 @@ class Hops:
         for thread in threads:
             thread.join()
 
-    def _begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> _Hop[T]:
-        hop: _Hop[T] = _Hop(asyncio.get_running_loop())
-        self.start(lambda: hop.work(lambda: function(*args, **kwargs)))
-        return hop
-
     def _done(self, worker: _Worker) -> None:
         """A thread is done: it takes what waits, ends, or rests."""
         with self._lock:
@@ -90,17 +95,19 @@ class Hops:
 
 
 class _Worker(Thread):
-    """A thread of a pool. ``take`` wakes it up with a job, or with None to end."""
+    """A thread of a pool. ``take`` wakes it up with a job, or with None to end. It is ready for the next job before it delivers
+    what came of the last one: what that gives rise to finds it.
+    """
 
-    def __init__(self, done: Callable[[_Worker], None], name: str, job: Job) -> None:
+    def __init__(self, done: Callable[[_Worker], None], name: str, job: Callable[[], Deliver | None]) -> None:
         super().__init__(name=name, daemon=True)
         self._done = done
-        self._job: Job | None = job
+        self._job: Callable[[], Deliver | None] | None = job
         self._has_job = Lock()
         self.start()
 
-    def take(self, job: Job | None) -> None:
-        """Called while it rests."""
+    def take(self, job: Callable[[], Deliver | None] | None) -> None:
+        """Called while it is ready."""
         self._job = job
         self._has_job.release()
 
@@ -108,13 +115,21 @@ class _Worker(Thread):
         """The thread."""
         self._has_job.acquire()
         while self._job is not None:
-            try:
-                self._job()
-            except Exception as error:
-                log.error("thread.failed", exc_info=error)
-            self._job = None  # with what it holds
+            deliver = self._job()
+            self._job = None
             self._done(self)
+            if deliver is not None:
+                with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                    deliver()
+                deliver = None  # with what it holds
             self._has_job.acquire()
+
+
+def _alone(function: Callable[[], object]) -> None:
+    try:
+        function()
+    except Exception as error:
+        log.error("thread.failed", exc_info=error)
 
 
 class _Hop(Generic[T]):
@@ -128,14 +143,13 @@ class _Hop(Generic[T]):
         self._waiter: asyncio.Future[None] | None = None  # of a caller that was cancelled
         self.result: asyncio.Future[T] = loop.create_future()
 
-    def work(self, function: Callable[[], T]) -> None:
-        """In the thread."""
+    def work(self, function: Callable[[], T]) -> Deliver:
+        """In the thread. Never raises."""
         try:
             found = function()
         except BaseException as error:  # noqa: BLE001 - the caller gets it
-            self._loop.call_soon_threadsafe(self._fail, error)
-        else:
-            self._loop.call_soon_threadsafe(self._succeed, found)
+            return partial(self._loop.call_soon_threadsafe, self._fail, error)
+        return partial(self._loop.call_soon_threadsafe, self._succeed, found)
 
     def _succeed(self, found: T) -> None:
         if not self.result.cancelled():
