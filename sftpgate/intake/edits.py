@@ -120,7 +120,10 @@ class Edits:
             return self._staging.resume(there.partial, sender, trace)
         trusted = there.upload.trusted_bytes if there.upload is not None else None
         upload = self._copy_of(there, sender, path, trace, trusted_bytes=trusted)
-        upload.continues = there.arrival.id if there.arrival is not None else None
+        if there.arrival is not None:
+            upload.continues = there.arrival.id
+        elif there.upload is None:
+            upload.continues_local = local_arrival(path, there.status, sha256="", now=self._moves.clock(), source="continued")
         return upload
 
     def _copy_of(

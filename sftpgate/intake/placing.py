@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions
+from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
@@ -99,6 +100,14 @@ class Placer:
             return earlier
         change.archive(copied[0], ArrivalEvent.REPLACED)
         return [item for item in earlier if item.id != continues]
+
+    def set_aside(self, change: Change, local: Arrival) -> None:
+        """Archive a local file of the drop whose content is in an upload that was just admitted: it must not run again for
+        itself (promise P4). One that was changed since is a file of its own, and an ignored one was replaced.
+        """
+        where = location(Area.DROP, local.path)
+        if not change.accounts_for(where) and is_unchanged(self._moves, local, where):
+            change.keep_unknown(where, local.path)
 
     def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""

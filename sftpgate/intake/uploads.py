@@ -17,7 +17,7 @@ from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooL
 from sftpgate.intake.behind import WriteBehind
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.flushes import ContentFlush
-from sftpgate.ledger.arrivals import ArrivalId
+from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
 from sftpgate.policy.quotas import Budget
@@ -69,6 +69,7 @@ class Upload:
     state: UploadState = UploadState.OPEN
     failure: SftpgateError | None = None
     continues: ArrivalId | None = None  # the arrival that it works on a copy of, and replaces
+    continues_local: Arrival | None = None  # the same of a local file in the drop, as a draft
     size_set: bool = False  # the declared size came by FSETSTAT, and not with OPEN
     cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
     times_ns: tuple[int, int] | None = None

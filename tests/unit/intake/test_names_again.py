@@ -203,3 +203,43 @@ def test_a_rename_under_a_batch_lock_is_newer_than_what_waited(gate: Gate) -> No
     gate.edits.remove(gate.sender(), "alock.txt", [])
     assert gate.read("a.csv") == b"renamed\n"
     assert gate.archived() == [b"waited\n"]
+
+
+APPEND = OpenMode(create=True, truncate=False, exclusive=False, append=True)
+
+
+def append_to(gate: Gate, path: str, content: bytes) -> Upload:
+    """An upload that continues what a user sees at a path."""
+    upload = gate.edits.open_for_writing(gate.sender(), path, APPEND, SessionTrace(), ())
+    upload.write(gate.system.disk, upload.size, content)
+    return upload
+
+
+@pytest.mark.parametrize("path", ["x.csv", "q.csv"])
+def test_a_local_file_that_is_continued_runs_once(gate: Gate, path: str) -> None:
+    """P4: what a sender appends to a local file of the drop replaces it: the sweeper does not take the original as well."""
+    (gate.drop / path).write_bytes(b"local\n")
+    gate.publisher.commit([append_to(gate, path, b"sent\n")])
+    gate.clock.ahead = timedelta(minutes=5)
+    gate.sweeper.run()
+    assert gate.read(path) == b"local\nsent\n"
+    assert gate.archived() == [b"local\n"]
+    assert not (gate.drop / path).exists()
+
+
+def test_a_local_file_that_changed_meanwhile_is_its_own(gate: Gate) -> None:
+    """P3: a local program that writes the file anew, while a sender appends to the earlier content, loses nothing."""
+    (gate.drop / "x.csv").write_bytes(b"local\n")
+    upload = append_to(gate, "x.csv", b"sent\n")
+    (gate.drop / "x.csv").write_bytes(b"a new one\n")
+    gate.publisher.commit([upload])
+    assert gate.read("x.csv") == b"local\nsent\n"
+    assert (gate.drop / "x.csv").read_bytes() == b"a new one\n"
+
+
+def test_a_local_file_of_an_ignored_name_is_replaced(gate: Gate) -> None:
+    """P5: appending to a file that is never taken works as on any server, and leaves nothing in the archives."""
+    (gate.drop / "_notes.csv").write_bytes(b"local\n")
+    gate.publisher.commit([append_to(gate, "_notes.csv", b"sent\n")])
+    assert (gate.drop / "_notes.csv").read_bytes() == b"local\nsent\n"
+    assert gate.archived() == []
