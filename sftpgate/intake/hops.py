@@ -128,7 +128,7 @@ class _Worker(Thread):
 def _alone(function: Callable[[], object]) -> None:
     try:
         function()
-    except Exception as error:
+    except BaseException as error:
         log.error("thread.failed", exc_info=error)
 
 
