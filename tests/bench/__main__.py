@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench import commands, sessions, transfers
 from tests.bench.contenders import PEERS, Openssh, OpensshWithoutPostQuantum, Server, Sftpgate
-from tests.bench.report import Report, absolute, compared, document, plot
+from tests.bench.report import REFERENCE, Report, absolute, compared, document, plot
 from tests.bench.scratch import Scratch
 from tests.bench.series import Series, interleaved
 
@@ -23,6 +23,8 @@ RESULTS = ROOT / ".make/bench.json"
 DOCUMENT = ROOT / "docs/benchmarks.md"
 PLOT = ROOT / "docs/benchmarks.svg"
 SIZES = [4 * 1024, 64 * 1024, 1024**2, 16 * 1024**2, 64 * 1024**2]
+
+PEER_ROUNDS = 1
 
 RELAXED = "sftpgate, relaxed"
 FSYNC = "sftpgate, put -f"
@@ -36,9 +38,12 @@ Workload = Callable[[Server, Scratch], float]
 class Bench:
     """One run: servers that stay up, and the rows that were measured."""
 
-    def __init__(self, scratch: Scratch, servers: Mapping[str, Server], rounds: int, *, quick: bool) -> None:
+    def __init__(
+        self, scratch: Scratch, servers: Mapping[str, Server], peers: Mapping[str, Server], rounds: int, *, quick: bool
+    ) -> None:
         self.scratch = scratch
         self.servers = servers
+        self.peers = peers
         self.rounds = rounds
         self.report = Report(quick)
 
@@ -54,6 +59,8 @@ class Bench:
         """A row: the workload on all servers, or on these, the reference first. ``ours`` is the one that has a target."""
         series = self.measured(workload, servers or self.servers)
         row = compared(title, series, ours=ours, target=target)
+        if servers is None and self.peers:
+            row = row.beside(self.measured_beside(workload))
         self.report.rows.append(row)
         ratios = ", ".join(f"{name} {ratio:.2f}x" for name, ratio in row.ratios.items())
         say(f"{title}: {ratios} (target {row.target or 'none'}, noise {row.spread:.0%})")
@@ -61,7 +68,14 @@ class Bench:
 
     def measured(self, workload: Workload, servers: Mapping[str, Server]) -> Series:
         """The workload on these servers in turns."""
-        return interleaved({name: partial(workload, server, self.scratch) for name, server in servers.items()}, self.rounds)
+        return self._measured(workload, servers, self.rounds)
+
+    def measured_beside(self, workload: Workload) -> Series:
+        """The workload on the reference and the peers, in few rounds: they are there for the order of things."""
+        return self._measured(workload, {REFERENCE: self.servers[REFERENCE], **self.peers}, PEER_ROUNDS)
+
+    def _measured(self, workload: Workload, servers: Mapping[str, Server], rounds: int) -> Series:
+        return interleaved({name: partial(workload, server, self.scratch) for name, server in servers.items()}, rounds)
 
     def absolute(self, title: str, value: float, unit: str, *, most: float | None = None, least: float | None = None) -> None:
         """A row of one number."""
@@ -77,7 +91,7 @@ def large_files(bench: Bench) -> None:
     series = bench.compare("server processor time of one upload", transfers.upload_cpu, target=1 / 0.6)
     gib = bench.scratch.big.stat().st_size / 2**30
     bench.absolute("server processor time for each GiB", series.median("sftpgate") / gib, "s")
-    remote = {server: _downloadable(server, bench.scratch) for server in bench.servers.values()}
+    remote = {server: _downloadable(server, bench.scratch) for server in (*bench.servers.values(), *bench.peers.values())}
     bench.compare("download of 256 MiB, from archives", lambda server, _: transfers.download(server, remote[server]), target=1.2)
 
 
@@ -173,9 +187,14 @@ def sizes(bench: Bench) -> None:
     for size in SIZES:
         local = bench.scratch.directory / f"size-{size}"
         local.write_bytes(bytes(size - 1) + b"\n")
-        series = bench.measured(partial(transfers.put, local=local), bench.servers)
-        for name in bench.servers:
-            bench.report.by_size.setdefault(name, {})[size] = size / 2**20 / series.median(name)
+        put = partial(transfers.put, local=local)
+        series = bench.measured(put, bench.servers)
+        seconds = {name: series.median(name) for name in bench.servers}
+        if bench.peers:
+            beside = bench.measured_beside(put)
+            seconds |= {name: beside.median(name) for name in bench.peers}
+        for name, took in seconds.items():
+            bench.report.by_size.setdefault(name, {})[size] = size / 2**20 / took
 
 
 def say(text: str) -> None:
@@ -201,12 +220,13 @@ def main() -> None:
         made = scratch.directory
         servers: dict[str, Server] = {"OpenSSH": started(Openssh(made / "openssh")), "sftpgate": started(Sftpgate(made / "ours"))}
         servers[WORKERS] = started(Sftpgate(made / "workers", WORKERS="auto"))
+        peers: dict[str, Server] = {}
         for peer in () if quick else PEERS:
             if peer.is_here():
-                servers[peer.name] = started(peer(made / peer.__name__))
+                peers[peer.name] = started(peer(made / peer.__name__))
             else:
                 say(f"{peer.name}: not installed, left out")
-        bench = Bench(scratch, servers, rounds, quick=quick)
+        bench = Bench(scratch, servers, peers, rounds, quick=quick)
         relaxed = started(Sftpgate(made / "relaxed", DURABILITY="relaxed"))
         plain = started(OpensshWithoutPostQuantum(made / "plain"))
         connections(bench, plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,15 @@ class Row:
     target: str = ""
     met: bool | None = None
     spread: float = 0.0
+
+    def beside(self, series: Series) -> Row:
+        """The same row with other servers, of a series in which the reference comes first."""
+        reference, *others = series.values
+        return replace(
+            self,
+            values=self.values | {name: series.median(name) for name in others},
+            ratios=self.ratios | {name: series.ratio(reference, name) for name in others},
+        )
 
 
 def compared(name: str, series: Series, *, ours: str, target: float | None = None) -> Row:
@@ -96,9 +105,9 @@ DOCUMENT = """\
 # Benchmarks
 
 Written by `make bench`: the last run. A column is a server; its number says how many times faster than {reference} it was in
-the same round, the median of {rounds} rounds in which the servers took turns. The client is OpenSSH's `sftp` with its defaults,
-unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and flushes every file. The others do none of
-that. Absolute rows are ours alone.
+the same round, the median of {rounds} rounds in which the servers took turns. Servers of others have one round. The client is
+OpenSSH's `sftp` with its defaults, unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and
+flushes every file; the others do none of that. Absolute rows are ours alone.
 
 {machine}
 
