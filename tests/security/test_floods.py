@@ -90,12 +90,22 @@ async def test_a_flood_of_channels_ends(start: Start) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+def _sockets() -> list[int]:
+    """The descriptors of this process that are sockets. Only these may be copied: a copy of a locked file keeps its lock."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}").startswith("socket:"):
+                found.append(int(fd))
+    return found
+
+
 async def test_who_never_reads_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown requests whose answers nobody reads end the connection before they fill the memory; others are served."""
     monkeypatch.setattr(server, "MAX_UNREAD_BYTES", 64 * 1024)
     async with start() as gate:
-        for fd in os.listdir("/proc/self/fd"):  # the kernel shall keep little for the client
-            with suppress(OSError), socket.socket(fileno=os.dup(int(fd))) as found:
+        for fd in _sockets():  # the kernel shall keep little for the client
+            with socket.socket(fileno=os.dup(fd)) as found:
                 if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and found.getsockname()[1] == gate.port:
                     found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         plain = socket.socket()
