@@ -36,7 +36,8 @@ from tests.clients.drivers.base import (
 from tests.clients.relay import Relay
 from tests.clients.servers import Server
 
-INTERRUPTED_BYTES = 6 * 1024 * 1024  # more than any client keeps in flight
+INTERRUPTED_BYTES = 6 * 1024 * 1024
+LONG_BYTES = 32 * 1024 * 1024  # more than any client keeps in flight, also on a line that looks long: a window is 16 MiB then
 STOP_BYTES = 3 * 1024 * 1024
 INTERRUPT_SECONDS = 10.0  # what a user's patience with Ctrl-C is taken for
 LARGE_BYTES = 64 * 1024 * 1024
@@ -412,7 +413,7 @@ def broken_then_sent_again(cell: Cell) -> None:
 @scenario()
 def interrupted_by_hand(cell: Cell) -> None:
     """Ctrl-C in the middle: not in the store (P1)."""
-    content = csv(cell.stem, INTERRUPTED_BYTES)
+    content = csv(cell.stem, LONG_BYTES)
     local = cell.local(content)
     with Relay(cell.server.host, cell.server.port, stop_after=STOP_BYTES) as relay:
         client = cell.client.start(cell.connection(port=relay.port), [Put(local, cell.name)])
