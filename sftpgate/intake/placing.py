@@ -58,8 +58,11 @@ class Placer:
 
     # -- new files ---------------------------------------------------------------------------------------------------
 
-    def admit(self, change: Change, draft: Arrival, *, continues: ArrivalId | None = None) -> Arrival:
+    def admit(
+        self, change: Change, draft: Arrival, *, continues: ArrivalId | None = None, continues_local: Arrival | None = None
+    ) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
+        ``continues`` is the arrival that it was made of, ``continues_local`` the same of a local file in the drop.
 
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
         user's, IsADirectory where a directory has the name.
@@ -70,6 +73,8 @@ class Placer:
             earlier = self._replace_continued(change, draft.path, earlier, continues)
         found, grade = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
+        if continues_local is not None:
+            self._set_aside(change, continues_local, where)
         origin = None if draft.pending_from == where else draft.pending_from
         arrival = replace(
             draft, grade=grade, state=found.state, hold_reason=found.hold_reason, location=where, pending_from=origin
@@ -101,12 +106,12 @@ class Placer:
         change.archive(copied[0], ArrivalEvent.REPLACED)
         return [item for item in earlier if item.id != continues]
 
-    def set_aside(self, change: Change, local: Arrival) -> None:
-        """Archive a local file of the drop whose content is in an upload that was just admitted: it must not run again for
-        itself (promise P4). One that was changed since is a file of its own, and an ignored one was replaced.
+    def _set_aside(self, change: Change, local: Arrival, replaced: Location) -> None:
+        """Archive a local file of the drop whose content is in what is being admitted: it must not run again for itself (promise
+        P4). One that was changed since is a file of its own, and what lies at ``replaced`` makes way by itself.
         """
         where = location(Area.DROP, local.path)
-        if not change.accounts_for(where) and is_unchanged(self._moves, local, where):
+        if where != replaced and not change.accounts_for(where) and is_unchanged(self._moves, local, where):
             change.keep_unknown(where, local.path)
 
     def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:

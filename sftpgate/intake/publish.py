@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from sftpgate.errors import LedgerError, SftpgateError
-from sftpgate.intake.changes import Change
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer, companion_of
@@ -178,8 +177,11 @@ class Publisher:
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):
                         try:
-                            uploads[index].admitted()
-                            outcomes[index] = self._admit(change, draft, uploads[index])
+                            upload = uploads[index]
+                            upload.admitted()
+                            outcomes[index] = self._placer.admit(
+                                change, draft, continues=upload.continues, continues_local=upload.continues_local
+                            )
                             handed_over.append(index)
                         except SftpgateError as error:
                             outcomes[index] = error
@@ -193,12 +195,6 @@ class Publisher:
             outcomes[index] = left.failures.get(upload.id, outcomes[index])
         self._follow_up([outcomes[index] for index in handed_over], change.unverified.values())
         return outcomes
-
-    def _admit(self, change: Change, draft: Arrival, upload: Upload) -> Arrival:
-        arrival = self._placer.admit(change, draft, continues=upload.continues)
-        if upload.continues_local is not None:
-            self._placer.set_aside(change, upload.continues_local)
-        return arrival
 
     def _prepare(self, upload: Upload) -> Outcome:
         """Everything that can be done for one upload alone: its hash, its grade, its times, and the flush."""
