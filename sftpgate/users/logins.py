@@ -63,28 +63,14 @@ def judge_key(
     """
     refusal = account_refusal(user, address=address, now=now)
     try:
-        if is_certificate(wire_type(blob)):
-            return _judge_certificate(refusal, name, user, blob, address, now, issued, min_rsa_bits, revoked)
+        certificate = parse_certificate(blob) if is_certificate(wire_type(blob)) else None
     except KeyRefused:
         return Judgement(refusal=refusal or LoginRefusal.UNREADABLE_KEY, login=fingerprint(blob))
-    line = user.find_key(blob) if user is not None else None
-    refusal = refusal or revocation_refusal(blob, None, revoked)
-    refusal = refusal or key_refusal(line, address=address, now=now, min_rsa_bits=min_rsa_bits)
-    return Judgement(refusal=refusal, login=fingerprint(blob), line=line)
-
-
-def _judge_certificate(
-    refusal: LoginRefusal | None,
-    name: str,
-    user: User | None,
-    blob: bytes,
-    address: str,
-    now: datetime,
-    issued: datetime,
-    min_rsa_bits: int,
-    revoked: Container[bytes] | None,
-) -> Judgement:
-    certificate = parse_certificate(blob)
+    if certificate is None:
+        line = user.find_key(blob) if user is not None else None
+        refusal = refusal or revocation_refusal(blob, None, revoked)
+        refusal = refusal or key_refusal(line, address=address, now=now, min_rsa_bits=min_rsa_bits)
+        return Judgement(refusal=refusal, login=fingerprint(blob), line=line)
     authority = user.find_authority(certificate.authority_blob) if user is not None else None
     refusal = refusal or revocation_refusal(certificate.key_blob, certificate.authority_blob, revoked)
     refusal = refusal or certificate_refusal(
