@@ -58,7 +58,8 @@ def user_add(
     settings, registry = open_registry()
     check_user_name(name)
     check_home(home)
-    keys = [read_key(path, terms_of(settings, registry)) for path in key or []]
+    terms = terms_of(settings, registry)
+    keys = [read_key(path, terms) for path in key or []]
     password_hash = hash_password(_first_line(sys.stdin)) if password_stdin else None
     user = registry.add(name, keys=keys, password_hash=password_hash, home=home)
     typer.echo(f"user {name} added")
@@ -100,7 +101,8 @@ def user_show(name: Name, json: Json = False) -> None:
     user = registry.load(name)
     uses = last_uses(settings)
     record = {**user_row(user, uses), **quota_row(settings, user)}
-    keys = [key_row(name, key, uses, terms_of(settings, registry)) for key in user.keys]
+    terms = terms_of(settings, registry)
+    keys = [key_row(name, key, uses, terms) for key in user.keys]
     if json:
         emit_record({**record, "keys": keys}, json=True)
         return
