@@ -79,12 +79,17 @@ def _first(count: int, query: Select[Any]) -> Select[Any]:
     return query.limit(literal_column(str(count))).offset(literal_column("0"))
 
 
+def _in_states(states: Collection[ArrivalState]) -> ColumnElement[bool]:
+    """The condition that an arrival is in one of these states, as a part of the statement."""
+    return literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(states)) + ")")
+
+
 _FIELDS = [field.name for field in fields(Arrival)]
 _COLUMNS = [arrivals.c[name] for name in _FIELDS]
 _ALL = select(*_COLUMNS)
 _KEPT = frozenset({"seq", "id", "owner", "received_at", "source"})  # what never changes
 _LIVE: ColumnElement[bool] = literal_column("live = 1")  # as it stands in the partial index, or the index is not used
-_IS_LIVE: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(LIVE_STATES)) + ")")
+_IS_LIVE = _in_states(LIVE_STATES)
 _WRITTEN = [name for name in (*_FIELDS, "live") if name != "seq"]
 _INSERT = Prepared(insert(arrivals).values({name: bindparam(name) for name in _WRITTEN}))
 _UPDATE = Prepared(
@@ -109,10 +114,8 @@ _LIVE_AFTER = Prepared(
 )
 _FEW = 8  # live arrivals of a path that are read at once, without asking whether they are a queue: nearly no path has more
 _FEW_AT = Prepared(_first(_FEW, _ALL.where(_LIVE, _AT_PATH).order_by(arrivals.c.seq)))
-_IS_QUEUED: ColumnElement[bool] = literal_column(f"state = '{ArrivalState.QUEUED}'")
-_BESIDE_QUEUE: ColumnElement[bool] = literal_column(
-    "state IN (" + ", ".join(f"'{state}'" for state in sorted(LIVE_STATES - {ArrivalState.QUEUED})) + ")"
-)
+_IS_QUEUED = _in_states({ArrivalState.QUEUED})
+_BESIDE_QUEUE = _in_states(LIVE_STATES - {ArrivalState.QUEUED})
 _ENDS_AT = Prepared(
     _ALL.where(
         arrivals.c.seq.in_(
@@ -130,7 +133,7 @@ _NEWEST_QUEUED = Prepared(
 _NEXT_QUEUED = Prepared(
     _first(1, _ALL.where(_AT_PATH, _IS_QUEUED, arrivals.c.seq > bindparam("after_seq")).order_by(arrivals.c.seq))
 )
-_IS_FINAL: ColumnElement[bool] = literal_column("state IN (" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")")
+_IS_FINAL = _in_states(FINAL_STATES)
 _ENDED_ALIKE = Prepared(
     select(arrivals.c.sha256).where(
         arrivals.c.path == bindparam("path"),
