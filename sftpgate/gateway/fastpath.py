@@ -28,6 +28,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import asyncssh
 from asyncssh.encryption import GCMEncryption
@@ -86,12 +87,20 @@ def lane_for(channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> La
     return front.add(channel, session) if isinstance(front, Front) else None
 
 
-class Receiver(asyncssh.SSHServerSession[bytes]):
-    """A session that takes its data in a buffer that is used again."""
+class Receiver(Protocol):
+    """A session that takes its data in a buffer that is used again, and is told when."""
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        """Bytes of the client's, in the buffer."""
 
     def keep(self) -> None:
         """The buffer is about to be used again: copy what is still needed of it."""
-        raise NotImplementedError
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+
+    def resume_writing(self) -> None:
+        """It reads again."""
 
 
 _buffer = ReadBuffer(MAX_FAST_PACKET)

@@ -31,7 +31,7 @@ from sftpgate.errors import (
     UploadIncomplete,
 )
 from sftpgate.gateway import wire
-from sftpgate.gateway.fastpath import Lane, Receiver, lane_for
+from sftpgate.gateway.fastpath import Lane, lane_for
 from sftpgate.gateway.handles import Handles
 from sftpgate.gateway.requests import Requests
 from sftpgate.gateway.services import Counts, Services
@@ -54,7 +54,7 @@ _reply = memoryview(bytearray(wire.DATA_HEAD_BYTES + wire.MAX_READ_BYTES))
 _TOLD = (Refused, StorageError, UploadFailed, UploadIncomplete)
 
 
-class SftpSession(Receiver):
+class SftpSession(asyncssh.SSHServerSession[bytes]):
     """An SSH session channel that speaks SFTP and nothing else."""
 
     def __init__(self, services: Services, view: View, log: Logger, *, tell_refusals: bool, on_end: Callable[[], None]) -> None:
