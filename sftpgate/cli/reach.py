@@ -12,15 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sftpgate.gateway.confinement import confine, directory_of
+from sftpgate.gateway.confinement import SCRATCH_VARIABLE, confine, directory_of
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.engines import client_files
 from sftpgate.meter import DIRECTORY_VARIABLE
 from sftpgate.settings import Sandbox, Settings, config_path
 from sftpgate.users.files import links_below, make_directory
-
-# Where SQLite puts what it sorts and does not find room for in its cache; it would be /var/tmp.
-SCRATCH_VARIABLE = "SQLITE_TMPDIR"
 
 _Identity = tuple[int, int]
 

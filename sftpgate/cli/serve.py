@@ -56,10 +56,10 @@ def worker(
 
     from sftpgate import logs, settings
     from sftpgate.cli.context import become_owner
-    from sftpgate.gateway.confinement import hide_memory
+    from sftpgate.gateway.confinement import SCRATCH_VARIABLE, hide_memory
 
     loaded = settings.load()
-    os.environ.setdefault("SQLITE_TMPDIR", str(_scratch(loaded)))  # read when the library is loaded, and never again
+    os.environ.setdefault(SCRATCH_VARIABLE, str(_scratch(loaded)))  # read when the library is loaded, and never again
     from sftpgate.cli.gate import run_worker
 
     # which key exchange a client may use is the profile's business, and the log's; this would be said at random

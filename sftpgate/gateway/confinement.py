@@ -24,6 +24,8 @@ from sftpgate.settings import Sandbox
 
 log = get_logger("gate")
 
+# Where SQLite puts what it sorts and does not find room for in its cache; it would be /var/tmp.
+SCRATCH_VARIABLE = "SQLITE_TMPDIR"
 _PR_SET_DUMPABLE = 4
 # What the C library and Python's own need at any time: names, zones, certificates, devices, what the kernel tells about us and
 # about other processes. Of those nothing secret can be read: a confined process may not trace who is not (landlock(7)).

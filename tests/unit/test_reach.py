@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sftpgate.cli.reach import SCRATCH_VARIABLE, reach_of
+from sftpgate.cli.reach import reach_of
+from sftpgate.gateway.confinement import SCRATCH_VARIABLE
 from sftpgate.settings import CONFIG_VARIABLE, Settings
 
 
