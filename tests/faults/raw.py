@@ -107,9 +107,7 @@ def status_in(answer: tuple[int, bytes]) -> int:
 @asynccontextmanager
 async def session(gate: Gate, *, user: str = "erp", port: int | None = None) -> AsyncIterator[Raw]:
     """A connection with one SFTP session; at the end the connection is closed in order, where it still is."""
-    connection = await asyncssh.connect(
-        "127.0.0.1", port or gate.port, username=user, client_keys=[str(gate.key)], known_hosts=None, config=None, agent_path=None
-    )
+    connection = await gate.connect(user, port=port)
     try:
         writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
         raw = Raw(connection, writer, reader)

@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
+import asyncssh
 import psutil
 
 from sftpgate.ledger import arrivals
@@ -48,6 +49,28 @@ class Gate:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
         ours = {"HOST": "127.0.0.1", "PORT": str(self.port), "DATA_DIR": str(self.data), "KEYS_DIR": str(self.directory / "keys")}
         return clean | {f"SFTPGATE_{name}": value for name, value in (ours | self._settings).items()}
+
+    async def connect(self, user: str = "erp", *, port: int | None = None, **options: Any) -> asyncssh.SSHClientConnection:
+        """A connection, logged in with the key; ``port``: of a relay."""
+        return await asyncssh.connect(
+            "127.0.0.1",
+            port or self.port,
+            username=user,
+            client_keys=[str(self.key)],
+            known_hosts=None,
+            config=None,
+            agent_path=None,
+            **options,
+        )
+
+    def workers_seen(self) -> int:
+        """How many workers have come up so far."""
+        return sum('"worker.ready"' in line for line in self.log.read_text(encoding="utf-8").splitlines())
+
+    def worker_of(self, port: int) -> int:
+        """The worker that has the connection of a client's port: the one with a socket whose other end is that."""
+        [pid] = [pid for pid in self.workers() if any(end.raddr[1:] == (port,) for end in psutil.Process(pid).net_connections())]
+        return pid
 
     def words(self, *words: str) -> list[str]:
         """The command line of a command of sftpgate."""

@@ -30,41 +30,16 @@ async def serving(directory: Path, settings: str) -> AsyncIterator[Gate]:
     (directory / "sftpgate.toml").write_text(settings, encoding="ascii")
     with Gate(directory, WORKERS="2", SHUTDOWN_GRACE="5s") as gate:
         gate.start()
-        until(lambda: ready(gate) == 2, "two workers are ready")
+        until(lambda: gate.workers_seen() == 2, "two workers are ready")
         yield gate
-
-
-def ready(gate: Gate) -> int:
-    """How many workers have come up so far."""
-    return sum('"worker.ready"' in line for line in gate.log.read_text(encoding="utf-8").splitlines())
 
 
 async def reload(gate: Gate, settings: str) -> None:
     """Let new workers take the place of the old ones, which go on with the clients that they have."""
-    before = ready(gate)
+    before = gate.workers_seen()
     (gate.directory / "sftpgate.toml").write_text(settings, encoding="ascii")
     gate.hang_up()
-    until(lambda: gate.has_logged("reload.done", "retiring") and ready(gate) == before + 2, "two new workers are ready")
-
-
-async def connect(gate: Gate, user: str = "erp", address: str = "127.0.0.1") -> asyncssh.SSHClientConnection:
-    """A connection, logged in."""
-    return await asyncssh.connect(
-        "127.0.0.1",
-        gate.port,
-        username=user,
-        client_keys=[str(gate.key)],
-        known_hosts=None,
-        config=None,
-        agent_path=None,
-        local_addr=(address, 0),
-    )
-
-
-def worker_of(gate: Gate, port: int) -> int:
-    """The worker that has the connection of a client's port."""
-    [pid] = [pid for pid in gate.workers() if any(end.raddr[1:] == (port,) for end in psutil.Process(pid).net_connections())]
-    return pid
+    until(lambda: gate.has_logged("reload.done", "retiring") and gate.workers_seen() == before + 2, "two new workers are ready")
 
 
 def has_nobody(worker: int) -> bool:
@@ -106,7 +81,7 @@ async def test_what_a_killed_worker_counted_is_free(tmp_path: Path) -> None:
     async with serving(tmp_path, "max_unauthenticated = 4\n") as gate, AsyncExitStack() as stack:
         first = [await stranger(gate, stack, f"127.0.0.{number}") for number in range(2, 6)]
         doomed = gate.workers()[0]
-        lost = [one for one in first if worker_of(gate, one.writer.get_extra_info("sockname")[1]) == doomed]
+        lost = [one for one in first if gate.worker_of(one.writer.get_extra_info("sockname")[1]) == doomed]
         assert len(lost) == 2
         os.kill(doomed, signal.SIGKILL)
         for one in lost:
@@ -121,18 +96,18 @@ async def test_what_a_killed_worker_counted_is_free(tmp_path: Path) -> None:
 async def test_connections_of_draining_workers_count(tmp_path: Path) -> None:
     """After a reload the old workers' connections count with the new ones', until they end; other limits hold at once."""
     async with serving(tmp_path, "max_connections = 2\n") as gate:
-        one, _other = await connect(gate), await connect(gate)
+        one, _other = await gate.connect(), await gate.connect()
         old = gate.workers()
         async with await Stranger.connect(gate.port) as refused:
             assert await refused.banner() == b""
         await reload(gate, "max_connections = 3\n")
-        third = await connect(gate)
-        assert worker_of(gate, third.get_extra_info("sockname")[1]) not in old
+        third = await gate.connect()
+        assert gate.worker_of(third.get_extra_info("sockname")[1]) not in old
         async with await Stranger.connect(gate.port) as refused:
             assert await refused.banner() == b""
         one.close()
         until(lambda: not set(old) <= set(gate.workers()), "an old worker has ended")
-        (await connect(gate)).close()
+        (await gate.connect()).close()
         assert len(set(old) & set(gate.workers())) == 1
         assert gate.has_logged("connection.refused", "max_connections")
 
@@ -143,17 +118,17 @@ async def test_a_user_has_its_connections_and_sessions_once(tmp_path: Path) -> N
     """
     settings = "max_connections_per_user = 2\nmax_sessions_per_user = 2\n"
     async with serving(tmp_path, settings) as gate:
-        one, other = await connect(gate), await connect(gate)
-        doomed = worker_of(gate, one.get_extra_info("sockname")[1])
-        assert doomed != worker_of(gate, other.get_extra_info("sockname")[1])
+        one, other = await gate.connect(), await gate.connect()
+        doomed = gate.worker_of(one.get_extra_info("sockname")[1])
+        assert doomed != gate.worker_of(other.get_extra_info("sockname")[1])
         await one.start_sftp_client()
         await other.start_sftp_client()
         await reload(gate, settings)
-        await end_of(await connect(gate))
+        await end_of(await gate.connect())
         assert gate.has_logged("connection.ended", "max_connections_per_user")
         os.kill(doomed, signal.SIGKILL)
         await end_of(one)
-        again = await connect(gate)
+        again = await gate.connect()
         await again.start_sftp_client()
         for connection in (again, other):
             try:
@@ -172,11 +147,11 @@ async def test_a_ban_holds_in_every_worker(tmp_path: Path) -> None:
         async with AsyncExitStack() as stack:
             await stranger(gate, stack, "127.0.0.2")
         with pytest.raises(asyncssh.PermissionDenied):
-            await connect(gate, "nobody", "127.0.0.2")
+            await gate.connect("nobody", local_addr=("127.0.0.2", 0))
         held: list[asyncssh.SSHClientConnection] = []
         for target in gate.workers():
-            held += [await connect(gate) for _ in range(4)]
-            for one in [one for one in held if worker_of(gate, one.get_extra_info("sockname")[1]) == target]:
+            held += [await gate.connect() for _ in range(4)]
+            for one in [one for one in held if gate.worker_of(one.get_extra_info("sockname")[1]) == target]:
                 held.remove(one)
                 one.close()
                 await end_of(one)
@@ -209,9 +184,9 @@ async def test_a_user_has_its_bandwidth_once(tmp_path: Path) -> None:
     a reload.
     """
     async with serving(tmp_path, "max_bytes_per_second = 500\n") as gate:
-        one, other = await connect(gate), await connect(gate)
-        doomed = worker_of(gate, one.get_extra_info("sockname")[1])
-        assert doomed != worker_of(gate, other.get_extra_info("sockname")[1])
+        one, other = await gate.connect(), await gate.connect()
+        doomed = gate.worker_of(one.get_extra_info("sockname")[1])
+        assert doomed != gate.worker_of(other.get_extra_info("sockname")[1])
         await use_bandwidth(one)
         until(lambda: debt(gate) > 20_000, "the first worker has counted")
         os.kill(doomed, signal.SIGKILL)
@@ -219,7 +194,7 @@ async def test_a_user_has_its_bandwidth_once(tmp_path: Path) -> None:
         await use_bandwidth(other)
         until(lambda: debt(gate) > 45_000, "the other worker has added its own")
         await reload(gate, "max_bytes_per_second = 500\n")
-        third = await connect(gate)
+        third = await gate.connect()
         await use_bandwidth(third)
         until(lambda: debt(gate) > 70_000, "a new worker has added its own")
         for connection in (other, third):

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import psutil
 import pytest
 
@@ -27,9 +26,7 @@ BOTH_WAYS = pytest.mark.parametrize("fast", ["true", "false"], ids=["fast", "pub
 @asynccontextmanager
 async def session(gate: Gate, user: str = "erp", **options: Any) -> AsyncIterator[Raw]:
     """A session after INIT; ``options`` of its channel."""
-    connection = await asyncssh.connect(
-        "127.0.0.1", gate.port, username=user, client_keys=[str(gate.key)], known_hosts=None, config=None, agent_path=None
-    )
+    connection = await gate.connect(user)
     try:
         writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None, **options)
         raw = Raw(connection, writer, reader)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import asyncssh
-
 from sftpgate.policy.lifecycle import ArrivalState
 from tests.faults.servers import Gate, until
 from tests.stock_consumer import StockConsumer
@@ -32,18 +30,7 @@ async def test_no_version_is_lost_or_halved(tmp_path: Path) -> None:
         sweeping.start()
         try:
             sent: list[bytes] = []
-            connections = [
-                await asyncssh.connect(
-                    "127.0.0.1",
-                    gate.port,
-                    username="erp",
-                    client_keys=[str(gate.key)],
-                    known_hosts=None,
-                    config=None,
-                    agent_path=None,
-                )
-                for _ in range(2)
-            ]
+            connections = [await gate.connect() for _ in range(2)]
             clients = [await connection.start_sftp_client() for connection in connections]
             for number in range(VERSIONS):
                 content = b"%d,%06d\n" % (number % 2, number) * 2000

@@ -24,26 +24,14 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     """A running gate with two workers."""
     with Gate(tmp_path, WORKERS="2", SHUTDOWN_GRACE="5s") as gate:
         gate.start()
-        until(lambda: _ready(gate) == 2, "two workers are ready")
+        until(lambda: gate.workers_seen() == 2, "two workers are ready")
         yield gate
 
 
-def _ready(gate: Gate) -> int:
-    return sum('"worker.ready"' in line for line in gate.log.read_text(encoding="utf-8").splitlines())
-
-
-async def _connect(gate: Gate) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        "127.0.0.1", gate.port, username="erp", client_keys=[str(gate.key)], known_hosts=None, config=None, agent_path=None
-    )
-
-
 async def _worker_of(gate: Gate) -> tuple[asyncssh.SSHClientConnection, int]:
-    """A connection, and the worker that has it: the one with a socket whose other end is the client's."""
-    connection = await _connect(gate)
-    port = connection.get_extra_info("sockname")[1]
-    [pid] = [pid for pid in gate.workers() if any(end.raddr[1:] == (port,) for end in psutil.Process(pid).net_connections())]
-    return connection, pid
+    """A connection, and the worker that has it."""
+    connection = await gate.connect()
+    return connection, gate.worker_of(connection.get_extra_info("sockname")[1])
 
 
 async def test_connections_are_spread(gate: Gate) -> None:
@@ -71,7 +59,7 @@ async def test_a_killed_worker_takes_only_its_own_clients_with_it(gate: Gate) ->
     others.close()
     assert gate.in_store("there.csv") == CONTENT * 2
     assert gate.in_store("half.csv") is None
-    until(lambda: _ready(gate) == 3, "the dead worker was replaced")
+    until(lambda: gate.workers_seen() == 3, "the dead worker was replaced")
     local = gate.directory / "half.csv"
     local.write_bytes(CONTENT + b"the end\n")
     assert gate.sftp("reput half.csv\n").wait() == 0
@@ -147,7 +135,7 @@ def test_one_worker_sweeps(gate: Gate) -> None:
     """Only the chief sweeps; when it dies, its successor does."""
     assert _chiefs(gate) == [1]
     os.kill(gate.workers()[0], signal.SIGKILL)
-    until(lambda: _ready(gate) == 3, "the chief was replaced")
+    until(lambda: gate.workers_seen() == 3, "the chief was replaced")
     assert _chiefs(gate) == [1, 3]
 
 
