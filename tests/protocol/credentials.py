@@ -155,6 +155,6 @@ def _mpint(number: int) -> bytes:
     return string(number.to_bytes(number.bit_length() // 8 + 1, "big"))
 
 
-def reasons(gate: Gate, event: str) -> Sequence[str]:
-    """The reasons that the log gives for an event."""
-    return [str(line["reason"]) for line in gate.log.events(event)]
+async def reasons(gate: Gate, event: str, count: int = 1) -> Sequence[str]:
+    """The reasons that the log gives for an event, as soon as it has come so many times."""
+    return [str(line["reason"]) for line in await gate.said(event, count)]

@@ -214,6 +214,11 @@ class Gate:
                 self.log.news.clear()
                 await self.log.news.wait()
 
+    async def said(self, event: str, count: int = 1) -> list[EventDict]:
+        """The lines of an event, as soon as there are so many: a client may have its answer before the line is written."""
+        await self.until(event, count)
+        return self.log.events(event)
+
 
 Start = Callable[..., AbstractAsyncContextManager[Gate]]
 

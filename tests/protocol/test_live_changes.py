@@ -53,7 +53,7 @@ async def test_a_connection_ends(gate: Gate, change: Callable[[Gate], None], rea
                 await connection.wait_closed()
         async with other.start_sftp_client() as sftp:
             assert await sftp.realpath(".") == "/sync"
-    assert reasons(gate, "connection.ended") == [reason]
+    assert await reasons(gate, "connection.ended") == [reason]
     assert gate.in_store() == {}  # P1: what was under way is kept for a resume, and taken by nobody
 
 
@@ -83,7 +83,7 @@ async def test_changes_that_shut_nobody_out(gate: Gate) -> None:
         registry(gate).disable("erp")
         async with asyncio.timeout(WAIT_SECONDS):
             await connection.wait_closed()
-    assert reasons(gate, "connection.ended") == [LoginRefusal.DISABLED_USER]
+    assert await reasons(gate, "connection.ended") == [LoginRefusal.DISABLED_USER]
 
 
 async def test_a_certificate_that_runs_out(gate: Gate, tmp_path: Path) -> None:
@@ -104,4 +104,4 @@ async def test_a_certificate_that_runs_out(gate: Gate, tmp_path: Path) -> None:
         authorize(gate)
         async with asyncio.timeout(WAIT_SECONDS):
             await connection.wait_closed()
-    assert reasons(gate, "connection.ended") == [LoginRefusal.UNKNOWN_AUTHORITY]
+    assert await reasons(gate, "connection.ended") == [LoginRefusal.UNKNOWN_AUTHORITY]

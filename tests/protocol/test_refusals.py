@@ -61,7 +61,7 @@ async def test_a_client_that_tries_several_keys(gate: Gate, tmp_path: Path) -> N
             transport.close()
 
     assert await asyncio.to_thread(log_in) == []
-    assert [line["reason"] for line in gate.log.events("login.refused")] == [LoginRefusal.UNKNOWN_KEY] * 3
+    assert [line["reason"] for line in await gate.said("login.refused", 3)] == [LoginRefusal.UNKNOWN_KEY] * 3
 
 
 @pytest.mark.parametrize("name", ["erp\nlogin.accepted user=erp", "erp\x1b[2J", "\u202eerp", "x" * 900, "../erp", "ERP", "e r p"])

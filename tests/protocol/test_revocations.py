@@ -32,7 +32,7 @@ async def is_let_in(gate: Gate, key: KeyFile, user: str = "erp") -> bool:
         async with login(gate, user, client_keys=[str(key.path)]):
             return True
     except asyncssh.PermissionDenied:
-        assert reasons(gate, "login.refused")[-1] == LoginRefusal.REVOKED_KEY
+        assert (await reasons(gate, "login.refused"))[-1] == LoginRefusal.REVOKED_KEY
         return False
 
 
@@ -86,7 +86,7 @@ async def test_connections_end(gate: Gate, tmp_path: Path, what: str) -> None:
                 await connection.wait_closed()
         async with other.start_sftp_client() as sftp:
             assert await sftp.realpath(".") == "/sync"
-    assert reasons(gate, "connection.ended") == [reason]
+    assert await reasons(gate, "connection.ended") == [reason]
     assert gate.in_store() == {}
 
 
@@ -108,7 +108,7 @@ async def test_a_list_that_breaks(gate: Gate, tmp_path: Path) -> None:
     path.unlink()
     path.mkdir()
     assert [await is_let_in(gate, key) for key in (first, second, third)] == [False, False, True]
-    said = reasons(gate, "revoked_keys.unreadable")
+    said = await reasons(gate, "revoked_keys.unreadable", 4)
     assert ["line 2" in said[0], "is empty" in said[1], "KRL" in said[2], "cannot be read" in said[3]] == [True] * 4
     path.rmdir()
     revoke(gate.directory, third.line)

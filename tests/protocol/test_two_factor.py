@@ -11,7 +11,7 @@ import pytest
 
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.users.passwords import hash_password
-from tests.protocol.credentials import login, reasons, refused, registry
+from tests.protocol.credentials import login, refused, registry
 from tests.protocol.gates import WAIT_SECONDS, Gate, Start
 
 PASSWORD = "correct horse battery"
@@ -51,7 +51,7 @@ async def test_both_are_asked_for(start: Start) -> None:
         said, done = await asyncio.to_thread(by_paramiko, with_password(gate))
         assert [sorted(methods) for methods in said] == [["keyboard-interactive", "password"], []]
         assert done
-        [line] = gate.log.events("login.accepted")
+        [line] = await gate.said("login.accepted")
         fingerprint = asyncssh.read_public_key(key_of(gate)[0]).get_fingerprint()
         assert line["login"] == f"{fingerprint} and password"
 
@@ -142,6 +142,6 @@ async def test_a_password_of_a_megabyte(gate: Gate) -> None:
         async with login(gate, password="x" * 1024 * 1024):
             pass
     assert loop.time() - started < WAIT_SECONDS / 2
-    assert set(reasons(gate, "login.refused")) <= {LoginRefusal.WRONG_PASSWORD}
+    assert {line["reason"] for line in gate.log.events("login.refused")} <= {LoginRefusal.WRONG_PASSWORD}
     async with login(gate, password=PASSWORD):
         pass

@@ -47,11 +47,10 @@ async def test_an_address_that_tries_names_is_banned_and_others_are_not(start: S
     """After a few unknown users an address gets no banner any more; others log in, and the log says who and why."""
     async with start() as gate:
         await fail(gate, "nobody", 6)
-        await gate.until("address.banned")
-        [banned] = gate.log.events("address.banned")
+        [banned] = await gate.said("address.banned")
         assert (banned["source"], banned["reason"], banned["times"]) == ("127.0.0.2", "unknown user", 1)
         assert await is_refused(gate, "127.0.0.2")
-        assert "banned address until" in gate.log.events("connection.refused")[0]["reason"]
+        assert "banned address until" in (await gate.said("connection.refused"))[0]["reason"]
         async with gate.sftp() as client:
             assert await client.realpath(".") == "/sync"
 

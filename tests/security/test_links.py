@@ -65,8 +65,7 @@ async def test_a_hard_link_in_the_drop_is_not_taken(start: Start, secret: Path) 
     """A file of elsewhere that is linked into the drop keeps its mode, its owner and its content; the log says what to do."""
     async with start(sweep_interval=0.05, settle_seconds=0) as gate:
         os.link(secret / "file", gate.drop / "key.csv")
-        await gate.until("sweep.refused")
-        [said, *_] = gate.log.events("sweep.refused")
+        [said, *_] = await gate.said("sweep.refused")
         assert said["path"] == "key.csv" and "hard links" in said["reason"] and "put a copy of it here" in said["reason"]
         assert unchanged(secret) and gate.in_store() == {} and gate.arrivals("key.csv") == []
 
