@@ -18,7 +18,7 @@ DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"  # the library's own name
 
 # From the time that a good disk needs for one flush to the time that a client waits at most.
 LATENCY_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-LAG_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+LAG_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 SWEEP_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
 
@@ -45,7 +45,10 @@ class Meter:
     def swept(self, seconds: float) -> None:
         """A sweep took so long."""
 
-    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
+    def lag(self, seconds: float) -> None:
+        """The event loop was so late."""
+
+    def sample(self, *, connections: int, sessions: int, publishing_seconds: float, now: float) -> None:
         """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited."""
 
 
@@ -131,11 +134,14 @@ class FileMeter(Meter):
         """See ``Meter``."""
         self._sweep.observe(seconds)
 
-    def sample(self, *, connections: int, sessions: int, lag_seconds: float, publishing_seconds: float, now: float) -> None:
+    def lag(self, seconds: float) -> None:
+        """See ``Meter``."""
+        self._lag.observe(seconds)
+
+    def sample(self, *, connections: int, sessions: int, publishing_seconds: float, now: float) -> None:
         """See ``Meter``."""
         self._connections.set(connections)
         self._sessions.set(sessions)
-        self._lag.observe(lag_seconds)
         self._publishing.set(publishing_seconds)
         self._beat.set(now)
 

@@ -81,10 +81,10 @@ def _nothing_waits(tools: Sequence[str]) -> bool:
         return False
     chosen = set(tools or enabled)
     pointers = [Pointer(tool=tool["tool"], files=tuple(tool["files"]), queued=tool["queued"]) for tool in memo["tools"]]
-    waiting = waiting_paths(Path(memo["database"]))
+    files = [file for pointer in pointers if pointer.tool in chosen for file in pointer.files]
+    waiting = waiting_paths(Path(memo["database"]), files)
     if waiting is None or any(tool_for(each, pointers) in chosen for each in waiting):
         return False
-    files = [file for pointer in pointers if pointer.tool in chosen for file in pointer.files]
     return not any(True for file in files for _ in _files(store, file.split("/")))
 
 

@@ -8,7 +8,8 @@ import time
 from sftpgate.gateway.server import Gate
 from sftpgate.meter import Meter
 
-SAMPLE_SECONDS = 0.5  # also how late a lag is seen; far below what the monitor takes for dead
+LAG_SECONDS = 0.05  # between two looks at the lag: often enough for a quantile of a minute
+SAMPLE_SECONDS = 0.5  # far below what the monitor takes for dead
 
 
 async def sample_regularly(gate: Gate, meter: Meter) -> None:
@@ -16,16 +17,15 @@ async def sample_regularly(gate: Gate, meter: Meter) -> None:
     if not meter.counts:
         return
     loop = asyncio.get_running_loop()
-    lag_seconds = 0.0
     while True:
         load = gate.load()
         meter.sample(
             connections=load.connections,
             sessions=load.sessions,
-            lag_seconds=lag_seconds,
             publishing_seconds=load.publishing_seconds,
             now=time.time(),
         )
-        due = loop.time() + SAMPLE_SECONDS
-        await asyncio.sleep(SAMPLE_SECONDS)
-        lag_seconds = max(0.0, loop.time() - due)
+        sampled_at = loop.time()
+        while (due := loop.time() + LAG_SECONDS) <= sampled_at + SAMPLE_SECONDS:
+            await asyncio.sleep(LAG_SECONDS)
+            meter.lag(max(0.0, loop.time() - due))

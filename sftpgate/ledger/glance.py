@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,19 +19,22 @@ class GlanceFailed(Exception):
     """The ledger cannot be read so."""
 
 
-def waiting_paths(database: Path) -> list[str] | None:
-    """The paths of the arrivals that wait; None where an arrival is claimed, or where there are too many to say.
+def waiting_paths(database: Path, files: Sequence[str]) -> list[str] | None:
+    """The paths of the arrivals that wait and may fit one of these names and patterns (``policy.tools``); None where an arrival
+    is claimed, or where there are too many to say.
 
     Raises GlanceFailed.
     """
+    fits = " OR ".join(["path GLOB ?"] * len(files)) or "0"
+    globs = [file.replace("[", "[[]") for file in files]  # SQLite's * and ? match / too
     try:
         with contextlib.closing(
             sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=_TIMEOUT_SECONDS)
         ) as connection:
             if connection.execute("SELECT 1 FROM arrivals WHERE state = 'claimed' LIMIT 1").fetchone():
                 return None
-            query = f"SELECT DISTINCT path FROM arrivals WHERE state = 'waiting' LIMIT {_MANY}"  # noqa: S608 - a number of ours
-            found = [path for (path,) in connection.execute(query)]
+            query = f"SELECT DISTINCT path FROM arrivals WHERE state = 'waiting' AND ({fits}) LIMIT {_MANY}"  # noqa: S608 - no value
+            found = [path for (path,) in connection.execute(query, globs)]
     except sqlite3.Error as error:
         raise GlanceFailed(str(error)) from error
     return found if len(found) < _MANY else None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sftpgate.ledger import glance
 from sftpgate.policy.lifecycle import ArrivalState
 from tests.acceptance.runs import Gate
 
@@ -71,6 +72,29 @@ def test_arrivals_are_not_missed(gate: Gate) -> None:
     assert claim is not None
     assert not is_short(gate, "run", "users")
     assert gate("run", "--all")[0] == 3
+
+
+def test_files_for_nobody_do_not_count(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files wait that no tool takes, the short way is open; with as many that could be for one, it is not."""
+    monkeypatch.setattr(glance, "_MANY", 3)
+    database = gate.world.system.ledger.file
+    assert database is not None
+    for number in range(4):
+        gate.world.send(f"u{number}.csv")
+    assert is_short(gate, "run", "--all")
+    assert glance.waiting_paths(database, ["enrols.csv", "s*/u?.csv"]) == []
+    assert glance.waiting_paths(database, ["enrols.csv", "u?.csv"]) is None
+    assert glance.waiting_paths(database, []) == []
+
+
+@pytest.mark.parametrize(("pattern", "path"), [("[1]*.csv", "[1]a.csv"), ("a]?.csv", "a]b.csv"), ("s[a-z]/*", "s[a-z]/x.csv")])
+def test_brackets_are_letters(gate: Gate, pattern: str, path: str) -> None:
+    """A name with brackets is seen the short way as it is the long way."""
+    gate.tools(f"[tools.odd]\nfile = '{pattern}'\ncommand = ['true']\n")
+    assert gate("run", "--all") == (3, "", "")
+    arrival = gate.world.send(path)
+    assert not is_short(gate, "run", "--all")  # which ran it
+    assert gate.world.now(arrival).state is ArrivalState.DONE
 
 
 @pytest.mark.parametrize("path", ["enrols.csv", "sub/u1.csv", "x.csv"])

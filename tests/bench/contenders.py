@@ -15,12 +15,14 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 START_SECONDS = 30.0
 HOST = "127.0.0.1"
@@ -124,6 +126,7 @@ class Sftpgate(Server):
         self.user = "erp"
         self.target = "/sync"
         self.files = directory / "data/store"
+        self.metrics_port = free_port()
         self._settings = settings
 
     def argv(self) -> list[str]:
@@ -139,12 +142,21 @@ class Sftpgate(Server):
         """A command of sftpgate."""
         return [sys.executable, "-m", "sftpgate", *words]
 
+    def lags(self) -> dict[float, float]:
+        """How often the event loop has been late by up to so many seconds, as its metrics say it."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics") as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+            name = "sftpgate_event_loop_lag_seconds_bucket"
+            samples = [sample for family in families for sample in family.samples if sample.name == name]
+        return {float(sample.labels["le"]): sample.value for sample in samples}
+
     def environment(self) -> dict[str, str]:
         settings = {
             "HOST": HOST,
             "PORT": str(self.port),
             "DATA_DIR": str(self.directory / "data"),
             "KEYS_DIR": str(self.directory / "keys"),
+            "METRICS_PORT": str(self.metrics_port),
             # one user at one address is all that comes here
             "MAX_UNAUTHENTICATED": "500",
             "MAX_UNAUTHENTICATED_PER_ADDRESS": "500",

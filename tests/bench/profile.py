@@ -46,7 +46,7 @@ def main() -> None:
         server.start()
         try:
             workload(server, scratch)
-            worker = server.processes()[-1].pid
+            worker = max(server.processes(), key=lambda process: process.cpu_times().user).pid
             words = ["record", "--pid", str(worker), "--rate", str(SAMPLES_PER_SECOND), "--output", str(graph), "--gil"]
             recorder = subprocess.Popen([Path(sys.executable).with_name("py-spy"), *words])
             for _ in range(times):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,8 @@ from tests.bench.series import Series
 
 REFERENCE = "OpenSSH"
 OURS = "sftpgate"
+_MET = {True: "yes", False: "no", None: ""}
+_LARGE = 1000  # from here on without digits behind the point
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +45,23 @@ class Row:
 
 
 def compared(name: str, series: Series, *, ours: str, target: float | None = None) -> Row:
-    """A row of times of servers that took turns. ``ours`` is the series that the target is for."""
-    names = list(series.values)
-    reference = names[0]
-    ratios = {other: series.ratio(reference, other) for other in names[1:]}
-    met = None if target is None else ratios[ours] >= target
-    values = {other: series.median(other) for other in names}
-    return Row(name, values, "s", ratios, "" if target is None else f"≥ {target:g}x", met, series.spread)
+    """A row of times of servers that took turns, the reference first. ``ours`` is the series that the target is for."""
+    reference, *others = series.values
+    called = {each: OURS if each == ours else each for each in others}
+    ratios = {called[each]: series.ratio(reference, each) for each in others}
+    met = None if target is None else ratios[OURS] >= target
+    values = {called.get(each, reference): series.median(each) for each in series.values}
+    return Row(name, values, "s", ratios, "" if target is None else f"≥ {target:.3g}x", met, series.spread)
+
+
+def shown(value: float, unit: str) -> str:
+    """A number for people."""
+    return f"{value:,.0f} {unit}" if value >= _LARGE else f"{value:.3g} {unit}"
 
 
 def absolute(name: str, value: float, unit: str, *, most: float | None = None, least: float | None = None) -> Row:
     """A row of one number of ours, which shall be at most or at least something."""
-    target = f"≤ {most:g} {unit}" if most is not None else f"≥ {least:g} {unit}" if least is not None else ""
+    target = f"≤ {shown(most, unit)}" if most is not None else f"≥ {shown(least, unit)}" if least is not None else ""
     met = value <= most if most is not None else value >= least if least is not None else None
     return Row(name, {OURS: value}, unit, target=target, met=met)
 
@@ -83,16 +91,19 @@ class Report:
 
     def table(self) -> str:
         """Markdown."""
-        others = list(dict.fromkeys(name for row in self.rows for name in row.ratios))
-        head = ["workload", f"{REFERENCE} or absolute", *others, "target", "met", "noise"]
-        lines = [" | ".join(head), " | ".join("---" for _ in head)]
-        for row in self.rows:
+        compared = [row for row in self.rows if row.ratios]
+        others = list(dict.fromkeys(name for row in compared for name in row.ratios))
+        lines = []
+        for row in compared:
+            ratios = [f"{row.ratios[name]:.2f}x" if name in row.ratios else "" for name in others]
             first = next(iter(row.values.values()))
-            shown = [f"{row.ratios[name]:.2f}x" if name in row.ratios else "" for name in others]
-            met = {True: "yes", False: "no", None: ""}[row.met]
-            noise = f"{row.spread:.0%}" if row.spread else ""
-            lines.append(" | ".join([row.name, f"{first:.3g} {row.unit}", *shown, row.target, met, noise]))
-        return "".join(f"| {line} |\n" for line in lines)
+            lines.append([row.name, shown(first, row.unit), *ratios, row.target, _MET[row.met], f"{row.spread:.0%}"])
+        alone = [[row.name, shown(row.values[OURS], row.unit), row.target, _MET[row.met]] for row in self.rows if not row.ratios]
+        return (
+            _table(["workload", REFERENCE, *others, "target", "met", "noise"], lines)
+            + "\n"
+            + _table(["workload", OURS, "target", "met"], alone)
+        )
 
     def write(self, path: Path) -> None:
         """As JSON."""
@@ -101,13 +112,17 @@ class Report:
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
+
+
 DOCUMENT = """\
 # Benchmarks
 
 Written by `make bench`: the last run. A column is a server; its number says how many times faster than {reference} it was in
 the same round, the median of {rounds} rounds in which the servers took turns. Servers of others have one round. The client is
 OpenSSH's `sftp` with its defaults, unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and
-flushes every file; the others do none of that. Absolute rows are ours alone.
+flushes every file; the others do none of that. The second table is of sftpgate alone.
 
 {machine}
 
@@ -144,8 +159,10 @@ def plot(report: Report, path: Path) -> None:
         xscale="log", yscale="log", xlabel="file size, KiB", ylabel="MiB/s, connection included", title="Upload by file size"
     )
     left.legend()
-    right.hist(report.latencies_ms, bins=60)
-    right.set(xlabel="ms", ylabel="files", title="Last write answered → file claimable")
+    latencies = sorted(report.latencies_ms)
+    right.plot(latencies, [100 * (number + 1) / len(latencies) for number in range(len(latencies))])
+    right.set(xscale="log", xlabel="ms", ylabel="% of files", title="Last write answered → file claimable")
+    right.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

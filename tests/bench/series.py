@@ -6,6 +6,7 @@ The noise is measured beside it: a fixed piece of work is timed before each roun
 from __future__ import annotations
 
 import hashlib
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -39,12 +40,16 @@ class Series:
 
 
 def interleaved(measures: Mapping[str, Measure], rounds: int) -> Series:
-    """Take each measure once a round, in an order that turns, after one round that does not count."""
+    """Take each measure once a round, in an order that turns, after one round that does not count.
+
+    What one server has left for the disk to write is written before the next one's turn: a flush of one file waits for it.
+    """
     series = Series(values={name: [] for name in measures})
     names = list(measures)
     for number in range(rounds + 1):
         noise = timed(_piece_of_work)
         for name in names[number % len(names) :] + names[: number % len(names)]:
+            os.sync()
             value = measures[name]()
             if number:
                 series.values[name].append(value)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import statistics
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncssh
@@ -75,14 +76,26 @@ async def latency(server: Server, seconds: float) -> list[float]:
     return took
 
 
+def quantile(before: Mapping[float, float], after: Mapping[float, float], part: float) -> float:
+    """Of what was counted in between: the counts say how many values were up to each bound. Linear within a bound."""
+    counts = {bound: after[bound] - before.get(bound, 0.0) for bound in sorted(after)}
+    wanted = part * counts[math.inf]
+    low_bound = low = 0.0
+    for bound, count in counts.items():
+        if count >= wanted:
+            break
+        low_bound, low = bound, count
+    return low_bound if math.isinf(bound) else low_bound + (bound - low_bound) * (wanted - low) / (count - low)
+
+
 def summary(values: list[float]) -> tuple[float, float]:
     """Median and 99th percentile."""
     return statistics.median(values), statistics.quantiles(values, n=100)[98]
 
 
 async def crowd(server: Server) -> tuple[float, list[float]]:
-    """Many active sessions: how much longer the slowest one takes than the median one, and how many seconds the server takes
-    meanwhile to come to a request that needs nothing.
+    """Many active sessions: how much longer the slowest one takes than the median one, and how many seconds a request that needs
+    nothing is under way meanwhile.
     """
     async with clients(server, ACTIVE_SESSIONS) as sessions:
         content = b"0123456789abcde\n" * (ACTIVE_BYTES // 16)

@@ -89,7 +89,9 @@ def _removing(server: Server, local: Path, name: str) -> str:
 
 
 def _tree(server: Server, local: Path, name: str, options: str = "") -> str:
-    return f"mkdir {server.target}/{name}\nput {options} -r {local} {server.target}/{name}"
+    """Into a directory that is there: ``put -r`` cannot make it where a server resolves only paths that exist (ProFTPD)."""
+    target = f"{server.target}/{name}"
+    return f"mkdir {target}\nmkdir {target}/{local.name}\nput {options} -r {local} {target}"
 
 
 def _together(server: Server, batches: Sequence[str]) -> float:
