@@ -87,13 +87,16 @@ class Bench:
 
 def large_files(bench: Bench) -> None:
     """Uploads and downloads of large files, and what they cost the server."""
-    bench.compare("upload of 256 MiB, one session", transfers.upload, target=2.0)
+    size = bench.scratch.big.stat().st_size
+    amount = f"{size // 2**20} MiB"
+    bench.compare(f"upload of {amount}, one session", transfers.upload, target=2.0)
     bench.compare("the same in 4 sessions", transfers.upload_together, target=2.0)
     series = bench.compare("server processor time of one upload", transfers.upload_cpu, target=1 / 0.6)
-    gib = bench.scratch.big.stat().st_size / 2**30
-    bench.absolute("server processor time for each GiB", series.median("sftpgate") / gib, "s")
+    bench.absolute("server processor time for each GiB", series.median("sftpgate") * 2**30 / size, "s")
     remote = {server: _downloadable(server, bench.scratch) for server in (*bench.servers.values(), *bench.peers.values())}
-    bench.compare("download of 256 MiB, from archives", lambda server, _: transfers.download(server, remote[server]), target=1.2)
+    bench.compare(
+        f"download of {amount}, from archives", lambda server, _: transfers.download(server, remote[server]), target=1.2
+    )
 
 
 def _downloadable(server: Server, scratch: Scratch) -> str:
@@ -108,10 +111,11 @@ def _downloadable(server: Server, scratch: Scratch) -> str:
 
 
 def small_files(bench: Bench, relaxed: Server) -> None:
-    """A thousand files of 4 KiB."""
+    """Many files of 4 KiB."""
     openssh, ours = bench.servers["OpenSSH"], bench.servers["sftpgate"]
     pair = {"OpenSSH": openssh, RELAXED: relaxed}
-    bench.compare("put -r of 1000 files of 4 KiB", transfers.small_files, target=1.0)
+    files = len(list(bench.scratch.small.iterdir()))
+    bench.compare(f"put -r of {files} files of 4 KiB", transfers.small_files, target=1.0)
     bench.compare('the same, durability = "relaxed"', transfers.small_files, servers=pair, ours=RELAXED, target=1.4)
     bench.compare(
         "the same, both asked for fsync (put -f)",

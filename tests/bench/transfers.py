@@ -25,7 +25,8 @@ def connect(server: Server, scratch: Scratch, *, options: Sequence[str] = ()) ->
 
 def put(server: Server, scratch: Scratch, *, local: Path) -> float:
     """Connect, log in, put one file, quit."""
-    return timed(lambda: server.do(_removing(server, local, scratch.fresh())))
+    with _names(server, scratch) as [name]:
+        return timed(lambda: server.do(f"put {local} {name}"))
 
 
 def connect_together(server: Server, scratch: Scratch) -> float:
@@ -35,23 +36,25 @@ def connect_together(server: Server, scratch: Scratch) -> float:
 
 def upload(server: Server, scratch: Scratch) -> float:
     """One large file, less the time to connect."""
-    return _less_connecting(server, lambda: server.do(_removing(server, scratch.big, scratch.fresh())))
+    with _names(server, scratch) as [name]:
+        return _less_connecting(server, lambda: server.do(f"put {scratch.big} {name}"))
 
 
 def upload_together(server: Server, scratch: Scratch) -> float:
     """The same bytes in four sessions."""
-    batches = [_removing(server, scratch.quarter, scratch.fresh()) for _ in range(SESSIONS)]
-    return _less_connecting(server, lambda: _together(server, batches))
+    with _names(server, scratch, SESSIONS) as names:
+        return _less_connecting(server, lambda: _together(server, [f"put {scratch.quarter} {name}" for name in names]))
 
 
 def upload_cpu(server: Server, scratch: Scratch) -> float:
     """Processor time of the server for one large file."""
-    before = server.cpu_seconds()
-    server.do(_removing(server, scratch.big, scratch.fresh()))
-    if isinstance(server, Openssh):  # the processes of its session count when they have ended
-        _, *sessions = server.processes()
-        psutil.wait_procs(sessions, timeout=10)
-    return server.cpu_seconds() - before
+    with _names(server, scratch) as [name]:
+        before = server.cpu_seconds()
+        server.do(f"put {scratch.big} {name}")
+        if isinstance(server, Openssh):  # the processes of its session count when they have ended
+            _, *sessions = server.processes()
+            psutil.wait_procs(sessions, timeout=10)
+        return server.cpu_seconds() - before
 
 
 def download(server: Server, remote: str) -> float:
@@ -72,10 +75,10 @@ def small_files_together(server: Server, scratch: Scratch) -> float:
 def far_away(server: Server, scratch: Scratch) -> float:
     """16 MiB over a line with a round trip of 50 ms, less the time to connect."""
     near = server.port
-    with _relay(near) as port:
+    with _names(server, scratch) as [name], _relay(near) as port:
         server.port = port
         try:
-            return _less_connecting(server, lambda: server.do(_removing(server, scratch.middle, scratch.fresh())))
+            return _less_connecting(server, lambda: server.do(f"put {scratch.middle} {name}"))
         finally:
             server.port = near
 
@@ -83,9 +86,12 @@ def far_away(server: Server, scratch: Scratch) -> float:
 # -- pieces ----------------------------------------------------------------------------------------------------------
 
 
-def _removing(server: Server, local: Path, name: str) -> str:
-    """Put, and remove: 256 MiB a round would fill the disk. Removing costs a request."""
-    return f"put {local} {server.target}/{name}.bin\nrm {server.target}/{name}.bin"
+@contextmanager
+def _names(server: Server, scratch: Scratch, count: int = 1) -> Iterator[list[str]]:
+    """Paths for files, which are removed afterwards: 256 MiB a round would fill the disk."""
+    names = [f"{server.target}/{scratch.fresh()}.bin" for _ in range(count)]
+    yield names
+    server.do("".join(f"rm {name}\n" for name in names))
 
 
 def _tree(server: Server, local: Path, name: str, options: str = "") -> str:
