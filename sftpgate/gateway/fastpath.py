@@ -48,6 +48,7 @@ MAX_PACKET_DATA = 128 * 1024  # in a packet that OpenSSH may send us: with 32 Ki
 MAX_FAST_PACKET = MAX_PACKET_DATA + 1024
 CREDIT_BYTES = 256 * 1024  # of the 4 MiB of the window: asyncssh waits for the half, which halves an upload over 50 ms
 GATHERED_BYTES = 64 * 1024  # so much waits at most for what else comes up in the same read
+DELIVERED_BYTES = 256 * 1024  # at a time: a request of OpenSSH's, and no more small ones than a session may have waiting
 SMALL_REPLY_BYTES = 1024  # replies below this share a packet with those that come up in the same read
 # The window over a long line. 4 MiB in 10 ms are more than a client encrypts; over 50 ms, they hold it back. Clients on short
 # lines must not have it: their buffers grow with it, and OpenSSH's is slower by half then.
@@ -330,44 +331,68 @@ class Front(asyncio.BufferedProtocol):
         return self._gcm(sending=False) if self._is_ready() and not self._connection._decompressor else None
 
     def _take(self, view: memoryview) -> None:
-        """Deal with all whole packets, and keep the rest."""
-        position, end, used = 0, len(view), 0
+        """Deal with all whole packets, and keep the rest.
+
+        What follows each other in one channel is put together in the buffer: a packet is decrypted so that its content comes
+        right behind that of the one before, whose last bytes are put back when its head was read.
+        """
+        position, end, plain = 0, len(view), _buffer.plain
+        lane: Lane | None = None  # whose data lie between ``start`` and ``fill``, to be delivered
+        start = fill = _HEAD_BYTES
         gcm = self._receiver()
         while end - position >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(view, position)
             if gcm is None or length > MAX_FAST_PACKET - _LENGTH.size - TAG_BYTES:
+                self._deliver(lane, start, fill)
                 self._connection.data_received(bytes(view[position:]))
                 return
             following = position + _LENGTH.size + length + TAG_BYTES
             if following > end:
                 break
-            if used + length > len(_buffer.plain):
+            if fill + length > len(plain):
+                self._deliver(lane, start, fill)
                 self._keep()
-                used = 0
-            raw, plain = view[position:following], _buffer.plain[used : used + length]
+                lane, start, fill = None, _HEAD_BYTES, _HEAD_BYTES
+            head = fill - _HEAD_BYTES
+            before, raw, packet = bytes(plain[head:fill]), view[position:following], plain[head : head + length]
             position = following
-            used += length
-            opened = gcm.open(raw, plain)
-            if not opened or not self._deliver(plain):
-                gcm.put_back(bytes(plain) if opened else None)
+            opened = gcm.open(raw, packet)
+            found = self._data_of(packet) if opened else None
+            kept = bytes(packet) if opened and found is None else None
+            plain[head:fill] = before
+            if found is None:
+                self._deliver(lane, start, fill)
+                lane, start = None, fill
+                gcm.put_back(kept)
                 self._connection.data_received(bytes(raw))
                 if self._connection._transport is None:
                     return
                 gcm = self._receiver()
+                continue
+            receiver, size = found
+            if receiver is not lane or fill - start >= DELIVERED_BYTES:
+                self._deliver(lane, start, fill)
+                lane, start = receiver, fill
+            fill += size
+        self._deliver(lane, start, fill)
         _buffer.leave(view[position:])
 
-    def _deliver(self, plain: memoryview) -> bool:
-        """Give the data of a packet to its session; False where it is not such a packet, or not the time for it."""
-        if len(plain) < _HEAD_BYTES:
-            return False
-        padding, kind, number, size = _HEAD.unpack_from(plain)
+    def _data_of(self, packet: memoryview) -> tuple[Lane, int] | None:
+        """Whose channel data a packet has, and how many bytes; None where it is not such a packet, or not the time for it."""
+        if len(packet) < _HEAD_BYTES:
+            return None
+        padding, kind, number, size = _HEAD.unpack_from(packet)
         lane = self._lanes.get(number) if kind == _MSG_CHANNEL_DATA else None
-        if lane is None or not size or _HEAD_BYTES + size + padding != len(plain) or not lane.accept(size):
-            return False
+        if lane is None or not size or _HEAD_BYTES + size + padding != len(packet) or not lane.accept(size):
+            return None
         self._connection._recv_seq = (self._connection._recv_seq + 1) & _SEQUENCE
-        self.note(lane)
-        lane.deliver(plain[_HEAD_BYTES : _HEAD_BYTES + size])
-        return True
+        return lane, size
+
+    def _deliver(self, lane: Lane | None, start: int, end: int) -> None:
+        """Give what was decrypted to its session."""
+        if lane is not None:
+            self.note(lane)
+            lane.deliver(_buffer.plain[start:end])
 
     def note(self, lane: Lane) -> None:
         """The lane has something to do at the end of this read."""
