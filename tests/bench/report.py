@@ -120,7 +120,7 @@ DOCUMENT = """\
 # Benchmarks
 
 Written by `make bench`: the last run. A column is a server; its number says how many times faster than {reference} it was in
-the same round, the median of {rounds} rounds in which the servers took turns. Servers of others have one round. The client is
+the same round, the median of {rounds} rounds in which the servers took turns. Servers of others have fewer rounds. The client is
 OpenSSH's `sftp` with its defaults, unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and
 flushes every file; the others do none of that. The second table is of sftpgate alone.
 

@@ -23,7 +23,7 @@ from sftpgate.gateway.roundtrips import SAMPLES
 from sftpgate.gateway.wire import Reply, Request
 from sftpgate.settings import Algorithms
 from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import string
+from tests.protocol.raw import Raw, string
 
 CONTENT = os.urandom(1_500_000) + b"\n"
 REKEY_BYTES = 200_000  # some key exchanges in each transfer of CONTENT
@@ -140,6 +140,32 @@ async def test_requests_that_wait_in_line_keep_their_bytes(gate: Gate) -> None:
                 assert [(await raw.answer()).status for _ in range(12)] == [0] * 12
     found = {path.name: path.read_bytes() for path in gate.store.glob("*.bin")}
     assert found == {f"{number}-{turn}-{w}.bin": contents[number] for number in range(4) for turn in range(5) for w in "ab"}
+
+
+@BOTH_WAYS
+async def test_sessions_of_one_connection(start: Start, fast: bool) -> None:
+    """P1: what comes in one read for several sessions, in packets of all sizes with other packets in between, gets to each of
+    them, whole and in its order.
+    """
+    lengths = [1, 7, 4096, 32_700, 3, 250_000, 20, 60_000]
+    async with start(fast_path=fast) as gate, gate.connection() as connection, AsyncExitStack() as stack:
+        raws = [await Raw.open(connection) for _ in range(3)]
+        for raw in raws:
+            stack.callback(raw.writer.close)
+            await raw.begin()
+        contents = [os.urandom(sum(lengths)) for _ in raws]
+        handles = [await raw.open_file(f"{number}.bin") for number, raw in enumerate(raws)]
+        offset = 0
+        for turn, length in enumerate(lengths):
+            for raw, handle, content in zip(raws, handles, contents, strict=True):
+                raw.send(Request.WRITE, string(handle), offset.to_bytes(8, "big"), string(content[offset : offset + length]))
+                if turn % 2:
+                    connection.send_debug("in between")
+            offset += length
+        for raw, handle in zip(raws, handles, strict=True):
+            assert [(await raw.answer()).status for _ in lengths] == [0] * len(lengths)
+            assert (await raw.close(handle)).status == 0
+    assert gate.in_store() == {f"{number}.bin": content for number, content in enumerate(contents)}
 
 
 @BOTH_WAYS
