@@ -23,11 +23,16 @@ from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.digest import sha256_of
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
+from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import LOCAL_STAGING, NAMED_BY_ID, NEVER_REPLACED, Location, area_of, location
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes, Spot
+
+log = get_logger("moves")
+
+PUT_ASIDE = 1000  # things of one arrival, at most: each is an exchange that met another one
 
 
 class Files:
@@ -83,21 +88,38 @@ class Files:
             self.disk.rename(source, target, replacing=replacing)
         except CrossDevice:
             self.disk.sync_dirs(touched)
-            return self._copy_over(item, source, target, replacing)
+            return self._copy_over(item, source, target, replacing, seen)
         if self._is_exchanged(target, seen):
-            with contextlib.suppress(AlreadyExists, NoSuchFile):  # a newer one has the name, or somebody took it
-                self.disk.rename(target, source, replacing=False)
+            self._put_back(item, target, source)
             raise FileExchanged()
         return item.inode
 
+    def _put_back(self, item: Arrival, target: Spot, source: Spot) -> None:
+        """Take out of the store what nobody meant to be there. Where yet another thing has its name in the drop, it lies beside
+        that, under a name that nobody is shown.
+        """
+        names = (source, *(source.parent / f".sftpgate-exchanged-{item.id}-{number}" for number in range(1, PUT_ASIDE + 1)))
+        for place in names:
+            with contextlib.suppress(AlreadyExists):
+                with contextlib.suppress(NoSuchFile):  # somebody took it
+                    self.disk.rename(target, place, replacing=False)
+                    if place != source:
+                        log.warning(
+                            "file.exchanged", path=item.path, reason=f"what stood in its place was put aside: {place.local}"
+                        )
+                return
+
     def _seen(self, item: Arrival, source: Spot) -> int | None:
         """The inode of a file that is about to be moved out of the drop, where other programs can put a link in its place at any
-        moment; None where nobody can. Raises FileExchanged where it is not the file that the record means.
+        moment; None where nobody can. Raises FileExchanged where it is not the file that the record means, and NoSuchFile where
+        nothing is there: what comes there in the next moment is not ours.
         """
         assert item.pending_from is not None
-        found = self.disk.lstat(source) if area_of(item.pending_from) is Area.DROP else None
-        if found is None:
+        if area_of(item.pending_from) is not Area.DROP:
             return None
+        found = self.disk.lstat(source)
+        if found is None:
+            raise NoSuchFile()
         if not stat.S_ISREG(found.st_mode) or (found.st_ino != item.inode and not self.is_at(item, item.pending_from)):
             raise FileExchanged()
         return found.st_ino
@@ -107,12 +129,12 @@ class Files:
         found = self.disk.lstat(target)
         return seen is not None and found is not None and found.st_ino != seen
 
-    def _copy_over(self, item: Arrival, source: Spot, target: Spot, replacing: bool) -> int:
+    def _copy_over(self, item: Arrival, source: Spot, target: Spot, replacing: bool, seen: int | None) -> int:
         """The same from another filesystem: a durable copy takes the name, then the source goes."""
         self.disk.make_dirs(target.parent, self.modes.dir_mode, self.modes.gid)
         fresh = _copy_for(item, target)
         self.disk.unlink(fresh, missing_ok=True)
-        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
+        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid, inode=seen)
         self.disk.rename(fresh, target, replacing=replacing)
         self.disk.sync_dirs([target.parent])
         self.disk.unlink(source)
@@ -134,17 +156,17 @@ class Files:
                 raise
             self.disk.unlink(_copy_for(item, target), missing_ok=True)
         except CrossDevice:
-            self._copy_beside(item, source, target)
+            self._copy_beside(item, source, target, seen)
         if not keep_source:
             self.disk.unlink(source)
         found = self.disk.lstat(target)
         return found.st_ino if found else item.inode
 
-    def _copy_beside(self, item: Arrival, source: Spot, target: Spot) -> None:
+    def _copy_beside(self, item: Arrival, source: Spot, target: Spot, seen: int | None) -> None:
         """The same from another filesystem. The name is given to a whole and durable copy only."""
         fresh = _copy_for(item, target)
         self.disk.unlink(fresh, missing_ok=True)
-        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid)
+        self.disk.copy(source, fresh, self.modes.file_mode, self.modes.gid, inode=seen)
         self.disk.link(fresh, target)
         self.disk.unlink(fresh)
         self.disk.sync_dirs([target.parent])

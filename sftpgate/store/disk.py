@@ -26,6 +26,7 @@ from pathlib import Path
 
 from sftpgate.errors import (
     AlreadyExists,
+    FileExchanged,
     IsADirectory,
     NoSuchFile,
     SettingsError,
@@ -254,10 +255,15 @@ class Disk:
             if not missing_ok:
                 raise
 
-    def copy(self, source: Spot, target: Spot, mode: int, gid: int | None = None) -> None:
-        """Make a durable copy at ``target``, which must not exist; times are kept. Its name is not durable yet."""
+    def copy(self, source: Spot, target: Spot, mode: int, gid: int | None = None, *, inode: int | None = None) -> None:
+        """Make a durable copy at ``target``, which must not exist; times are kept. Its name is not durable yet.
+
+        ``inode``: of the file that is meant; raises FileExchanged where another one has the name.
+        """
         reading = self.open_read(source)
         try:
+            if inode is not None and os.fstat(reading).st_ino != inode:
+                raise FileExchanged()
             writing = self.create(target, mode)
             try:
                 with translated("copy", source):
@@ -292,9 +298,8 @@ class Disk:
         with translated("make", spot), self.directory(spot.parent) as directory:
             self.step("make_dir", spot)
             os.mkdir(spot.name, mode, dir_fd=directory)
-            os.chmod(spot.name, mode, dir_fd=directory)
-            os.chown(spot.name, -1, -1 if gid is None else gid, dir_fd=directory, follow_symlinks=False)
             self._directories.changed()
+        self.open_up(spot, mode, gid)  # whatever the umask, and whatever has the name by now: a directory, or nothing is changed
 
     def open_up(self, spot: Spot, mode: int, gid: int | None) -> None:
         """Give an existing directory of ours this mode and group, where it has another one and is ours to change."""
