@@ -17,6 +17,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
+from secrets import token_hex
 
 from sftpgate.errors import AlreadyExists, CrossDevice, FileExchanged, NoSuchFile, SftpgateError
 from sftpgate.intake.consumer import Consumer
@@ -31,8 +32,6 @@ from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes, Spot
 
 log = get_logger("moves")
-
-PUT_ASIDE = 1000  # things of one arrival, at most: each is an exchange that met another one
 
 
 class Files:
@@ -95,18 +94,16 @@ class Files:
         return item.inode
 
     def _put_back(self, item: Arrival, target: Spot, source: Spot) -> None:
-        """Take out of the store what nobody meant to be there. Where yet another thing has its name in the drop, it lies beside
-        that, under a name that nobody is shown.
+        """Take away what nobody meant to be in the store. Where yet another thing has its name in the drop, it lies beside that,
+        under a name that nobody is shown; where its directory is gone too, under such a name in the store. Where nothing works,
+        it is gone, or the disk is broken.
         """
-        names = (source, *(source.parent / f".sftpgate-exchanged-{item.id}-{number}" for number in range(1, PUT_ASIDE + 1)))
-        for place in names:
-            with contextlib.suppress(AlreadyExists):
-                with contextlib.suppress(NoSuchFile):  # somebody took it
-                    self.disk.rename(target, place, replacing=False)
-                    if place != source:
-                        log.warning(
-                            "file.exchanged", path=item.path, reason=f"what stood in its place was put aside: {place.local}"
-                        )
+        aside = f".sftpgate-exchanged-{token_hex(8)}"
+        for place in (source, source.parent / aside, target.parent / aside):
+            with contextlib.suppress(SftpgateError):
+                self.disk.rename(target, place, replacing=False)
+                if place != source:
+                    log.warning("file.exchanged", path=item.path, reason=f"what stood in its place was put aside: {place.local}")
                 return
 
     def _seen(self, item: Arrival, source: Spot) -> int | None:

@@ -204,6 +204,32 @@ def test_exchanged_twice(base: Path, secret: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
+def test_exchanged_with_its_directory(base: Path, secret: Path, kind: str) -> None:
+    """P6: what took the place of a file does not keep a name that a tool gets, where its directory in the drop is gone."""
+    place = base / "data/sync/sub" / NAME
+
+    class Gone(ExchangingDisk):
+        """Somebody takes the directory away before it is put back."""
+
+        def lstat(self, spot: Spot) -> os.stat_result | None:
+            if spot.local == base / "data/store/sub" / NAME and self.done and place.parent.exists():
+                place.parent.rename(place.parent.with_name("_gone"))
+            return super().lstat(spot)
+
+    place.parent.mkdir(parents=True)
+    handover = Handover(base / "data", Gone("rename", place, lambda path: MAKERS[kind](path, secret)), settle_seconds=0)
+    try:
+        own(place, secret)
+        handover.sweeper.run()
+        left = handover.store / "sub" / NAME
+        assert not left.exists() and not left.is_symlink()
+        assert not place.parent.exists() and len(list(left.parent.glob(".sftpgate-exchanged-*"))) == 1
+        assert unchanged(secret)
+    finally:
+        handover.system.close()
+
+
+@pytest.mark.parametrize("kind", MAKERS)
 def test_there_again_at_the_last_moment(base: Path, secret: Path, kind: str) -> None:
     """P6: what comes to the place of a recorded file that was not there when we looked is left in the drop."""
     place = base / "data/sync" / NAME
