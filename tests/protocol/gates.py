@@ -209,8 +209,12 @@ class Gate:
 
     async def until(self, event: str, count: int = 1) -> None:
         """Wait until the gate has logged an event so many times."""
+        await self.when(lambda: len(self.log.events(event)) >= count)
+
+    async def when(self, condition: Callable[[], bool]) -> None:
+        """Wait until what the gate has logged fulfils a condition."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while len(self.log.events(event)) < count:
+            while not condition():
                 self.log.news.clear()
                 await self.log.news.wait()
 

@@ -58,6 +58,16 @@ def leaked(top: Path) -> list[str]:
     return [str(path) for path in files if path.is_symlink() or SECRET in path.read_bytes()]
 
 
+@contextmanager
+def handing_over(*arguments: Any, **settings: Any) -> Iterator[Handover]:
+    """The hand-over without a network, closed at the end."""
+    made = Handover(*arguments, **settings)
+    try:
+        yield made
+    finally:
+        made.system.close()
+
+
 # -- hard links ------------------------------------------------------------------------------------------------------
 
 
@@ -160,8 +170,7 @@ def test_exchanged_at_the_last_moment(base: Path, secret: Path, kind: str) -> No
     """P6: what takes the place of a file between the look at it and the rename is put back, and does not stay in the store."""
     place = base / "data/sync" / NAME
     disk = ExchangingDisk("rename", place, lambda path: MAKERS[kind](path, secret))
-    handover = Handover(base / "data", disk, settle_seconds=0)
-    try:
+    with handing_over(base / "data", disk, settle_seconds=0) as handover:
         own(place, secret)
         result = handover.sweeper.run()
         assert disk.done and result is not None and result.failed == 1
@@ -172,8 +181,6 @@ def test_exchanged_at_the_last_moment(base: Path, secret: Path, kind: str) -> No
         own(place, secret)
         handover.sweeper.run()
         assert handover.read(NAME) == SAME_LENGTH
-    finally:
-        handover.system.close()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -189,8 +196,9 @@ def test_exchanged_twice(base: Path, secret: Path, kind: str) -> None:
             if operation == "rename" and isinstance(spots[1], Spot) and spots[1].local == place and not place.exists():
                 own(place, secret)
 
-    handover = Handover(base / "data", Twice("rename", place, lambda path: MAKERS[kind](path, secret)), settle_seconds=0)
-    try:
+    with handing_over(
+        base / "data", Twice("rename", place, lambda path: MAKERS[kind](path, secret)), settle_seconds=0
+    ) as handover:
         own(place, secret)
         handover.sweeper.run()
         assert not (handover.store / NAME).exists() and not (handover.store / NAME).is_symlink()
@@ -199,8 +207,6 @@ def test_exchanged_twice(base: Path, secret: Path, kind: str) -> None:
         assert unchanged(secret) and leaked(handover.store) == [] and place.read_bytes() == SAME_LENGTH
         handover.sweeper.run()
         assert handover.read(NAME) == SAME_LENGTH
-    finally:
-        handover.system.close()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -217,16 +223,15 @@ def test_exchanged_with_its_directory(base: Path, secret: Path, kind: str) -> No
             return super().lstat(spot)
 
     place.parent.mkdir(parents=True)
-    handover = Handover(base / "data", Gone("rename", place, lambda path: MAKERS[kind](path, secret)), settle_seconds=0)
-    try:
+    with handing_over(
+        base / "data", Gone("rename", place, lambda path: MAKERS[kind](path, secret)), settle_seconds=0
+    ) as handover:
         own(place, secret)
         handover.sweeper.run()
         left = handover.store / "sub" / NAME
         assert not left.exists() and not left.is_symlink()
         assert not place.parent.exists() and len(list(left.parent.glob(".sftpgate-exchanged-*"))) == 1
         assert unchanged(secret)
-    finally:
-        handover.system.close()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -249,8 +254,7 @@ def test_there_again_at_the_last_moment(base: Path, secret: Path, kind: str) -> 
             return found
 
     disk = Late()
-    handover = Handover(base / "data", disk, settle_seconds=0)
-    try:
+    with handing_over(base / "data", disk, settle_seconds=0) as handover:
         own(place, secret)
         record = handover.system.moves.files.move
 
@@ -264,8 +268,6 @@ def test_there_again_at_the_last_moment(base: Path, secret: Path, kind: str) -> 
         assert disk.looks == 1
         assert not (handover.store / NAME).exists() and not (handover.store / NAME).is_symlink()
         assert unchanged(secret) and leaked(handover.store) == []
-    finally:
-        handover.system.close()
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -290,14 +292,11 @@ def test_exchanged_before_it_is_copied(base: Path, secret: Path, kind: str) -> N
             super().copy(source, *rest, **options)
 
     disk = Apart()
-    handover = Handover(base / "data", disk, settle_seconds=0)
-    try:
+    with handing_over(base / "data", disk, settle_seconds=0) as handover:
         own(place, secret)
         handover.sweeper.run()
         assert disk.copies == 1
         assert not (handover.store / NAME).exists() and unchanged(secret) and leaked(handover.store) == []
-    finally:
-        handover.system.close()
 
 
 @pytest.mark.parametrize("kind", ["symbolic link", "hard link", "link to a directory"])
@@ -323,15 +322,12 @@ def test_exchanged_before_it_is_archived(base: Path, secret: Path, kind: str) ->
     """P6: a link in the place of a held file, at the moment when that makes way for a newer one, is not archived in its stead."""
     place = base / "data/sync" / NAME
     disk = ExchangingDisk("link", place, lambda path: MAKERS[kind](path, secret))
-    handover = Handover(base / "data", disk)
-    try:
+    with handing_over(base / "data", disk) as handover:
         (handover.drop / "alock.txt").write_bytes(b"")
         handover.put(NAME, SAME_LENGTH)
         with suppress(SftpgateError):
             handover.put(NAME, b"newer\n")
         assert disk.done and handover.archived() == [] and unchanged(secret) and leaked(handover.store) == []
-    finally:
-        handover.system.close()
 
 
 @contextmanager
@@ -379,18 +375,15 @@ async def test_races_with_operations_and_sweeps(start: Start, base: Path, secret
                             await raw.write(answer.handle, 0, b"changed\n")
                             await raw.close(answer.handle)
                         assert unchanged(secret), operation
-                while not (gate.log.events("sweep.took") or gate.log.events("sweep.refused")):
-                    gate.log.news.clear()
-                    await gate.log.news.wait()
+            await gate.when(lambda: bool(gate.log.events("sweep.took") or gate.log.events("sweep.refused")))
     assert unchanged(secret) and leaked(gate.store) == []
 
 
 @pytest.fixture
 def handover(base: Path) -> Iterator[Handover]:
     """The hand-over without a network: thousands of sweeps."""
-    made = Handover(base / "data", settle_seconds=0)
-    yield made
-    made.system.close()
+    with handing_over(base / "data", settle_seconds=0) as made:
+        yield made
 
 
 def test_races_with_sweeps_alone(handover: Handover, base: Path, secret: Path) -> None:
