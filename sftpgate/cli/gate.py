@@ -60,6 +60,7 @@ from sftpgate.users.registry import UserRegistry
 log = get_logger("gate")
 
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
+HOPS_AT_ONCE = 2  # of those that do not wait long: with one, an OPEN waits for the commit of others
 
 
 def make_room(system: System, registry: UserRegistry) -> Room:
@@ -149,7 +150,7 @@ class Running:
         registry.preload()
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         confine()
-        self.hops, password_hops = Hops(HOP_THREADS, "hop"), Hops(PASSWORD_THREADS, "password")
+        self.hops, password_hops = Hops(HOP_THREADS, "hop", at_once=HOPS_AT_ONCE), Hops(PASSWORD_THREADS, "password")
         self._sweep_hops = Hops(1, "sweep")
         self._ban_hops = Hops(1, "bans")
         self._pools = (self.hops, password_hops, self._sweep_hops, self._ban_hops)

@@ -7,11 +7,16 @@ The pool is our own, because each small file takes three hops. The thread that w
 processor's caches, and its connection to the ledger too. The standard library's pool takes the one that has rested longest, and
 needs a quarter more of processor time for a file; ``loop.run_in_executor`` with a shield costs twice as much as the way
 back that is here.
+
+Threads that work take turns with the event loop at the interpreter: with sixteen of them, the loop of a busy gate is late by
+tenths of a second. Those that wait for a disk do not. So few are let in at a time (``at_once``), and one more for each that has
+been at it for longer than work takes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,19 +31,26 @@ log = get_logger("hops")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+SLOW_SECONDS = 0.05  # what takes longer waits for the disk, most likely: a commit of many files is done by then
+
 Deliver = Callable[[], object]  # takes the result to who waits for it
 
 
 class Hops:
-    """Runs functions in threads. ``threads`` bounds how many run at a time; more wait in line."""
+    """Runs functions in threads. ``threads`` bounds how many run at a time, ``at_once`` how many of them that are not slow (all,
+    unless it is given); more wait in line.
+    """
 
-    def __init__(self, threads: int, name: str) -> None:
+    def __init__(self, threads: int, name: str, *, at_once: int | None = None) -> None:
         self._most = threads
+        self._at_once = at_once or threads
         self._name = name
         self._lock = Lock()
         self._threads: list[_Worker] = []
         self._idle: list[_Worker] = []  # the last one worked last
+        self._busy: dict[_Worker, float] = {}  # since when, in monotonic time
         self._waiting: deque[Callable[[], Deliver | None]] = deque()
+        self._watched = False  # somebody is going to look whether those that are busy are slow
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of the function; a cancellation of the caller is raised when the function is done."""
@@ -58,20 +70,49 @@ class Hops:
         self._give(partial(_alone, function))
 
     def _begin(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> _Hop[T]:
-        hop: _Hop[T] = _Hop(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        hop: _Hop[T] = _Hop(loop)
         self._give(lambda: hop.work(lambda: function(*args, **kwargs)))
+        if self._waiting and not self._watched:
+            self._watched = True
+            loop.call_later(SLOW_SECONDS, self._let_in, loop)
         return hop
 
     def _give(self, job: Callable[[], Deliver | None]) -> None:
         with self._lock:
             if not self._most:
                 raise RuntimeError("these threads have ended")
-            if self._idle:
-                self._idle.pop().take(job)
-            elif len(self._threads) < self._most:
-                self._threads.append(_Worker(self._done, f"{self._name}_{len(self._threads)}", job))
-            else:
+            if self._waiting or not self._has_room():
                 self._waiting.append(job)
+            else:
+                self._set_to(job)
+
+    def _has_room(self) -> bool:
+        """Whether one more thread may work."""
+        if len(self._busy) < self._at_once:
+            return True
+        recently = time.monotonic() - SLOW_SECONDS
+        return len(self._busy) < self._most and sum(since > recently for since in self._busy.values()) < self._at_once
+
+    def _set_to(self, job: Callable[[], Deliver | None]) -> None:
+        worker = self._idle.pop() if self._idle else None
+        if worker is None:
+            worker = _Worker(self._done, f"{self._name}_{len(self._threads)}")
+            self._threads.append(worker)
+        self._take(worker, job)
+
+    def _take(self, worker: _Worker, job: Callable[[], Deliver | None]) -> None:
+        self._busy[worker] = time.monotonic()
+        worker.take(job)
+
+    def _let_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Set one more thread to work for each that turned out to be slow."""
+        with self._lock:
+            while self._waiting and self._most and self._has_room():
+                self._set_to(self._waiting.popleft())
+            self._watched = bool(self._waiting)
+        if self._watched:
+            loop.call_later(SLOW_SECONDS, self._let_in, loop)
 
     def close(self) -> None:
         """Wait for what runs and what waits, and end the threads."""
@@ -86,8 +127,9 @@ class Hops:
     def _done(self, worker: _Worker) -> None:
         """A thread is done: it takes what waits, ends, or rests."""
         with self._lock:
-            if self._waiting:
-                worker.take(self._waiting.popleft())
+            del self._busy[worker]
+            if self._waiting and (self._has_room() or not self._most):
+                self._take(worker, self._waiting.popleft())
             elif not self._most:
                 worker.take(None)
             else:
@@ -99,11 +141,12 @@ class _Worker(Thread):
     what came of the last one: what that gives rise to finds it.
     """
 
-    def __init__(self, done: Callable[[_Worker], None], name: str, job: Callable[[], Deliver | None]) -> None:
+    def __init__(self, done: Callable[[_Worker], None], name: str) -> None:
         super().__init__(name=name, daemon=True)
         self._done = done
-        self._job: Callable[[], Deliver | None] | None = job
+        self._job: Callable[[], Deliver | None] | None = None
         self._has_job = Lock()
+        self._has_job.acquire()
         self.start()
 
     def take(self, job: Callable[[], Deliver | None] | None) -> None:

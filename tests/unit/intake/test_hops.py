@@ -102,6 +102,67 @@ async def test_more_than_there_are_threads_wait_in_line(hops: Hops) -> None:
     await asyncio.gather(*held)
 
 
+async def test_few_work_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one works, and is not slow, the next one waits for it, though there are threads."""
+    monkeypatch.setattr("sftpgate.intake.hops.SLOW_SECONDS", 1000.0)
+    hops = Hops(3, "test", at_once=1)
+    begun, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def work() -> None:
+        begun.set()
+        assert go_on.wait(30)
+        order.append("first")
+
+    first = hops.begin(work)
+    assert await asyncio.to_thread(begun.wait, 30)
+    others = [hops.begin(order.append, name) for name in ("second", "third")]
+    go_on.set()
+    await asyncio.gather(first, *others)
+    assert order == ["first", "second", "third"]
+    hops.close()
+
+
+async def test_who_is_slow_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are let in beside those that wait for a disk, as long as there are threads; the rest is done when one is free."""
+    monkeypatch.setattr("sftpgate.intake.hops.SLOW_SECONDS", 0.001)
+    hops = Hops(3, "test", at_once=1)
+    meeting, go_on = threading.Barrier(4, timeout=30), threading.Event()
+
+    def wait_for_disk() -> None:
+        meeting.wait()
+        assert go_on.wait(30)
+
+    slow = [hops.begin(wait_for_disk) for _ in range(3)]
+    await asyncio.to_thread(meeting.wait)
+    last = hops.begin(divmod, 7, 2)
+    go_on.set()
+    await asyncio.gather(*slow)
+    assert await last == (3, 1)
+    hops.close()
+
+
+async def test_what_waits_is_done_before_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that is closed does what waits in line, with as few threads."""
+    monkeypatch.setattr("sftpgate.intake.hops.SLOW_SECONDS", 1000.0)
+    hops = Hops(3, "test", at_once=1)
+    done: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    first = hops.begin(work)
+    assert await asyncio.to_thread(begun.wait, 30)
+    for number in range(4):
+        hops.start(lambda number=number: done.append(number))  # type: ignore[misc]
+    go_on.set()
+    hops.close()
+    assert done == list(range(4))
+    await first
+
+
 async def test_what_fails_alone_is_logged_and_the_thread_goes_on() -> None:
     """A job that nobody waits for takes no thread with it."""
     hops = Hops(1, "test")
