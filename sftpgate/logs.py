@@ -3,18 +3,27 @@
 On a terminal the lines are for people, elsewhere they are JSON, one object per line on stderr. Text that came from a
 client is data: it is only ever a value, and control characters in it are escaped (JSON does it; for the terminal
 ``printable`` does).
+
+Most commands log nothing. So structlog, which takes a seventh of the time of a command to import, is imported by the first line.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any, TextIO
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
-import structlog
+if TYPE_CHECKING:
+    import structlog
 
-Logger = structlog.stdlib.BoundLogger
+    Logger = structlog.stdlib.BoundLogger
+else:
+    Logger = object
+
+_waiting: list[Callable[[], None]] = []  # how to configure structlog, until it is imported
 
 
 def printable(text: str) -> str:
@@ -53,11 +62,28 @@ def _add_worker(number: int, _logger: Any, _method: str, event: structlog.typing
     return event
 
 
-def configure(level: str = "info", *, stream: TextIO | None = None, worker: int = 0) -> None:
+def configure(level: str = "info", *, stream: TextIO | None = None, worker: int = 0, serving: bool = False) -> None:
     """Send all logs to ``stream`` (stderr by default), as lines for people on a terminal and as JSON elsewhere. The lines of
-    a worker process carry its number.
+    a worker process carry its number. ``serving``: be ready at once, because the process may not read our code for ever.
     """
-    out = stream or sys.stderr
+    _waiting[:] = [partial(_configure, level, stream or sys.stderr, worker)]
+    if serving or "structlog" in sys.modules:
+        _structlog()
+
+
+def _structlog() -> ModuleType:
+    """structlog, configured."""
+    import structlog
+
+    if _waiting:
+        with suppress(IndexError):  # another thread was first
+            _waiting.pop()()
+    return structlog
+
+
+def _configure(level: str, out: TextIO, worker: int) -> None:
+    import structlog
+
     renderer: structlog.typing.Processor
     if out.isatty():
         renderer = structlog.dev.ConsoleRenderer()
@@ -79,7 +105,20 @@ def configure(level: str = "info", *, stream: TextIO | None = None, worker: int 
     )
 
 
+class _Lazy:
+    """A logger that is made when it is first spoken to."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._logger: object = None
+
+    def __getattr__(self, attribute: str) -> object:
+        structlog = _structlog()
+        if self._logger is None:
+            self._logger = structlog.get_logger(component=self._name)
+        return getattr(self._logger, attribute)
+
+
 def get_logger(name: str) -> Logger:
     """A logger whose lines carry ``name`` as ``component``."""
-    logger: Logger = structlog.get_logger(component=name)
-    return logger
+    return cast("Logger", _Lazy(name))

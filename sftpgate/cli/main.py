@@ -8,6 +8,7 @@ library (and rules that cost nothing) before they run, and Typer does without ri
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -99,6 +100,9 @@ def settings(
     command(json=json, markdown=markdown)
 
 
+# Objects between two collections: most of what a command makes are modules, and nothing of them is garbage.
+COLLECT_AFTER = 50_000
+
 _SERVING = (quickstart, serve, settings, doctor)
 _LOOKING = (status, arrivals, show, release, discard, sweep, prune, verify, audit)
 _RUNNING = (run, claim, done, fail, extend)
@@ -121,6 +125,7 @@ for _group, _name in (
 
 def main() -> NoReturn:
     """Run the command of ``sys.argv`` and end the process."""
+    gc.set_threshold(COLLECT_AFTER)
     # Asking for a lease, we can be sent SIGIO when somebody opens the file just then: that must not end us.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     os.umask(0o027)  # what others make for us, such as SQLite its files, is not for everybody

@@ -38,7 +38,7 @@ def monitor(
 
     loaded = settings.load()
     become_owner(loaded.store)
-    logs.configure(loaded.log_level)
+    logs.configure(loaded.log_level, serving=True)
     asyncio.run(_serve(loaded, [socket.socket(fileno=number) for number in listeners]))
 
 

@@ -29,7 +29,7 @@ def serve() -> None:
     loaded = settings.load()
     if not loaded.run_as:
         become_owner(loaded.store)
-    logs.configure(loaded.log_level)
+    logs.configure(loaded.log_level, serving=True)
     hide_memory()
     try:
         asyncio.run(run_supervisor(loaded, lambda line: typer.echo(line), ServiceManager()))
@@ -66,7 +66,7 @@ def worker(
     warnings.filterwarnings("ignore", message="Diffie-Hellman over finite fields")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
     become_owner(loaded.store)
-    logs.configure(loaded.log_level, worker=number)
+    logs.configure(loaded.log_level, worker=number, serving=True)
     hide_memory()
     uvloop.run(run_worker(loaded, socket.socket(fileno=link), chief=chief, recovering=recovering))
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Dialect,
     Float,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    event,
     text,
 )
 
@@ -29,6 +31,7 @@ SCHEMA_VERSION = 3  # how an earlier ledger becomes one of this version: migrati
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_WHERE = "where"  # of a partial index, in its ``info``
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -57,6 +60,20 @@ def utc_time(value: int) -> datetime:
 
 
 metadata = MetaData()
+
+
+def _partial(name: str, column: str, *, where: str) -> Index:
+    """An index of the rows that fit a condition."""
+    return Index(name, column, sqlite_where=text(where), info={_WHERE: where})
+
+
+@event.listens_for(metadata, "before_create")
+def _limit_indexes(_: MetaData, connection: Connection, **_options: object) -> None:
+    """The same for PostgreSQL: with an option of its own at each index, every command would import what speaks it."""
+    if connection.dialect.name == "postgresql":
+        for index in (index for table in metadata.tables.values() for index in table.indexes if _WHERE in index.info):
+            index.dialect_options["postgresql"]["where"] = text(index.info[_WHERE])
+
 
 # Compared byte by byte in every database, as SQLite does it: ranges of paths and beginnings of ids rest on that.
 _EXACT = Text().with_variant(Text(collation="C"), "postgresql")
@@ -92,17 +109,12 @@ arrivals = Table(
     Column("not_before", UtcTime),
     Column("archived_as", _EXACT),
     Column("live", Integer, nullable=False),  # 1 while its state is not final or a move is pending: what has to be looked at
-    Index("arrivals_path_live", "path", sqlite_where=text("live = 1"), postgresql_where=text("live = 1")),
+    _partial("arrivals_path_live", "path", where="live = 1"),
     Index("arrivals_state", "state", "path", "seq"),
     Index("arrivals_owner", "owner", "state", "size"),
     Index("arrivals_archived", "archived_as"),
     Index("arrivals_alike", "path", "size", "mtime_ns"),
-    Index(
-        "arrivals_pending",
-        "seq",
-        sqlite_where=text("pending_from IS NOT NULL"),
-        postgresql_where=text("pending_from IS NOT NULL"),
-    ),
+    _partial("arrivals_pending", "seq", where="pending_from IS NOT NULL"),
 )
 
 claims = Table(

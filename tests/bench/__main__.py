@@ -47,7 +47,7 @@ class Bench:
         self.servers = servers
         self.peers = peers
         self.rounds = rounds
-        self.report = Report(quick)
+        self.report = Report(quick, scratch.create_seconds())
 
     def compare(
         self,
@@ -240,6 +240,7 @@ def main() -> None:
             else:
                 say(f"{peer.name}: not installed, left out")
         bench = Bench(scratch, servers, peers, rounds, quick=quick)
+        say(f"creating a file takes {bench.report.create_seconds * 1e6:.0f} µs")
         relaxed = started(Sftpgate(made / "relaxed", DURABILITY="relaxed"))
         plain = started(OpensshWithoutPostQuantum(made / "plain"))
         connections(bench, plain)

@@ -56,6 +56,7 @@ print("kept")
 
 DROP = """
 import asyncio, os, pwd
+from sftpgate import logs
 from sftpgate.cli import supervise
 from sftpgate.cli.notify import ServiceManager
 from sftpgate.errors import SettingsError
@@ -71,6 +72,7 @@ async def launch(start, link):
         raise SettingsError("dropped")
 
 supervise.launch_worker = launch
+logs.configure(serving=True)
 try:
     asyncio.run(supervise.run_supervisor(Settings(run_as="nobody", port=0), print, ServiceManager()))
 except* SettingsError as group:
