@@ -7,10 +7,11 @@ import sqlite3
 import struct
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 
 import pytest
 
+from sftpgate.cli.gate import HOPS_AT_ONCE
 from sftpgate.gateway.status import Status
 from sftpgate.gateway.wire import Open, Request
 from sftpgate.store.disk import Disk
@@ -76,6 +77,29 @@ async def test_a_slow_flush_delays_those_who_close(start: Start, monkeypatch: py
                 assert (await close).status == Status.OK
                 await asyncio.gather(*closes)
         assert gate.in_store() == {"there.csv": b"there\n", "a.csv": b"a\n", "b.csv": b"b\n", "c.csv": b"c\n"}
+
+
+@pytest.mark.same_process
+async def test_many_who_wait_for_the_disk_keep_nobody_from_working(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More sessions wait for their fsync than threads work at a time: others open, write, look and close."""
+    async with start(durability="relaxed") as gate, gate.raw("other") as other, AsyncExitStack() as stack:
+        waiting = [await stack.enter_async_context(gate.raw()) for _ in range(HOPS_AT_ONCE + 1)]
+        handles = [await session.open_file(f"{number}.csv") for number, session in enumerate(waiting)]
+        for session, handle in zip(waiting, handles, strict=True):
+            await session.write(handle, 0, b"a\n")
+        with stalled(monkeypatch, "sync") as stall:
+            fsyncs = [
+                asyncio.create_task(session.extended("fsync@openssh.com", string(handle)))
+                for session, handle in zip(waiting, handles, strict=True)
+            ]
+            async with asyncio.timeout(WAIT_SECONDS):
+                await stall.reached.wait()
+                assert await other.put("b.csv", b"b\n") == Status.OK
+                assert "b.csv" in await other.listing(".")
+            assert not any(fsync.done() for fsync in fsyncs)
+            stall.let_go()
+            async with asyncio.timeout(WAIT_SECONDS):
+                assert {answer.status for answer in await asyncio.gather(*fsyncs)} == {Status.OK}
 
 
 async def test_a_locked_ledger_delays_a_close(gate: Gate) -> None:
