@@ -197,7 +197,7 @@ class Front(asyncio.BufferedProtocol):
             self._turn, self._taken = _buffer.turn, 0
             _buffer.note_reader()
         self._taken += count
-        if count == self._asked and self._taken >= _buffer.allowance:
+        if count == self._asked and self._taken >= _buffer.share:
             self._transport.pause_reading()
             asyncio.get_running_loop().call_soon(self._read_on)
 

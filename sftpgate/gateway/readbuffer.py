@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-# What one connection may take in a turn, some 1.5 ms of work. With 256 KiB an upload costs a fifth more: requests are of 255 KiB,
+# What one connection may take in a read, some 1.5 ms of work. With 256 KiB an upload costs a fifth more: requests are of 255 KiB,
 # and half a request is left behind each read on the average. 2 MiB gain nothing.
 READ_BYTES = 1024 * 1024
 LEAST_READ_BYTES = 32 * 1024
@@ -25,13 +25,14 @@ class Holder(Protocol):
 
 
 class ReadBuffer:
-    """``turn`` is the number of this turn of the loop, ``allowance`` what a connection may take in it."""
+    """``turn`` is the number of this turn of the loop, ``share`` what a connection may take in it, ``allowance`` in one read."""
 
-    __slots__ = ("_busy", "_holder", "_left", "allowance", "cipher", "plain", "turn")
+    __slots__ = ("_busy", "_holder", "_left", "allowance", "cipher", "plain", "share", "turn")
 
     def __init__(self, longest_packet_bytes: int) -> None:
         self.cipher = memoryview(bytearray(READ_BYTES + longest_packet_bytes))
         self.plain = memoryview(bytearray(READ_BYTES + longest_packet_bytes))
+        self.share = TURN_BYTES
         self.allowance = READ_BYTES
         self.turn = 0
         self._busy = 0  # connections that have read in this turn
@@ -71,6 +72,7 @@ class ReadBuffer:
         self._busy += 1
 
     def _next_turn(self) -> None:
-        self.allowance = max(LEAST_READ_BYTES, min(READ_BYTES, TURN_BYTES // self._busy))
+        self.share = max(LEAST_READ_BYTES, TURN_BYTES // self._busy)
+        self.allowance = min(READ_BYTES, self.share)
         self.turn += 1
         self._busy = 0
