@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from tests.bench import commands, sessions, transfers
+from tests.bench import commands, disk, sessions, transfers
 from tests.bench.contenders import PEERS, Openssh, OpensshWithoutPostQuantum, Server, Sftpgate
 from tests.bench.report import REFERENCE, Report, absolute, compared, document, plot, shown
 from tests.bench.scratch import Scratch
@@ -47,7 +47,7 @@ class Bench:
         self.servers = servers
         self.peers = peers
         self.rounds = rounds
-        self.report = Report(quick, scratch.create_seconds())
+        self.report = Report(quick, disk.costs(scratch.directory / "disk"))
 
     def compare(
         self,
@@ -240,7 +240,7 @@ def main() -> None:
             else:
                 say(f"{peer.name}: not installed, left out")
         bench = Bench(scratch, servers, peers, rounds, quick=quick)
-        say(f"creating a file takes {bench.report.create_seconds * 1e6:.0f} µs")
+        say(", ".join(f"{what}: {value}" for what, value in bench.report.machine.items()))
         relaxed = started(Sftpgate(made / "relaxed", DURABILITY="relaxed"))
         plain = started(OpensshWithoutPostQuantum(made / "plain"))
         connections(bench, plain)

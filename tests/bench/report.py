@@ -71,7 +71,7 @@ class Report:
     """A run."""
 
     quick: bool
-    create_seconds: float = 0.0
+    disk: dict[str, float] = field(default_factory=dict)  # seconds
     rows: list[Row] = field(default_factory=list)
     by_size: dict[str, dict[int, float]] = field(default_factory=dict)  # MiB/s by file size, by server
     latencies_ms: list[float] = field(default_factory=list)
@@ -87,9 +87,8 @@ class Report:
             "kernel": platform.release(),
             "Python": platform.python_version(),
             "OpenSSH": version_of("ssh", "-V"),
-            "creating a file": f"{self.create_seconds * 1e6:.0f} µs",
             "load before": f"{psutil.getloadavg()[0]:.1f}",
-        }
+        } | {what: f"{seconds * 1e6:.0f} µs" for what, seconds in self.disk.items()}
 
     def table(self) -> str:
         """Markdown."""
@@ -130,7 +129,8 @@ flushes every file; the others do none of that. The second table is of sftpgate 
 
 "noise" is the spread of a fixed piece of work during the row's rounds: on a noisy machine, look at the ratios and not at the
 times. Where creating a file takes more than some tens of µs, files were removed here in the last five minutes: ext4 looks at each
-of them before it takes a new one, and the rows of small files say nothing.
+of them before it takes a new one, and the rows of small files say nothing. A flush and a commit are what each small file costs
+sftpgate on this disk, and the others not: [decision 21](decisions/0021-what-a-small-file-costs.md).
 
 {table}
 ![Throughput by file size, and time from the last write to a claimable file](benchmarks.svg)

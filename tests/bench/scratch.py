@@ -10,15 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.bench.series import timed
-
 MIB = 1024 * 1024
 BIG_BYTES = 256 * MIB
 MIDDLE_BYTES = 16 * MIB
 SMALL_BYTES = 4096
 SMALL_FILES = 1000
 SESSIONS = 4
-_CREATED = 500
 
 
 class Scratch:
@@ -34,20 +31,6 @@ class Scratch:
         self.one = self._file("one.csv", SMALL_BYTES)
         self.small = self._tree("small", int(SMALL_FILES * scale))
         self.small_parts = [self._tree(f"small-{part}", int(SMALL_FILES * scale / SESSIONS)) for part in range(SESSIONS)]
-
-    def create_seconds(self) -> float:
-        """What this filesystem takes to create a file. Some 15 µs on a good disk; many times as long on ext4 where files were
-        removed in the last five minutes, because it looks at each of them before it takes a new one.
-        """
-        directory = self.directory / "created"
-        directory.mkdir()
-        files = [directory / f"{number}" for number in range(_CREATED)]
-
-        def create() -> None:
-            for file in files:
-                file.touch()
-
-        return timed(create) / _CREATED
 
     def fresh(self) -> str:
         """A name that was not used before."""
