@@ -59,7 +59,7 @@ from sftpgate.users.registry import UserRegistry
 
 log = get_logger("gate")
 
-COLLECT_AFTER = (700, 10, 10)  # Python's own, which a command has not: what connections leave must not pile up
+COLLECT_OFTEN = (700, 10, 10)  # as Python does by itself, and a command does not: what connections leave must not pile up
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
 HOPS_AT_ONCE = 2  # of those that do not wait long: with one, an OPEN waits for the commit of others
 
@@ -270,7 +270,7 @@ async def run_worker(settings: Settings, link: socket.socket, *, chief: bool, re
     # What was made so far stays to the end, and is most of what there is: a collection need not look at it.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
+    gc.set_threshold(*COLLECT_OFTEN)
     outgrown = partial(running.hops.run, bounds.are_outgrown)
     await running.serve(work(running.gate, link, outgrown, chief=chief), sweeping=chief)
 

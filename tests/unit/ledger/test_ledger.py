@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import inspect
 
 from sftpgate.errors import LedgerError, Refused, UnknownArrival
 from sftpgate.ledger import arrivals, audit, overview, volumes
@@ -36,6 +37,15 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     made.create()
     yield made
     made.close()
+
+
+def test_indexes_of_what_is_live_leave_the_rest_out(ledger: Ledger) -> None:
+    """An index of few rows stays small in either database, however many arrivals come to their end."""
+    with ledger.reading() as connection:
+        found = {index["name"]: index["dialect_options"] for index in inspect(connection).get_indexes("arrivals")}
+    database = ledger.url.get_backend_name()
+    limited = {name for name, options in found.items() if f"{database}_where" in options}
+    assert limited == {"arrivals_path_live", "arrivals_pending"}
 
 
 def arrival(number: int = 1, path: str = "a.csv", **values: object) -> Arrival:
