@@ -9,7 +9,7 @@ needs a quarter more of processor time for a file; ``loop.run_in_executor`` with
 back that is here.
 
 Threads that work take turns with the event loop at the interpreter: with sixteen of them, the loop of a busy gate is late by
-tenths of a second. Those that wait for a disk do not. So few are let in at a time (``at_once``), and one more for each that has
+a tenth of a second. Those that wait for a disk do not. So few are let in at a time (``at_once``), and one more for each that has
 been at it for longer than work takes.
 """
 
