@@ -37,7 +37,7 @@ AGAIN_SECONDS = 5.0  # after a flush that the disk refused
 LOG_FILES = 200  # after so many files, some 10 MB, the ledger's log is moved into its database
 # A batch is one transaction: bounded, so that its first file does not wait for too many others, and the event loop not for
 # the answers to all of them.
-BATCH_LIMIT = 64
+BATCH_LIMIT = 32
 
 Outcome = Arrival | SftpgateError
 
