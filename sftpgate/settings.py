@@ -40,6 +40,10 @@ ENV_PREFIX = "SFTPGATE_"
 LEAST_RSA_BITS = 1024  # shorter ones are within everybody's reach
 CONFIG_VARIABLE = "SFTPGATE_CONFIG"
 DEFAULT_CONFIG_NAME = "sftpgate.toml"
+# The names that runners never see; ``policy.names`` has its rules from here.
+BATCH_LOCK_NAME = "alock.txt"
+IGNORED_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".swp", "~")
+COMPANION_SUFFIXES = (".sha256", ".md5", ".done", ".ok")
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -226,14 +230,12 @@ class Settings(BaseSettings):
     )
     partial_ttl: Duration = Field(86400.0, gt=0, description="seconds that an interrupted upload can be resumed")
     batch_lock_name: str = Field(
-        "alock.txt", min_length=1, description="while a file of this name lies in the drop, nothing is taken"
+        BATCH_LOCK_NAME, min_length=1, description="while a file of this name lies in the drop, nothing is taken"
     )
     batch_lock_ttl: Duration = Field(10800.0, gt=0, description="seconds after which such a lock is stale and passed over")
-    ignored_suffixes: Names = Field(
-        (".tmp", ".part", ".partial", ".filepart", ".swp", "~"), description="names that end so are never taken (temporary names)"
-    )
+    ignored_suffixes: Names = Field(IGNORED_SUFFIXES, description="names that end so are never taken (temporary names)")
     companion_suffixes: Names = Field(
-        (".sha256", ".md5", ".done", ".ok"), description="names that end so speak of the file beside them and are never taken"
+        COMPANION_SUFFIXES, description="names that end so speak of the file beside them and are never taken"
     )
     require_done_file: bool = Field(False, description="a file waits until NAME.done or NAME.ok lies beside it")
     handover: Handover = Field(
@@ -295,7 +297,9 @@ class Settings(BaseSettings):
         ByteSize(0), ge=0, description="bytes a second that one user may send and fetch, over all its sessions; 0: any number"
     )
     keepalive_interval: Duration = Field(
-        30.0, description="seconds between keepalives; three unanswered ones end a connection; 0: none"
+        30.0,
+        description="seconds between keepalives; a client whose machine acknowledges nothing for four of them is cut off, one "
+        "that is only busy is not; 0: none",
     )
     shutdown_grace: Duration = Field(30.0, description="seconds that uploads in flight have to finish at SIGTERM")
 

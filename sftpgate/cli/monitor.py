@@ -26,10 +26,11 @@ PARENT_SECONDS = 1.0  # how soon the end of the supervisor is seen
 
 def monitor(
     listeners: Annotated[list[int], typer.Argument(help="Descriptors of the sockets to serve on.")],
+    parent: Annotated[int, typer.Option(help="Process without which there is nothing to watch.")],
 ) -> None:
     """The process that shows metrics and health, for `sftpgate serve`, which starts it.
 
-    Example: sftpgate monitor 5
+    Example: sftpgate monitor --parent 4711 5
     """
     import asyncio
 
@@ -39,10 +40,10 @@ def monitor(
     loaded = settings.load()
     become_owner(loaded.store)
     logs.configure(loaded.log_level, serving=True)
-    asyncio.run(_serve(loaded, [socket.socket(fileno=number) for number in listeners]))
+    asyncio.run(_serve(loaded, [socket.socket(fileno=number) for number in listeners], parent))
 
 
-async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
+async def _serve(settings: Settings, listeners: Sequence[socket.socket], parent: int) -> None:
     import asyncio
     import signal
     from datetime import UTC, datetime
@@ -55,6 +56,8 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None
     from sftpgate.monitor.pages import healthz, metrics
     from sftpgate.monitor.sight import Sight
 
+    if os.getppid() != parent:  # it ended while this process started, and the next one wants the port
+        return
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
@@ -65,18 +68,17 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None
     await server.start(listeners)
     host, port = listeners[0].getsockname()[:2]
     get_logger("monitor").info("monitor.ready", address=host, port=port, pid=os.getpid())
-    parent = asyncio.create_task(_watch_parent(stopping))
+    watching = asyncio.create_task(_watch_parent(parent, stopping))
     await stopping.wait()
-    parent.cancel()
+    watching.cancel()
     server.close()
     ledger.close()
 
 
-async def _watch_parent(stopping: asyncio.Event) -> None:
+async def _watch_parent(parent: int, stopping: asyncio.Event) -> None:
     """Whoever is killed tells nobody: without the supervisor there is nothing to watch."""
     import asyncio
 
-    parent = os.getppid()
     while os.getppid() == parent:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), PARENT_SECONDS)

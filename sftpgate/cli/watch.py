@@ -65,7 +65,7 @@ class Watch:
 
     async def _launch(self) -> asyncio.subprocess.Process:
         numbers = [listener.fileno() for listener in self._listeners]
-        words = [sys.executable, "-m", "sftpgate", "monitor", *map(str, numbers)]
+        words = [sys.executable, "-m", "sftpgate", "monitor", "--parent", str(os.getpid()), *map(str, numbers)]
         return await asyncio.create_subprocess_exec(*words, pass_fds=numbers)
 
     async def _end(self) -> None:

@@ -19,7 +19,7 @@ import asyncssh
 from sftpgate.gateway.defence import Visitor
 from sftpgate.gateway.door import Door
 from sftpgate.gateway.lastuse import LastUses
-from sftpgate.gateway.seams import guard_login, unread_bytes
+from sftpgate.gateway.seams import ask_once, guard_login, unread_bytes
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.ids import Clock
 from sftpgate.ledger.logins import LastUse
@@ -89,6 +89,7 @@ class Gatekeeper(asyncssh.SSHServer):
         """A client has connected, and the door let it in."""
         self.connection = conn
         self._accelerate(conn)
+        ask_once(conn)
         guard_login(conn, self, self._services.signature_algs)
         if self._dropped:
             conn.abort()

@@ -38,6 +38,7 @@ _EXPECTED = (
     (asyncssh.SSHServerConnection, "send_userauth_failure", ["self", "partial_success"]),
     (asyncssh.SSHServerConnection, "_finish_userauth", ["self", "begin_auth", "method", "packet"]),
     (asyncssh.SSHServerConnection, "send_server_host_keys", ["self"]),
+    (asyncssh.SSHServerConnection, "_make_keepalive_request", ["self"]),
     (asyncssh.SSHServerConnection, "set_authorized_keys", ["self", "authorized_keys"]),
     (asyncssh.SSHServerChannel, "_process_env_request", ["self", "packet"]),
     (asyncssh.SSHAuthorizedKeys, "validate", ["self", "key", "client_host", "client_addr", "cert_principals", "ca"]),
@@ -78,6 +79,17 @@ def check_asyncssh() -> None:
 def refuse_environment(channel: asyncssh.SSHServerChannel[bytes]) -> None:
     """Refuse variables of the client's environment: asyncssh would keep any number of them, and nobody here reads one."""
     vars(channel)["_process_env_request"] = lambda packet: False
+
+
+def ask_once(connection: asyncssh.SSHServerConnection) -> None:
+    """Send no keepalive while an earlier one is not answered: a client that does not read must not find them all later."""
+    ask = connection._make_keepalive_request  # noqa: SLF001
+
+    async def ask_if_answered() -> None:
+        if not connection._global_request_waiters:  # noqa: SLF001
+            await ask()
+
+    connection._make_keepalive_request = ask_if_answered  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_algs: Collection[str]) -> None:

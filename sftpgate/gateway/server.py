@@ -23,6 +23,7 @@ from sftpgate.gateway.door import Door
 from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.pace import PacedSession
+from sftpgate.gateway.peers import is_dead, probe
 from sftpgate.gateway.seams import check_asyncssh, refuse_environment
 from sftpgate.gateway.services import Services, Spawn
 from sftpgate.gateway.session import SftpSession
@@ -45,7 +46,7 @@ ACCESS_ROUND_SECONDS = 0.5  # how soon a connection ends whose user or key is go
 KEY_ROUND_SECONDS = 2.0  # how much of the record of last uses a kill of the server may lose
 HANG_UP_SECONDS = 2.0  # what a client has after its last CLOSE was answered: it takes a round trip or two
 END_SECONDS = 10.0  # what sessions have to flush their interrupted uploads at the end
-KEEPALIVE_COUNT = 3
+UNANSWERED_KEEPALIVES = 2**31  # any number: TCP tells whether the client is there, see peers
 REKEY_BYTES = 1024**3  # sent; RFC 4253 §9
 PASSWORD_THREADS = 2  # argon2id takes memory and a core for each: the rest waits
 _PUBLIC_VERSION = "sftpgate"
@@ -83,7 +84,8 @@ class Gate:
         self.stopping = asyncio.Event()
         self._services = made_of.services(self._spawn, self.stopping.is_set)
         self._door = made_of.door
-        self._keepers: set[Gatekeeper] = set()
+        self._keepers: dict[Gatekeeper, socket.socket] = {}
+        self._looked_at_peers = 0.0
         self._tasks: asyncio.TaskGroup
         self._sessions: set[SftpSession] = set()
         self._quiet = asyncio.Event()  # set while there is no session
@@ -152,6 +154,8 @@ class Gate:
             "encryption_algs": list(offer.encryption_algs),
             "mac_algs": list(offer.mac_algs),
             "signature_algs": list(offer.signature_algs),
+            # a packet of 250 KiB inflates to 250 MiB, on the event loop; whoever asks for compression can do without
+            "compression_algs": ["none"],
             "gss_host": None,
             "allow_pty": False,
             "line_editor": False,
@@ -160,7 +164,7 @@ class Gate:
             "rekey_bytes": REKEY_BYTES,
             "login_timeout": settings.login_timeout,
             "keepalive_interval": settings.keepalive_interval or None,
-            "keepalive_count_max": KEEPALIVE_COUNT,
+            "keepalive_count_max": UNANSWERED_KEEPALIVES,
         }
 
     async def _serve(self, connection: socket.socket, entrance: Entrance) -> None:
@@ -180,7 +184,9 @@ class Gate:
         if visitor is None:
             return
         keeper = Gatekeeper(self._made_of.login, self._door, visitor, self._made_of.log, self._open_session, self._accelerate)
-        self._keepers.add(keeper)
+        self._keepers[keeper] = connection
+        if self._settings.keepalive_interval:
+            probe(connection, self._settings.keepalive_interval)
         try:
             # a broken-off or failed login ends here, and was logged where it was refused; so does one whose client names itself
             # in something else than ASCII (asyncssh passes UnicodeDecodeError on)
@@ -188,7 +194,7 @@ class Gate:
                 client = await asyncssh.run_server(connection, options=self._options, server_factory=lambda: keeper)
                 await client.wait_closed()
         finally:
-            self._keepers.discard(keeper)
+            del self._keepers[keeper]
             if keeper.user is None and loop.time() - keeper.came_at >= self._settings.login_timeout:
                 self._door.failed(visitor, Offence.LOGIN_TIMEOUT)
             self._door.left(visitor)
@@ -224,6 +230,7 @@ class Gate:
             self._end_idle()
             self._end_old()
             self._end_deaf()
+            self._end_dead()
 
     def _end_idle(self) -> None:
         limit = self._settings.idle_timeout
@@ -247,6 +254,17 @@ class Gate:
         for keeper in list(self._keepers):
             if keeper.unread_bytes > MAX_UNREAD_BYTES:
                 keeper.cut_off(f"more than {MAX_UNREAD_BYTES} bytes wait for the client to read them")
+
+    def _end_dead(self) -> None:
+        """End connections whose clients' machines are gone. One that does not answer is no reason: it may have work to do."""
+        interval = self._settings.keepalive_interval
+        now = asyncio.get_running_loop().time()
+        if not interval or now - self._looked_at_peers < interval / 4:
+            return
+        self._looked_at_peers = now
+        for keeper, connection in list(self._keepers.items()):
+            if keeper.user is not None and is_dead(connection, interval):
+                keeper.cut_off("the client's machine acknowledges nothing any more (rule: keepalive_interval)")
 
     async def _access_rounds(self) -> None:
         """End the connections of those who would not be let in any more."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NewType
 
 from sftpgate.errors import NameRefused
+from sftpgate.settings import BATCH_LOCK_NAME, COMPANION_SUFFIXES, IGNORED_SUFFIXES
 
 VirtualPath = NewType("VirtualPath", str)
 
@@ -106,9 +107,9 @@ class Eligibility(StrEnum):
 class NameRules:
     """The configurable part of eligibility: names and suffixes, compared without regard to letter case."""
 
-    batch_lock_name: str = "alock.txt"
-    ignored_suffixes: tuple[str, ...] = (".tmp", ".part", ".partial", ".filepart", ".swp", "~")
-    companion_suffixes: tuple[str, ...] = (".sha256", ".md5", ".done", ".ok")
+    batch_lock_name: str = BATCH_LOCK_NAME
+    ignored_suffixes: tuple[str, ...] = IGNORED_SUFFIXES
+    companion_suffixes: tuple[str, ...] = COMPANION_SUFFIXES
 
     def eligibility(self, path: str) -> Eligibility:
         """Whether the file at ``path`` (relative to the drop) may be taken into the store."""

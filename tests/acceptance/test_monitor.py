@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generate import ROOT
+from sftpgate.meter import DIRECTORY_VARIABLE
 from tests.faults.servers import Gate, until
 
 DASHBOARD = ROOT / "docs/monitoring/grafana-dashboard.json"
@@ -142,6 +144,22 @@ def test_a_missing_worker_and_a_stale_lock(monitored: Monitored) -> None:
     until(lambda: monitored.health() == (200, "degraded", ["batch lock"]), "the lock is stale")
     lock.unlink()
     until(lambda: monitored.health() == (200, "ready", []), "it is back")
+
+
+def test_a_monitor_that_came_too_late(tmp_path: Path) -> None:
+    """A monitor whose supervisor died while it started ends by itself, and the port is free for the next one."""
+    with Gate(tmp_path) as gate, closing(socket.socket()) as listener:
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        environment = gate.environment | {"SFTPGATE_METRICS_PORT": str(port), DIRECTORY_VARIABLE: str(tmp_path / "metrics")}
+        words = gate.words("monitor", "--parent", str(gone.pid), str(listener.fileno()))
+        late = subprocess.Popen(words, env=environment, cwd=tmp_path, pass_fds=[listener.fileno()])
+        listener.close()
+        assert late.wait(timeout=30) == 0
+        with closing(socket.create_server(("127.0.0.1", port))):
+            pass
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

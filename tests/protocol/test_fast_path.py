@@ -66,13 +66,13 @@ def combinations() -> Iterator[dict[str, list[str]]]:
         yield {"encryption_algs": [cipher]}
     for mac in LEGACY.mac_algs:
         yield {"encryption_algs": ["aes128-ctr"], "mac_algs": [mac]}
-    yield {"compression_algs": ["zlib@openssh.com"]}
+    yield {"compression_algs": ["zlib@openssh.com", "zlib", "none"]}
 
 
 @BOTH_WAYS
 @pytest.mark.timeout(120)
 async def test_every_cipher(start: Start, fast: bool) -> None:
-    """P1: with each cipher and MAC of all profiles, and with compression, content arrives and comes back as it was."""
+    """P1: with each cipher and MAC of all profiles, compression asked for or not, content arrives and comes back as it was."""
     async with start(fast_path=fast, algorithms="legacy") as gate:
         for number, options in enumerate(combinations()):
             async with connected(gate, **options) as connection:

@@ -61,6 +61,20 @@ async def test_other_channels(gate: Gate, kind: str) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.parametrize("asked", ["zlib@openssh.com", "zlib"])
+async def test_nothing_is_inflated(gate: Gate, asked: str) -> None:
+    """Who asks for compression does without, and works as ever; who insists on it is refused: a small packet can inflate to a
+    thousand times its size.
+    """
+    async with gate.connection(compression_algs=[asked, "none"]) as connection:
+        assert {connection.get_extra_info("send_compression"), connection.get_extra_info("recv_compression")} == {"none"}
+        raw = await Raw.open(connection)
+        await raw.begin()
+        assert await raw.put("a.csv", b"a\n") == Status.OK
+    with pytest.raises(asyncssh.KeyExchangeFailed, match="compression"):
+        await gate.connect(compression_algs=[asked])
+
+
 async def test_as_many_probes_as_an_hour_has_seconds(start: Start) -> None:
     """A monitor that connects each second and leaves is never banned: not even where its 3600 connections come at once."""
     async with start(ban_threshold=0.1, ban_half_life="1d") as gate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice, product
 
@@ -26,10 +27,18 @@ from sftpgate.policy.names import Eligibility, NameRules, VirtualPath, check_sto
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
 from sftpgate.policy.stamps import archive_names, report_names, tryback_names
 from sftpgate.policy.tools import matches
+from sftpgate.settings import Settings
 
 MOUNT = VirtualPath("/sync")
 RULES = NameRules()
 AT = datetime(2026, 1, 2, 3, 4)  # noqa: DTZ001 - a local time of the server, as archive names have it
+
+
+def test_one_list_of_names_that_are_never_taken() -> None:
+    """What the settings say by default of names is what the rules say: there is one list of each."""
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    for rule in fields(NameRules):
+        assert getattr(RULES, rule.name) is defaults[rule.name]
 
 
 # -- names and places --------------------------------------------------------------------------------------------------
