@@ -42,7 +42,15 @@ CONFIG_VARIABLE = "SFTPGATE_CONFIG"
 DEFAULT_CONFIG_NAME = "sftpgate.toml"
 # The names that runners never see; ``policy.names`` has its rules from here.
 BATCH_LOCK_NAME = "alock.txt"
-IGNORED_SUFFIXES = (".tmp", ".part", ".partial", ".filepart", ".swp", "~")
+# Temporary ones are those of clients that rename when they are done (WinSCP, rclone, Spring Integration, Camel, BizTalk
+# and others), of browsers and transfer programs, and of editors on a mounted drop.
+# fmt: off
+IGNORED_SUFFIXES = (
+    ".tmp", ".temp", ".part", ".partial", ".filepart", ".writing", ".inprogress", ".in-progress", ".in_progress", ".uploading",
+    ".upload", ".transferring", ".incomplete", ".unfinished", ".bts-wip", ".crdownload", ".opdownload", ".aria2", ".!ut", ".!qb",
+    ".!bt", ".!sync", ".lock", ".lck", ".swp", ".swo", ".swx", "~",
+)
+# fmt: on
 COMPANION_SUFFIXES = (".sha256", ".md5", ".done", ".ok")
 _OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
 
@@ -230,14 +238,26 @@ class Settings(BaseSettings):
     )
     partial_ttl: Duration = Field(86400.0, gt=0, description="seconds that an interrupted upload can be resumed")
     batch_lock_name: str = Field(
-        BATCH_LOCK_NAME, min_length=1, description="while a file of this name lies in the drop, nothing is taken"
+        BATCH_LOCK_NAME,
+        min_length=1,
+        description="while a file of this name, in any letter case, lies in the drop, nothing is taken",
     )
     batch_lock_ttl: Duration = Field(10800.0, gt=0, description="seconds after which such a lock is stale and passed over")
-    ignored_suffixes: Names = Field(IGNORED_SUFFIXES, description="names that end so are never taken (temporary names)")
-    companion_suffixes: Names = Field(
-        COMPANION_SUFFIXES, description="names that end so speak of the file beside them and are never taken"
+    ignored_suffixes: Names = Field(
+        IGNORED_SUFFIXES, description="names that end so, in any letter case, are never taken (temporary names)"
     )
-    require_done_file: bool = Field(False, description="a file waits until NAME.done or NAME.ok lies beside it")
+    ignore_made_up: bool = Field(
+        True,
+        description="never take names that programs make up while they write: NAME.<32 hex digits>, NAME.<UUID>, "
+        "NAME.tmp.<number>, NAME.part-<number>, ~$NAME",
+    )
+    companion_suffixes: Names = Field(
+        COMPANION_SUFFIXES, description="names that end so, in any letter case, speak of the file beside them and are never taken"
+    )
+    require_done_file: bool = Field(
+        False,
+        description="a file waits until NAME.done or NAME.ok lies beside it; for NAME.csv it may be NAME.csv.done or NAME.done",
+    )
     handover: Handover = Field(
         Handover.TOOLS,
         description='who takes files from the store: "tools", or "lock.txt": a batch tool that sweeps its top level by itself '

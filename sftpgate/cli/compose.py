@@ -64,6 +64,7 @@ def name_rules(settings: Settings) -> NameRules:
     return NameRules(
         batch_lock_name=settings.batch_lock_name,
         ignored_suffixes=settings.ignored_suffixes,
+        ignore_made_up=settings.ignore_made_up,
         companion_suffixes=settings.companion_suffixes,
     )
 

@@ -145,12 +145,13 @@ def _held_row(settings: Settings, item: Arrival) -> Row:
 
 def _what_to_do(settings: Settings, reason: HoldReason | None, home: str) -> str:
     from sftpgate.policy.lifecycle import HoldReason
-    from sftpgate.policy.names import join
+    from sftpgate.store.batch_locks import batch_locks
 
     match reason:
         case HoldReason.BATCH_LOCK:
-            lock = settings.drop / join(home, settings.batch_lock_name)
-            return f"wait until the sender removes {settings.batch_lock_name}, or remove {lock}"
+            usual = settings.drop / home / settings.batch_lock_name
+            lock = next(iter(batch_locks(settings.drop, home, settings.batch_lock_name)), usual)
+            return f"wait until the sender removes {lock.name}, or remove {lock}"
         case HoldReason.INCOMPLETE:
             return "have it sent again, or `sftpgate release` it if it is complete"
         case HoldReason.CHECKSUM_MISMATCH:

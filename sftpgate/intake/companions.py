@@ -1,4 +1,6 @@
-"""Companions: the checksum files and done-files that lie beside a file in the drop and speak of it.
+"""Companions: the checksum files and done-files that lie beside a file in the drop and speak of it, in any letter case of their
+suffix. ``NAME.csv.sha256`` and ``NAME.csv.md5`` speak of ``NAME.csv``; so do the done-files ``NAME.csv.done`` and ``NAME.done``,
+and the same with ``.ok``.
 
 A SHA-256 is known of every arrival. An MD5 is made only for a file that has a ``.md5`` beside it, by ``hash_first``, which
 callers run *before* they take the store's lock: reading gigabytes under it would keep everybody's CLOSE waiting. What
@@ -21,12 +23,16 @@ from sftpgate.errors import SftpgateError
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, location
+from sftpgate.policy.names import spellings
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import translated
 
 _DIGITS = {".sha256": 64, ".md5": 32}
 _DONE_SUFFIXES = (".done", ".ok")
+_CHECKSUM_SUFFIXES = {spelled: suffix for suffix in _DIGITS for spelled in spellings(suffix)}
+_MD5_SUFFIXES = spellings(".md5")
+_SPELLED_DONE_SUFFIXES = tuple(spelled for suffix in _DONE_SUFFIXES for spelled in spellings(suffix))
 _CHECKSUM_LINE = re.compile(r"\\?([0-9a-fA-F]+)(?:[ \t]+\*?(.*))?")
 _REMEMBERED = 10_000  # files that are held beside a .md5 at a time; one more costs reading it again
 
@@ -45,13 +51,13 @@ class Companions:
     def beside(self, path: str) -> Beside:
         """The companions of ``path`` that are in the drop."""
         top, slash, name = path.rpartition("/")
-        candidates = [name + suffix for suffix in (*_DIGITS, *_DONE_SUFFIXES)]
+        candidates = [name + suffix for suffix in _CHECKSUM_SUFFIXES] + _done_files(name)
         found = self._disk.present(self._layout.spot(location(Area.DROP, top)), candidates)
         return frozenset(top + slash + companion for companion in found)
 
     def has_done_file(self, path: str, beside: Beside) -> bool:
         """Whether a done-file is beside a file."""
-        return any(path + suffix in beside for suffix in _DONE_SUFFIXES)
+        return any(done in beside for done in _done_files(path))
 
     def hash_first(self, items: Iterable[Arrival]) -> None:
         """Make the MD5 of those files that have a ``.md5`` beside them, for the change that comes next. Without the store's
@@ -60,7 +66,8 @@ class Companions:
         by_directory: dict[str, dict[str, list[Arrival]]] = {}
         for item in items:
             top, _, name = item.path.rpartition("/")
-            by_directory.setdefault(top, {}).setdefault(f"{name}.md5", []).append(item)
+            for suffix in _MD5_SUFFIXES:
+                by_directory.setdefault(top, {}).setdefault(name + suffix, []).append(item)
         for top, asked in by_directory.items():
             for name in self._disk.present(self._layout.spot(location(Area.DROP, top)), asked):
                 self._remember(asked[name])
@@ -75,7 +82,7 @@ class Companions:
 
     def is_unhashed(self, item: Arrival, beside: Beside) -> bool:
         """Whether a companion asks for an MD5 that was not made: it appeared after ``hash_first``."""
-        return f"{item.path}.md5" in beside and item.id not in self._md5
+        return item.id not in self._md5 and any(item.path + suffix in beside for suffix in _MD5_SUFFIXES)
 
     def checksum_matches(self, item: Arrival, beside: Beside) -> bool | None:
         """Whether the checksum files beside a file speak for it; None where none says anything, False where one is
@@ -83,9 +90,9 @@ class Companions:
         """
         known = {".sha256": item.sha256, ".md5": self._md5.get(item.id)}
         verdicts = [
-            self._read_checksum(location(Area.DROP, item.path + suffix), item.path, digits) == known[suffix]
-            for suffix, digits in _DIGITS.items()
-            if item.path + suffix in beside and known[suffix] is not None
+            self._read_checksum(location(Area.DROP, item.path + spelled), item.path, _DIGITS[suffix]) == known[suffix]
+            for spelled, suffix in _CHECKSUM_SUFFIXES.items()
+            if item.path + spelled in beside and known[suffix] is not None
         ]
         return all(verdicts) if verdicts else None
 
@@ -115,3 +122,21 @@ class Companions:
                 return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except SftpgateError:
             return None
+
+
+def stem_of(path: str) -> str | None:
+    """``sub/NAME`` of ``sub/NAME.csv``; None where the name has no extension."""
+    top, slash, name = path.rpartition("/")
+    stem = name.rpartition(".")[0]
+    return top + slash + stem if stem else None
+
+
+def stem_released_by(path: str) -> str | None:
+    """``sub/NAME`` of the done-file ``sub/NAME.done``, which speaks of every ``sub/NAME.<extension>``; None for other names."""
+    return next((path[: -len(suffix)] for suffix in _SPELLED_DONE_SUFFIXES if path.endswith(suffix)), None)
+
+
+def _done_files(path: str) -> list[str]:
+    """Every name of a done-file of ``path``."""
+    stem = stem_of(path)
+    return [of + suffix for of in (path, *([stem] if stem else ())) for suffix in _SPELLED_DONE_SUFFIXES]

@@ -35,7 +35,7 @@ from sftpgate.intake.digest import Digest
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
-from sftpgate.intake.placing import Placer, companion_of
+from sftpgate.intake.placing import Placer
 from sftpgate.intake.trees import Trees
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
@@ -137,8 +137,7 @@ class Deposits:
                 self._disk.unlink(spot)  # only before the commit: after it the bytes are the arrival's, whatever fails
                 raise
         _raise_failure(change, arrival.id)
-        speaks_of = companion_of(draft.path, self._placer.rules.names.companion_suffixes)
-        self._placer.look_again([*([speaks_of] if speaks_of else ()), *change.unverified.values()])
+        self._placer.look_again([*self._placer.spoken_of([draft.path]), *change.unverified.values()])
         return arrival
 
     def _require_mine(self, change: Change, path: str) -> None:

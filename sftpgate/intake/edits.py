@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,7 +29,7 @@ from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.local import digest_and_flush, is_unchanged, opened
 from sftpgate.intake.moves import Moves
-from sftpgate.intake.placing import Placer, companion_of, refuse_foreign
+from sftpgate.intake.placing import Placer, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
 from sftpgate.intake.staging import Partial, Staging
@@ -41,7 +41,7 @@ from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import NameRules, check_storable, join, parent
+from sftpgate.policy.names import check_storable, join, parent
 
 # How many held files one change releases: a batch of an ERP can be large, and others wait for the store's lock.
 RELEASE_BATCH = 500
@@ -382,8 +382,8 @@ class Edits:
         names = self._placer.rules.names
         if any(names.is_batch_lock(path, home) for path in (*gone, *appeared)):
             self.release_batch(home)
-        self._placer.look_again(_speaks_of(gone, names), states={ArrivalState.HELD})
-        self._placer.look_again(_speaks_of(appeared, names))
+        self._placer.look_again(self._placer.spoken_of(gone), states={ArrivalState.HELD})
+        self._placer.look_again(self._placer.spoken_of(appeared))
 
     def release_batch(self, home: str) -> int:
         """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns
@@ -423,8 +423,3 @@ class Edits:
         for arrival in ids:
             if arrival in change.failures:
                 raise change.failures[arrival]
-
-
-def _speaks_of(paths: Iterable[str], names: NameRules) -> list[str]:
-    """The files that the companions among ``paths`` speak of."""
-    return [other for path in paths if (other := companion_of(path, names.companion_suffixes))]

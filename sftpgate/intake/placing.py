@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
 from sftpgate.intake.changes import Change
-from sftpgate.intake.companions import Companions
+from sftpgate.intake.companions import Companions, stem_of, stem_released_by
 from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
@@ -23,7 +23,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import NameRules, join
+from sftpgate.policy.names import NameRules
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
 from sftpgate.policy.tools import Pointer, is_queued
 
@@ -181,6 +181,18 @@ class Placer:
         except SftpgateError as error:
             log.warning("companion.failed", reason=error.message)
 
+    def spoken_of(self, paths: Iterable[str]) -> list[str]:
+        """The files that the companions among ``paths`` speak of; of a done-file also those of which it has the stem."""
+        found: list[str] = []
+        for path in paths:
+            if whole := self.rules.names.spoken_of(path):
+                found.append(whole)
+                if stem := stem_released_by(path):
+                    with self._moves.ledger.reading() as connection:
+                        beside = arrivals.live_paths_of_stem(connection, stem)
+                    found += [other for other in beside if stem_of(other) == stem and self.rules.names.eligible(other)]
+        return found
+
     def advance(self, change: Change, path: str) -> None:
         """Bring up the next arrival of a queue whose head is gone."""
         if any(item.state in (ArrivalState.WAITING, ArrivalState.CLAIMED) for item in change.line_at(path)):
@@ -283,8 +295,14 @@ class Placer:
         """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody
         means a lock.
         """
-        found = self._disk.lstat(self._layout.spot(location(Area.DROP, join(home, self.rules.names.batch_lock_name))))
-        return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
+        directory = self._layout.spot(location(Area.DROP, home))
+        names = self.rules.names
+        there = self._disk.present(directory, names.usual_batch_lock_names) or self._disk.present(
+            directory, names.batch_lock_names
+        )
+        found = [self._disk.lstat(directory / name) for name in there]
+        ages = [timedelta(seconds=max(0.0, now.timestamp() - status.st_ctime)) for status in found if status is not None]
+        return min(ages, default=None)
 
     # -- making room -------------------------------------------------------------------------------------------------
 
@@ -370,10 +388,3 @@ def refuse_foreign(earlier: Sequence[Arrival], owner: str) -> None:
     """Raise OwnedByAnother where a path has an unclaimed arrival of another user. What a local program put there is nobody's."""
     if any(item.owner not in (owner, LOCAL_OWNER) and item.state in UNCLAIMED_STATES for item in earlier):
         raise OwnedByAnother()
-
-
-def companion_of(path: str, suffixes: Sequence[str]) -> str | None:
-    """The file that the companion ``path`` speaks of, or None where it is no companion."""
-    return next(
-        (path[: -len(suffix)] for suffix in suffixes if path.casefold().endswith(suffix) and len(path) > len(suffix)), None
-    )

@@ -20,7 +20,7 @@ from functools import partial
 from sftpgate.errors import LedgerError, SftpgateError
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
-from sftpgate.intake.placing import Placer, companion_of
+from sftpgate.intake.placing import Placer
 from sftpgate.intake.staging import Staging
 from sftpgate.intake.undo import try_again
 from sftpgate.intake.uploads import Upload
@@ -247,6 +247,5 @@ class Publisher:
 
     def _follow_up(self, published: Iterable[Outcome], unverified: Iterable[str]) -> None:
         """Look again at the files whose companions have just arrived."""
-        suffixes = self._placer.rules.names.companion_suffixes
-        speaks_of = [other for item in published if isinstance(item, Arrival) and (other := companion_of(item.path, suffixes))]
+        speaks_of = self._placer.spoken_of(item.path for item in published if isinstance(item, Arrival))
         self._placer.look_again([*speaks_of, *unverified])

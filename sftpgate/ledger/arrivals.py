@@ -290,6 +290,12 @@ def paths_in(connection: Connection, directory: str, *, owner: str) -> set[str]:
     return set(connection.scalars(query))
 
 
+def live_paths_of_stem(connection: Connection, stem: str) -> list[str]:
+    """The paths of live arrivals that begin with ``stem`` and a dot, and go no directory deeper."""
+    path = arrivals.c.path
+    return sorted(set(connection.scalars(select(path).where(_LIVE, path > stem + ".", path < stem + "/"))))  # "/" follows "."
+
+
 def select_where(
     connection: Connection,
     *conditions: ColumnElement[bool],

@@ -25,6 +25,7 @@ from sftpgate.ledger.database import Ledger, get_fact
 from sftpgate.ledger.overview import HeldBack, Waiting
 from sftpgate.monitor.health import BEAT_SECONDS, Seen
 from sftpgate.settings import Settings
+from sftpgate.store.batch_locks import batch_locks
 from sftpgate.users.registry import UserRegistry
 
 
@@ -147,7 +148,10 @@ class Sight:
             homes = sorted({"", *(user.home for user in UserRegistry(settings.keys_dir).list())})
         except (SftpgateError, OSError):
             homes = [""]
-        return [home for home in homes if self._is_stale(settings.drop / home / settings.batch_lock_name, now)]
+        return [home for home in homes if self._has_stale_lock(home, now)]
+
+    def _has_stale_lock(self, home: str, now: datetime) -> bool:
+        return any(self._is_stale(lock, now) for lock in batch_locks(self._settings.drop, home, self._settings.batch_lock_name))
 
     def _is_stale(self, lock: Path, now: datetime) -> bool:
         try:

@@ -8,9 +8,12 @@ disagree.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
+from itertools import product
 from typing import NewType
 
 from sftpgate.errors import NameRefused
@@ -103,13 +106,54 @@ class Eligibility(StrEnum):
     LOCK = "lock"
 
 
+# Names that programs make up while they write, with something random or counted in them; compared in small letters. What a person
+# may have called a file (users.temp.csv, export.part1) is none of them.
+_MADE_UP = re.compile(
+    r"""
+    .+\.[0-9a-f]{32}                                        # Azure Data Factory: NAME.<32 hex digits>
+    | .+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}        # NAME.<UUID>
+    | .+\.(?:tmp|temp)[-._]?[0-9]+(?:[-._][0-9]+)*           # NAME.tmp.<process>, NAME.tmp<number>
+    | .+\.(?:tmp|temp|partial)[-._](?=[a-z]*[0-9])[0-9a-z]{6,}  # NAME.tmp.<random>, as mkstemp makes them
+    | .+\.part[-_][^.]*                                     # NAME.part-<number>: pieces of a download
+    | ~\$.+                                                 # Microsoft Office beside an open file
+    | \#.+\#                                                # Emacs' copy of a file that is being changed
+    """,
+    re.VERBOSE,
+)
+_SPELLED_OUT = 8  # letters: the 256 spellings of alock.txt
+
+
+@lru_cache
+def spellings(name: str) -> tuple[str, ...]:
+    """``name`` in every letter case, as it is first; of a long name those that programs write: small, capital, and with capital
+    initials.
+    """
+    forms = [(character.lower(), character.upper()) if len(character.upper()) == 1 else (character,) for character in name]
+    if sum(len(set(form)) > 1 for form in forms) <= _SPELLED_OUT:
+        found = ["".join(form) for form in product(*map(dict.fromkeys, forms))]
+    else:
+        found = [name.lower(), name.upper(), name.capitalize(), name.title()]
+    return tuple(dict.fromkeys([name, *found]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRules:
-    """The configurable part of eligibility: names and suffixes, compared without regard to letter case."""
+    """The configurable part of eligibility: names and suffixes, compared without regard to letter case. ``ignore_made_up``:
+    whether the random names that programs give to files that they are writing are temporary ones too.
+    """
 
     batch_lock_name: str = BATCH_LOCK_NAME
     ignored_suffixes: tuple[str, ...] = IGNORED_SUFFIXES
+    ignore_made_up: bool = True
     companion_suffixes: tuple[str, ...] = COMPANION_SUFFIXES
+    _locks: frozenset[str] = field(init=False, repr=False, compare=False)
+    _temporary: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _companions: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_locks", frozenset(spellings(self.batch_lock_name)))
+        object.__setattr__(self, "_temporary", tuple(suffix.casefold() for suffix in self.ignored_suffixes))
+        object.__setattr__(self, "_companions", tuple(suffix.casefold() for suffix in self.companion_suffixes))
 
     def eligibility(self, path: str) -> Eligibility:
         """Whether the file at ``path`` (relative to the drop) may be taken into the store."""
@@ -119,11 +163,11 @@ class NameRules:
             return Eligibility.HIDDEN
         if any(part.startswith("_") for part in parts):
             return Eligibility.UNDERSCORE
-        if name in (self.batch_lock_name.casefold(), CONSUMER_LOCK_NAME):
+        if parts[-1] in self._locks or name == CONSUMER_LOCK_NAME:
             return Eligibility.LOCK
-        if name.endswith(tuple(suffix.casefold() for suffix in self.ignored_suffixes)):
+        if name.endswith(self._temporary) or (self.ignore_made_up and _MADE_UP.fullmatch(name)):
             return Eligibility.TEMPORARY
-        if name.endswith(tuple(suffix.casefold() for suffix in self.companion_suffixes)):
+        if name.endswith(self._companions):
             return Eligibility.COMPANION
         return Eligibility.ELIGIBLE
 
@@ -138,7 +182,25 @@ class NameRules:
     def is_batch_lock(self, path: str, home: str) -> bool:
         """True where ``path`` is the batch lock of the users whose home is ``home``: it lies at the top of what they see."""
         top, _, name = path.rpartition("/")
-        return top == home and name == self.batch_lock_name
+        return top == home and name in self._locks
+
+    @property
+    def usual_batch_lock_names(self) -> tuple[str, ...]:
+        """The batch lock's name as it is set, in capitals, and in small letters: what is looked for first."""
+        return self.batch_lock_name, self.batch_lock_name.upper(), self.batch_lock_name.lower()
+
+    @property
+    def batch_lock_names(self) -> frozenset[str]:
+        """The batch lock's name in every letter case that counts."""
+        return self._locks
+
+    def spoken_of(self, path: str) -> str | None:
+        """The file that the companion ``path`` speaks of by its whole name, or None where it is no companion."""
+        folded_path = path.casefold()
+        for suffix in self._companions:
+            if folded_path.endswith(suffix) and len(split(path)[-1]) > len(suffix):
+                return path[: -len(suffix)]
+        return None
 
 
 def join(base: str, name: str) -> str:

@@ -127,6 +127,18 @@ class Directories:
             self._kept += 1
 
 
+@contextmanager
+def listed(directory: int) -> Iterator[int]:
+    """A descriptor of an open directory for one listing. Whoever shares a descriptor shares its position in the directory
+    too, and two listings of it at a time would each miss names.
+    """
+    fd = os.open(".", _FLAGS, dir_fd=directory)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def _is(directory: OpenDirectory, status: os.stat_result) -> bool:
     """Whether what was opened is what is there. No other file can have its number while it is open."""
     return directory.identity == (status.st_dev, status.st_ino)

@@ -22,6 +22,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from sftpgate.errors import (
@@ -32,12 +33,14 @@ from sftpgate.errors import (
     SettingsError,
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
-from sftpgate.store.directories import Directories, OpenDirectory
+from sftpgate.store.directories import Directories, OpenDirectory, listed
 from sftpgate.store.noreplace import rename_noreplace
 from sftpgate.store.spots import Entry, Spot, translate, translated
 
 _libc = ctypes.CDLL(None, use_errno=True)  # syncfs(2) and sync_file_range(2), which Python does not have
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+_FEW_NAMES = 64  # listed in the time of some ten looks
+_FEW_LOOKS = 4
 
 
 class Disk:
@@ -73,11 +76,17 @@ class Disk:
             raise translate(error, f"look at {spot.local}") from error
 
     def present(self, directory: Spot, names: Iterable[str]) -> list[str]:
-        """Those of the names that something in the directory has."""
+        """Those of the names that something in the directory has, in their order. A small directory is listed, which takes less
+        time than many looks; a large one is not.
+        """
+        wanted = list(names)
         found: list[str] = []
         try:
             with self.directory(directory) as fd:
-                found += [name for name in names if _is_there(name, fd)]
+                there = _few_names(fd) if len(wanted) > _FEW_LOOKS else None
+                if there is not None:
+                    return [name for name in wanted if name in there]
+                found += [name for name in wanted if _is_there(name, fd)]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -97,7 +106,7 @@ class Disk:
 
     def entries(self, spot: Spot) -> Iterator[Entry]:
         """What is in the directory, in no order, read as it is consumed. Names that are not UTF-8 come with surrogates."""
-        with translated("list", spot), self.directory(spot) as fd, os.scandir(fd) as found:
+        with translated("list", spot), self.directory(spot) as kept, listed(kept) as fd, os.scandir(fd) as found:
             for item in found:
                 with contextlib.suppress(FileNotFoundError):
                     yield Entry(item.name, item.stat(follow_symlinks=False))
@@ -105,7 +114,7 @@ class Disk:
     def names(self, spot: Spot) -> list[str]:
         """The names in a directory; none where it does not exist."""
         try:
-            with self.directory(spot) as fd:
+            with self.directory(spot) as kept, listed(kept) as fd:
                 return os.listdir(fd)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -368,6 +377,13 @@ class Disk:
             yield ours
         finally:
             os.close(fd)
+
+
+def _few_names(directory: int) -> set[str] | None:
+    """The names in an open directory; None where there are more than a few."""
+    with listed(directory) as fd, os.scandir(fd) as found:
+        names = {item.name for item in islice(found, _FEW_NAMES)}
+        return None if next(found, None) is not None else names
 
 
 def _is_there(name: str, directory: int) -> bool:

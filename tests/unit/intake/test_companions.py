@@ -73,6 +73,54 @@ def test_checksum_proves_what_looked_interrupted(gate: Gate) -> None:
     assert gate.read("x.csv") == content
 
 
+@pytest.mark.parametrize("others", [0, 100], ids=["small-drop", "large-drop"])
+@pytest.mark.parametrize("suffix", [".SHA256", ".Sha256", ".MD5", ".mD5"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_checksum_file_in_capitals(gate: Gate, suffix: str, first: bool, others: int) -> None:
+    """P1: a checksum file counts in every letter case: a wrong one holds its file back, a right one lets it through."""
+    for number in range(others):
+        gate.put(f"_{number}")
+    right = SHA256 if suffix.lower() == ".sha256" else MD5
+    if first:
+        gate.put(f"x.csv{suffix}", b"0" * len(right))
+    arrival = gate.put("x.csv", CONTENT)
+    if not first:
+        gate.put(f"x.csv{suffix}", b"0" * len(right))
+    assert gate.now(arrival).hold_reason is HoldReason.CHECKSUM_MISMATCH
+    gate.put(f"x.csv{suffix}", right.encode())
+    assert gate.read("x.csv") == CONTENT
+
+
+@pytest.mark.parametrize("others", [0, 100], ids=["small-drop", "large-drop"])
+@pytest.mark.parametrize("lock", ["alock.txt", "ALOCK.TXT", "Alock.txt", "aLOCK.tXT"])
+def test_a_batch_lock_in_capitals(gate: Gate, lock: str, others: int) -> None:
+    """The batch lock holds a set of files in every letter case, and its removal releases them."""
+    for number in range(others):
+        gate.put(f"home/_{number}", home="home")
+    gate.put(f"home/{lock}", b"", home="home")
+    arrival = gate.put("home/x.csv", CONTENT, home="home")
+    assert gate.now(arrival).hold_reason is HoldReason.BATCH_LOCK
+    gate.edits.remove(gate.sender(home="home"), f"home/{lock}", [])
+    assert gate.read("home/x.csv") == CONTENT
+
+
+@pytest.mark.parametrize("done", ["x.csv.DONE", "x.csv.Ok", "x.done", "x.OK", "x.Done"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_done_files_of_other_forms(make_gate: Any, done: str, first: bool) -> None:
+    """A done-file counts in every letter case, and in the place of the extension too, whichever of the two comes first."""
+    gate = make_gate(require_done_file=True)
+    gate.put("y.done", b"")
+    if first:
+        gate.put(done, b"")
+    arrival = gate.put("x.csv", CONTENT)
+    other = gate.put("x.more.csv", CONTENT)
+    if not first:
+        assert gate.now(arrival).hold_reason is HoldReason.AWAITING_DONE
+        gate.put(done, b"")
+    assert gate.read("x.csv") == CONTENT
+    assert gate.now(other).hold_reason is HoldReason.AWAITING_DONE
+
+
 @pytest.mark.parametrize("done", ["x.csv.done", "x.csv.ok"])
 def test_done_file(make_gate: Any, done: str) -> None:
     """With require_done_file a file waits in the drop for its done-file; a done-file alone does nothing."""

@@ -65,6 +65,16 @@ def test_upload_at_every_step_of_a_pass(gate: Gate, consumer: StockConsumer, sto
     assert sorted(consumer.contents) == [b"first\n", b"new\n", b"second\n"]
 
 
+@pytest.mark.parametrize("temporary", ["x.csv.writing", "x.csv.ea158102491446ca9e56e1dc8ab3b8a5", "x.csv.TMP", "~$x.csv"])
+def test_temporary_names(gate: Gate, consumer: StockConsumer, temporary: str) -> None:
+    """P1: the consumer gets a file after its rename from a temporary name, once, and never under that name."""
+    gate.put(temporary, b"x\n")
+    consumer.sweep()
+    gate.edits.rename(gate.sender(), temporary, "x.csv", replacing=False, uploads=[])
+    _drain(gate, consumer)
+    assert consumer.taken == [("x.csv", b"x\n")]
+
+
 def test_nothing_that_it_could_be_reading_is_removed(gate: Gate, consumer: StockConsumer) -> None:
     """P3, P7: while the consumer's lock is there, its files are neither removed nor renamed, and the sender is told why."""
     gate.put("x.csv", b"first\n")

@@ -342,3 +342,28 @@ def test_an_older_layout_is_opened_up(tmp_path: Path) -> None:
     (tmp_path / "store").chmod(0o711)
     layout.create(DISK, FileModes(dir_mode=0o755))
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o711
+
+
+def test_two_listings_at_a_time(tmp_path: Path) -> None:
+    """P5: a listing misses nothing while another one of the same directory is under way."""
+    names = {f"{number:0100}" for number in range(3000)}  # more than the kernel gives at once
+    for name in names:
+        (tmp_path / name).touch()
+    spot, disk = Spot(tmp_path, ""), Disk()
+    first = disk.entries(spot)
+    found = {next(first).name}
+    assert set(disk.names(spot)) == names
+    assert {entry.name for entry in disk.entries(spot)} == names
+    found |= {entry.name for entry in first}
+    assert found == names
+
+
+@pytest.mark.parametrize("others", [0, 200], ids=["listed", "looked-at"])
+def test_which_names_are_present(tmp_path: Path, others: int) -> None:
+    """Those names of many that something has are found in a small directory and in a large one."""
+    for number in range(others):
+        (tmp_path / f"other{number}").touch()
+    (tmp_path / "b").touch()
+    (tmp_path / "d").mkdir()
+    assert DISK.present(Spot(tmp_path, ""), ["x" * 300, "a", "b", "c", "d", "e"]) == ["b", "d"]
+    assert DISK.present(Spot(tmp_path, "none"), ["a", "b", "c", "d", "e"]) == []
