@@ -77,7 +77,13 @@ def show(arrival: Id, json: Json = False) -> None:
         with ledger.reading() as connection:
             item = overview.by_prefix(connection, arrival)
             events = [
-                {"at": event.at, "event": event.event, "actor": event.actor, "address": event.address, "details": event.details}
+                {
+                    "at": event.at,
+                    "event": event.event,
+                    "actor": str(event.actor),
+                    "address": event.address,
+                    "details": event.details,
+                }
                 for event in audit.history(connection, item.id)
             ]
             executions = [asdict(run) for run in runs.of_arrival(connection, item.id)]

@@ -145,7 +145,7 @@ def _rows(records: Iterable[Record]) -> Iterator[dict[str, object]]:
             "seq": record.seq,
             "at": event.at,
             "event": event.event,
-            "actor": event.actor,
+            "actor": str(event.actor),
             "address": event.address,
             "arrival": event.arrival,
             "details": event.details,

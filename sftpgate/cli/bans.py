@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sftpgate.cli.record import changes, looks
+
 if TYPE_CHECKING:
     from sftpgate.policy.bans import BanRules
     from sftpgate.settings import Settings
@@ -19,6 +21,7 @@ Address = Annotated[str, typer.Argument(help="An IPv4 or IPv6 address; of IPv6, 
 
 
 @ban_app.command("list")
+@looks
 def ban_list(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List who is banned, why, and until when; the latest first.
 
@@ -49,6 +52,7 @@ def ban_list(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 
 @ban_app.command("add")
+@changes
 def ban_add(
     address: Address,
     reason: Annotated[str, typer.Option(help="Why, for the listing and the log.")] = "",
@@ -85,6 +89,7 @@ def ban_add(
 
 
 @ban_app.command("remove")
+@changes
 def ban_remove(address: Address) -> None:
     """Let an address in again, and forget its failed logins.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 import typer
 
@@ -18,6 +19,7 @@ from sftpgate.intake.changes import Change
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger import arrivals as records
 from sftpgate.ledger import claims, overview, reports, runs
+from sftpgate.ledger.actor import command
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
@@ -42,7 +44,7 @@ def release_claim(system: System, token: str) -> Arrival:
 
 def release_arrival(system: System, identifier: str, *, only: ArrivalState | None = None) -> Arrival:
     """Let a held or quarantined file into the store. Raises Refused where its state is another one, or not ``only``."""
-    return _decide(system, _find(system, identifier), deposits.release, only)
+    return _decide(system, _find(system, identifier), partial(deposits.release, actor=command()), only)
 
 
 def discard(system: System, identifier: str, *, only: ArrivalState | None = None) -> Arrival:
@@ -52,7 +54,7 @@ def discard(system: System, identifier: str, *, only: ArrivalState | None = None
     with notices.removal(found) as report:
 
         def removed(change: Change, placer: Placer, item: Arrival) -> Arrival:
-            gone = deposits.discard(change, placer, item)
+            gone = deposits.discard(change, placer, item, actor=command())
             notices.publish_removal(change, gone, report)
             return gone
 

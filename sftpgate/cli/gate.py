@@ -42,6 +42,7 @@ from sftpgate.intake.room import Room
 from sftpgate.intake.sweep import Sweeper, SweepRules
 from sftpgate.intake.union import Union
 from sftpgate.ledger import audit
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
@@ -100,7 +101,7 @@ def make_edits(system: System, publisher: Publisher, registry: UserRegistry) -> 
 
 def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweeper:
     """The sweeper of a system."""
-    claims = make_claims(system)
+    claims = make_claims(system, SYSTEM)
     notices = Notices(system.moves, batch_lock_name=system.settings.batch_lock_name)
     rules = SweepRules(
         settle_seconds=system.settings.settle_seconds,
@@ -136,7 +137,7 @@ def recovered(settings: Settings) -> System:
     if aside is not None:
         details: dict[str, audit.Detail] = {"kept_as": aside.name, "reason": "the earlier ledger was damaged"}
         with system.ledger.transaction() as connection:
-            audit.record(connection, [Event(at=system.clock(), event="ledger.set_aside", actor=audit.SYSTEM, details=details)])
+            audit.record(connection, [Event(at=system.clock(), event="ledger.set_aside", actor=SYSTEM, details=details)])
     return system
 
 

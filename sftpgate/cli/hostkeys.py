@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from sftpgate.cli.record import changes, looks
+
 hostkey_app = typer.Typer(help="The server's own keys.", no_args_is_help=True)
 
 _EVERYWHERE = ("", "0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - compared, not listened on
@@ -16,6 +18,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The port that clients
 
 
 @hostkey_app.command("show")
+@looks
 def hostkey_show(
     host: Host = "", port: Port = 0, json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
@@ -60,6 +63,7 @@ def hostkey_show(
 
 
 @hostkey_app.command("rotate")
+@changes
 def hostkey_rotate(
     overlap: Annotated[str, typer.Option(help="How long the old keys are still shown: 30d, 12h.")] = "30d",
     finish: Annotated[bool, typer.Option("--finish", help="Let the next keys take over now.")] = False,

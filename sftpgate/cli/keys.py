@@ -22,6 +22,7 @@ from sftpgate.cli.accounts import (
     say_if_locked_out,
     terms_of,
 )
+from sftpgate.cli.record import changes, looks
 
 if TYPE_CHECKING:
     from sftpgate.users.keys import AuthorizedKey
@@ -36,6 +37,7 @@ Label = Annotated[str | None, typer.Option(help="What listings call the key; def
 
 
 @key_app.command("add")
+@changes
 def key_add(
     name: Name,
     file: KeyFile,
@@ -83,6 +85,7 @@ def key_add(
 
 
 @key_app.command("rotate")
+@changes
 def key_rotate(
     name: Name,
     file: KeyFile,
@@ -117,6 +120,7 @@ def key_rotate(
 
 
 @key_app.command("list")
+@looks
 def key_list(
     name: Annotated[str | None, typer.Argument(help="Only this user's keys.")] = None,
     revoked: Annotated[bool, typer.Option("--revoked", help="The list of revoked keys, and who still has them.")] = False,
@@ -141,6 +145,7 @@ def key_list(
 
 
 @key_app.command("remove")
+@changes
 def key_remove(
     name: Name, fingerprint: Annotated[str, typer.Argument(help="As `sftpgate key list` shows it; SHA256: may be left out.")]
 ) -> None:
@@ -158,6 +163,7 @@ def key_remove(
 
 
 @key_app.command("revoke")
+@changes
 def key_revoke(
     key: Annotated[
         str,

@@ -28,7 +28,7 @@ from sftpgate.cli.keys import key_app
 from sftpgate.cli.monitor import monitor
 from sftpgate.cli.prune import prune
 from sftpgate.cli.quarantine import quarantine_app
-from sftpgate.cli.record import record_command
+from sftpgate.cli.record import changes, looks, record_command, records_itself
 from sftpgate.cli.run import run
 from sftpgate.cli.serve import serve, worker
 from sftpgate.cli.status import status
@@ -103,14 +103,18 @@ def settings(
 # Objects between two collections: most of what a command makes are modules, and nothing of them is garbage.
 COLLECT_AFTER = 50_000
 
-_SERVING = (quickstart, serve, settings, doctor)
-_LOOKING = (status, arrivals, show, release, discard, sweep, prune, verify, audit)
-_RUNNING = (run, claim, done, fail, extend)
-
-for _command in (*_SERVING, *_LOOKING, *_RUNNING):
-    app.command()(_command)
-app.command(hidden=True)(worker)
-app.command(hidden=True)(monitor)
+# The order in which --help lists them; each says what it is to the record.
+for _effect, _commands in (
+    (records_itself, (quickstart, serve)),
+    (looks, (settings, doctor, status, arrivals, show)),
+    (changes, (release, discard, sweep, prune)),
+    (looks, (verify, audit)),
+    (records_itself, (run, claim, done, fail, extend)),
+):
+    for _command in _commands:
+        app.command()(_effect(_command))
+app.command(hidden=True)(records_itself(worker))
+app.command(hidden=True)(records_itself(monitor))
 for _group, _name in (
     (tool_app, "tool"),
     (quarantine_app, "quarantine"),

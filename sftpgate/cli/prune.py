@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sftpgate.cli.record import only_looked
 from sftpgate.errors import ExitCode
 
 
@@ -31,6 +32,7 @@ def prune(
     with opened(settings) as system:
         retention = make_retention(system)
         if dry_run:
+            only_looked()
             doomed = [asdict(item) for item in retention.plan()]
             emit(doomed, ["kind", "name", "size_bytes", "at", "reason"], json=json)
             if not json:

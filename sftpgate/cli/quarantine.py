@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from sftpgate.cli.record import changes, looks
 from sftpgate.errors import ExitCode
 from sftpgate.policy.lifecycle import ArrivalState
 
@@ -18,6 +19,7 @@ _COLUMNS = ("since", "arrival", "user", "path", "tool", "attempts", "last_outcom
 
 
 @quarantine_app.command("list")
+@looks
 def quarantine_list(json: Json = False) -> None:
     """List what lies in quarantine, with the last report of each. Exit code 3 where nothing does.
 
@@ -36,6 +38,7 @@ def quarantine_list(json: Json = False) -> None:
 
 
 @quarantine_app.command("release")
+@changes
 def quarantine_release(arrival: Id, json: Json = False) -> None:
     """Let a file into the store again, with all its attempts: what made its tool fail is put right.
 
@@ -51,6 +54,7 @@ def quarantine_release(arrival: Id, json: Json = False) -> None:
 
 
 @quarantine_app.command("discard")
+@changes
 def quarantine_discard(arrival: Id, json: Json = False) -> None:
     """Remove a file for good. Its sender finds a report that says so; the record stays.
 

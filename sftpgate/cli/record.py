@@ -1,8 +1,8 @@
 """Puts the commands of admins on the record: who called which, with what arguments, and how it ended (promise P8).
 
-Every command is recorded, unless it is named here as one that changes nothing, or that records what it does itself. So a new
-command is recorded without anybody thinking of it. Secrets are never arguments: passwords come from the terminal or standard
-input.
+Each command says where it is registered whether it ``looks``, ``changes`` something, or ``records_itself``. One that says
+nothing is recorded: a new command is on the record without anybody thinking of it. Secrets are never arguments: passwords
+come from the terminal or standard input.
 
 Imports no database before it needs it. A failure to record is said on stderr, and does not change how the command ended.
 """
@@ -10,70 +10,92 @@ Imports no database before it needs it. A failure to record is said on stderr, a
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
 
 from sftpgate.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LOOK_ONLY = frozenset(
-    {
-        "arrivals",
-        "audit",
-        "ban list",
-        "doctor",
-        "hostkey show",
-        "key list",
-        "quarantine list",
-        "settings",
-        "show",
-        "status",
-        "store get",
-        "store ls",
-        "store tree",
-        "tool list",
-        "tool show",
-        "user list",
-        "user show",
-        "verify",
-    }
-)
-# What they do to arrivals is recorded with it, by `intake` and `runners`, and starts and stops by `serve`.
-RECORD_THEMSELVES = frozenset({"claim", "done", "extend", "fail", "monitor", "quickstart", "run", "serve", "worker"})
+C = TypeVar("C", bound=Callable[..., None])
+
+
+class Effect(Enum):
+    """What a command does to the gate."""
+
+    LOOKS = "looks"
+    CHANGES = "changes"
+    RECORDS_ITSELF = "records itself"  # with what it does to arrivals, or as the start and stop of a server
+
+
+_ATTRIBUTE = "__sftpgate_effect__"  # typer hands the attributes of a command on to what it makes of it
+
+
+def looks(command: C) -> C:
+    """Mark a command that changes nothing: it is not put on the record."""
+    return _marked(command, Effect.LOOKS)
+
+
+def changes(command: C) -> C:
+    """Mark a command that changes something: it is put on the record when it has ended."""
+    return _marked(command, Effect.CHANGES)
+
+
+def records_itself(command: C) -> C:
+    """Mark a command whose doings are on the record by themselves."""
+    return _marked(command, Effect.RECORDS_ITSELF)
+
+
+def _marked(command: C, effect: Effect) -> C:
+    setattr(command, _ATTRIBUTE, effect)
+    return command
+
+
+def only_looked() -> None:
+    """Say that this call of a command that could have changed something has changed nothing."""
+    global _only_looked
+    _only_looked = True
+
+
+_only_looked = False
 
 # Nothing was done, and a script may ask often.
 _NOTHING_DONE = frozenset({ExitCode.USAGE, ExitCode.NOTHING_TO_DO})
 
 
-def is_recorded(name: str) -> bool:
-    """Whether calls of the command with this name (``user add``) are put on the record."""
-    return bool(name) and name not in LOOK_ONLY | RECORD_THEMSELVES
+def effect_of(command: object) -> Effect | None:
+    """What a command of the tree says that it does; None where it says nothing."""
+    effect: Effect | None = getattr(getattr(command, "callback", None), _ATTRIBUTE, None)
+    return effect
 
 
-def command_of(words: Sequence[str], tree: object) -> tuple[str, list[str]]:
-    """The name of the command that ``words`` call, and its arguments. ``tree`` is the command of all commands."""
+def command_of(words: Sequence[str], tree: object) -> tuple[str, object, list[str]]:
+    """The name of the command that ``words`` call, the command, and its arguments. ``tree`` is the command of all commands."""
     path: list[str] = []
     for number, word in enumerate(words):
         commands: Mapping[str, object] = getattr(tree, "commands", {})
         if word not in commands:
-            return " ".join(path), list(words[number:])
+            return " ".join(path), tree, list(words[number:])
         path.append(word)
         tree = commands[word]
-    return " ".join(path), []
+    return " ".join(path), tree, []
 
 
 def record_command(words: Sequence[str], tree: object, code: int) -> str | None:
     """Put a command that has ended on the record, where it belongs there; returns why that failed, or None."""
-    name, arguments = command_of(words, tree)
-    if not is_recorded(name) or code in _NOTHING_DONE or {"--help", "-h"} & set(arguments):
+    name, command, arguments = command_of(words, tree)
+    is_group = bool(getattr(command, "commands", {}))
+    if not name or is_group or effect_of(command) in (Effect.LOOKS, Effect.RECORDS_ITSELF) or _only_looked:
+        return None
+    if code in _NOTHING_DONE or {"--help", "-h"} & set(arguments):
         return None
     from datetime import UTC, datetime
 
     from sftpgate.cli.context import become_owner, ledger_for_reading
     from sftpgate.errors import SettingsError, SftpgateError
-    from sftpgate.ledger import audit
+    from sftpgate.ledger import actor, audit
     from sftpgate.settings import load
 
     try:
@@ -82,7 +104,7 @@ def record_command(words: Sequence[str], tree: object, code: int) -> str | None:
         return None  # the command has said so
     become_owner(settings.store)
     details: dict[str, audit.Detail] = {"arguments": shlex.join(arguments), "exit_code": code}
-    event = audit.Event(at=datetime.now(UTC), event=f"cli.{name.replace(' ', '.')}", actor=audit.ADMIN, details=details)
+    event = audit.Event(at=datetime.now(UTC), event=f"cli.{name.replace(' ', '.')}", actor=actor.command(), details=details)
     try:
         with ledger_for_reading(settings) as ledger:
             if ledger is not None:  # before the first start there is nothing to write to

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from sftpgate.cli.record import changes, looks
+
 if TYPE_CHECKING:
     from sftpgate.cli.compose import System
     from sftpgate.intake.deposits import Deposits
@@ -39,6 +41,7 @@ _STREAM = "-"
 
 
 @store_app.command("ls")
+@looks
 def ls(path: StorePath = "", json: Json = False) -> None:
     """List a directory of the store, with the tool that each file is for and the arrival that it is.
 
@@ -55,6 +58,7 @@ def ls(path: StorePath = "", json: Json = False) -> None:
 
 
 @store_app.command("tree")
+@looks
 def tree(path: StorePath = "", json: Json = False) -> None:
     """Show a directory of the store with all that is in it.
 
@@ -83,6 +87,7 @@ def tree(path: StorePath = "", json: Json = False) -> None:
 
 
 @store_app.command("find")
+@looks
 def find(
     path: StorePath = "",
     name: Annotated[str, typer.Option("--name", help="A pattern for the file's name, with * and ?.")] = "*",
@@ -110,6 +115,7 @@ def find(
 
 
 @store_app.command("get")
+@looks
 def get(
     path: StorePath,
     local: Annotated[str, typer.Argument(help="A local file or directory; - for standard output.")] = ".",
@@ -149,6 +155,7 @@ def get(
 
 
 @store_app.command("put")
+@changes
 def put(
     local: Annotated[str, typer.Argument(help="A local file; - for standard input.")],
     path: Annotated[str, typer.Argument(help="Where to put it: a name, or a directory of the store.")] = "",
@@ -186,6 +193,7 @@ def put(
 
 
 @store_app.command("mkdir")
+@changes
 def mkdir(path: StorePath) -> None:
     """Make a directory in the store.
 
@@ -198,6 +206,7 @@ def mkdir(path: StorePath) -> None:
 
 
 @store_app.command("mv")
+@changes
 def mv(old: StorePath, new: StorePath, force: Force = False) -> None:
     """Give a file or directory of the store another name, or move it into a directory. Nothing is ever replaced, and what
     waits in a directory moves with it.
@@ -220,6 +229,7 @@ def mv(old: StorePath, new: StorePath, force: Force = False) -> None:
 
 
 @store_app.command("rm")
+@changes
 def rm(path: StorePath, force: Force = False) -> None:
     """Remove a file or an empty directory. One that waits for its tool is recorded as discarded, and its sender finds a report
     that says so.
@@ -331,11 +341,13 @@ def _changing() -> Iterator[Deposits]:
 
 def _deposits(system: System) -> Deposits:
     from sftpgate.intake.deposits import Deposits
+    from sftpgate.ledger.actor import command
 
     settings = system.settings
     return Deposits(
         system.moves,
         system.placer,
+        command(),
         max_upload_bytes=settings.max_upload_bytes,
         free_space_floor=settings.free_space_floor,
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sftpgate.cli.record import changes, looks
+
 if TYPE_CHECKING:
     from sftpgate.cli.toml_file import Edited
     from sftpgate.settings import Settings
@@ -161,8 +163,8 @@ def _waiting_paths(settings: Settings) -> Sequence[str]:
 
 
 COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
-    ("point", tool_point),
-    ("enable", tool_enable),
-    ("disable", tool_disable),
-    ("preset", tool_preset),
+    ("point", changes(tool_point)),
+    ("enable", changes(tool_enable)),
+    ("disable", changes(tool_disable)),
+    ("preset", looks(tool_preset)),
 )

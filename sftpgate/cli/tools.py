@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sftpgate.cli.record import looks
 from sftpgate.cli.tool_edits import COMMANDS
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _SHOWN_WAITING = 20  # paths that `tool show` lists
 
 
 @tool_app.command("list")
+@looks
 def tool_list(json: Json = False) -> None:
     """List the tools in the order in which they run.
 
@@ -44,6 +46,7 @@ def tool_list(json: Json = False) -> None:
 
 
 @tool_app.command("show")
+@looks
 def tool_show(tool: Annotated[str, typer.Argument(metavar="NAME", help="A tool of the settings.")], json: Json = False) -> None:
     """Show one tool: its command, what waits for it, and its last run.
 

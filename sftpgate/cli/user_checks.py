@@ -12,7 +12,7 @@ from sftpgate.cli.findings import Findings, error, warning
 from sftpgate.errors import UserFileError
 from sftpgate.gateway.algorithms import profiles_with
 from sftpgate.logs import printable
-from sftpgate.policy.accounts import valid_user_name
+from sftpgate.policy.accounts import RESERVED_USER_NAMES, valid_user_name
 from sftpgate.policy.login import LoginRefusal, key_weakness, signatures_of
 from sftpgate.policy.methods import first_methods, required_of
 from sftpgate.settings import LEAST_RSA_BITS, AuthMethod, Settings
@@ -40,6 +40,12 @@ def check_users(settings: Settings, now: datetime) -> Findings:
             )
     terms = terms_of(settings, registry)
     for name in names:
+        if name in RESERVED_USER_NAMES:
+            yield warning(
+                "users",
+                f"{name} is what people call somebody else who acts: the record tells them apart, a reader may not",
+                f"make a user of another name for this sender, then sftpgate user remove {name}",
+            )
         yield from _check_files(directory / name)
         try:
             user = registry.load(name)

@@ -25,6 +25,7 @@ from sftpgate.cli.accounts import (
     terms_of,
     user_row,
 )
+from sftpgate.cli.record import changes, looks, only_looked
 
 user_app = typer.Typer(help="Users: the SFTP accounts, usually one per ERP.", no_args_is_help=True)
 
@@ -42,6 +43,7 @@ def Quota(what: str) -> Any:  # noqa: N802  # as typer's own Option
 
 
 @user_app.command("add")
+@changes
 def user_add(
     name: Annotated[str, typer.Argument(help="1 to 32 characters of a-z, 0-9, '_', '-' and '.'.")],
     key: Annotated[list[Path] | None, typer.Option("--key", help="File with a public key; may be given several times.")] = None,
@@ -69,6 +71,7 @@ def user_add(
 
 
 @user_app.command("list")
+@looks
 def user_list(json: Json = False) -> None:
     """List all users.
 
@@ -90,6 +93,7 @@ def user_list(json: Json = False) -> None:
 
 
 @user_app.command("show")
+@looks
 def user_show(name: Name, json: Json = False) -> None:
     """Show one user and its keys.
 
@@ -113,6 +117,7 @@ def user_show(name: Name, json: Json = False) -> None:
 
 
 @user_app.command("disable")
+@changes
 def user_disable(name: Name) -> None:
     """Let nobody log in as this user; its keys and password stay. Its connections end within a few seconds.
 
@@ -124,6 +129,7 @@ def user_disable(name: Name) -> None:
 
 
 @user_app.command("enable")
+@changes
 def user_enable(name: Name) -> None:
     """Let a disabled user log in again.
 
@@ -136,6 +142,7 @@ def user_enable(name: Name) -> None:
 
 
 @user_app.command("remove")
+@changes
 def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Remove a user with its keys and password. Its files in the drop and the store stay.
 
@@ -156,6 +163,7 @@ def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do 
 
 
 @user_app.command("passwd")
+@changes
 def user_passwd(
     name: Name,
     password_stdin: PasswordStdin = False,
@@ -187,6 +195,7 @@ def user_passwd(
 
 
 @user_app.command("quota")
+@changes
 def user_quota(
     name: Name,
     max_upload_bytes: Annotated[str | None, Quota("Largest upload, such as 512MiB.")] = None,
@@ -211,10 +220,13 @@ def user_quota(
     given = {key: None if text == "default" else int(text) if text.isdecimal() else text for key, text in asked.items() if text}
     if given:
         registry.set_quotas(name, given)
+    else:
+        only_looked()
     emit_record({"name": name, **quota_row(settings, registry.load(name))}, json=json)
 
 
 @user_app.command("import")
+@changes
 def user_import(
     directory: Annotated[Path, typer.Argument(help="Holds NAME, NAME/authorized_keys or NAME/.ssh/authorized_keys.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -233,6 +245,8 @@ def user_import(
     from sftpgate.users.imports import import_users
 
     settings, registry = open_registry()
+    if dry_run:
+        only_looked()
     found = list(import_users(directory, registry, min_rsa_bits=settings.min_rsa_bits, dry_run=dry_run))
     rows = [asdict(item) for item in found]
     columns = ["name", "new_user", "added", "known"]

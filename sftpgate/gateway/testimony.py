@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from sftpgate.ledger.audit import SYSTEM, Detail
+from sftpgate.ledger.actor import STRANGER, SYSTEM, sender
+from sftpgate.ledger.audit import Detail
 from sftpgate.ledger.trail import Trail
 from sftpgate.logs import Logger
 from sftpgate.meter import Meter
@@ -43,7 +44,6 @@ RECORDED = frozenset(
     }
 )
 
-UNKNOWN = "?"  # the actor of a connection that is not logged in, or whose name cannot be a user's
 _NOT_DETAILS = frozenset({"component", "user", "address", "source", "exc_info"})
 
 
@@ -86,9 +86,10 @@ class Witness:
         if event in RECORDED:
             known = {**self.bound, **facts}
             details = {name: _detail(value) for name, value in known.items() if name not in _NOT_DETAILS and value is not None}
-            actor = str(known.get("user") or (UNKNOWN if "address" in known else SYSTEM))
-            if actor != UNKNOWN and not valid_user_name(actor):
-                actor, details["claimed_user"] = UNKNOWN, actor
+            user = known.get("user")
+            actor = sender(str(user)) if user else STRANGER if "address" in known else SYSTEM
+            if user and not valid_user_name(str(user)):
+                actor, details["claimed_user"] = STRANGER, str(user)
             address = known.get("address", known.get("source"))
             self.trail.note(event, actor=actor, address=None if address is None else str(address), **details)
 

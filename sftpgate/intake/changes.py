@@ -17,6 +17,7 @@ from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals, audit, volumes
+from sftpgate.ledger.actor import SYSTEM, Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Connection
@@ -145,7 +146,7 @@ class Change:
             else:
                 lost = replace(row, pending_from=None, location=None, archived_as=None)
                 self.put(lost)
-                self.note("arrival.file_lost", lost, actor=audit.SYSTEM)
+                self.note("arrival.file_lost", lost, actor=SYSTEM)
 
     def _archive_elsewhere(self, row: Arrival) -> None:
         """Somebody gave another file the name that this one was to have in the archives: it gets another one, at the end of this
@@ -155,7 +156,7 @@ class Change:
         where = self.archive_location(row.path.rpartition("/")[2])
         moved = replace(row, location=where, archived_as=path_in(where))
         self.put(moved)
-        self.note("arrival.archived_elsewhere", moved, actor=audit.SYSTEM, archive=moved.archived_as)
+        self.note("arrival.archived_elsewhere", moved, actor=SYSTEM, archive=moved.archived_as)
 
     def _adopt(self, row: Arrival) -> None:
         """Take a row in, and compare it with the disk."""
@@ -189,7 +190,7 @@ class Change:
         self._fresh[item.id] = None
         self._known_places |= {item.location, item.pending_from}
 
-    def event(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM, **changes: object) -> Arrival:
+    def event(self, item: Arrival, event: ArrivalEvent, *, actor: Actor = SYSTEM, **changes: object) -> Arrival:
         """Let something happen to an arrival: a transition of the table, with further changes. Raises IllegalTransition.
 
         The file moves where ``changes`` has a ``location``.
@@ -218,7 +219,7 @@ class Change:
             self._changed.pop(item.id, None)
             self._changed[item.id] = None
 
-    def note(self, event: str, item: Arrival, *, actor: str, **details: audit.Detail) -> None:
+    def note(self, event: str, item: Arrival, *, actor: Actor, **details: audit.Detail) -> None:
         """Add an event to the record of an arrival."""
         facts: dict[str, audit.Detail] = {"path": item.path, "state": item.state.value, "reason": item.hold_reason}
         known: dict[str, audit.Detail] = {name: value for name, value in (facts | details).items() if value is not None}
@@ -236,7 +237,7 @@ class Change:
         is_chosen = name in self._archive_names or where in self._known_places  # for a move that could not be made yet, too
         return not is_chosen and not self._files.disk.exists(self._files.layout.spot(where))
 
-    def archive(self, item: Arrival, event: ArrivalEvent, *, actor: str = audit.SYSTEM) -> Arrival:
+    def archive(self, item: Arrival, event: ArrivalEvent, *, actor: Actor = SYSTEM) -> Arrival:
         """End an arrival and keep its file in the archives."""
         where = self.archive_location(item.path.rpartition("/")[2])
         return self.event(item, event, actor=actor, location=where, archived_as=path_in(where))
@@ -264,7 +265,7 @@ class Change:
             archived_as=path_in(archived),
         )
         self.add(item)
-        self.note("arrival.replaced", item, actor=audit.SYSTEM)
+        self.note("arrival.replaced", item, actor=SYSTEM)
 
     def touches_unflushed(self) -> bool:
         """Whether a row is changed whose last move a power cut may take back: it must be made durable first."""

@@ -37,7 +37,8 @@ from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.trees import Trees
-from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import LOCAL_STAGING, location
@@ -63,13 +64,14 @@ class Removals(Protocol):
 
 
 class Deposits:
-    """Changes what is in the store, for people of this machine. ``free_space_floor`` in bytes."""
+    """Changes what is in the store, for ``actor``, a person of this machine. ``free_space_floor`` in bytes."""
 
-    def __init__(self, moves: Moves, placer: Placer, *, max_upload_bytes: int, free_space_floor: int) -> None:
+    def __init__(self, moves: Moves, placer: Placer, actor: Actor, *, max_upload_bytes: int, free_space_floor: int) -> None:
         self._moves = moves
         self._disk = moves.disk
         self._layout = moves.layout
         self._placer = placer
+        self._actor = actor
         self._max_bytes = max_upload_bytes
         self._floor = free_space_floor
         self.depot = Depot(moves.layout, moves.disk)
@@ -132,7 +134,7 @@ class Deposits:
         with self._moves.change() as change:
             try:
                 self._require_mine(change, draft.path)
-                arrival = self._placer.admit(change, draft)
+                arrival = self._placer.admit(change, draft, actor=self._actor)
             except SftpgateError:
                 self._disk.unlink(spot)  # only before the commit: after it the bytes are the arrival's, whatever fails
                 raise
@@ -176,7 +178,7 @@ class Deposits:
         if there.is_dir:
             if self.depot.find(new) is not None:
                 raise AlreadyExists("there is already something of the new name (rule: nothing is replaced by a move)")
-            return Trees(self._moves, self._placer, self.depot).move(old, new)
+            return Trees(self._moves, self._placer, self.depot, self._actor).move(old, new)
         with self._moves.ledger.reading() as connection:
             rows = arrivals.find(connection, live=True, paths=[old]) if is_utf8(old) else []
         self._placer.prepare(replace(row, path=new) for row in rows)
@@ -188,7 +190,7 @@ class Deposits:
                 self._require_unread(old)
                 self._rename_unknown(old, new)
                 return None
-            moved = self._placer.move(change, item, new, actor=audit.ADMIN)
+            moved = self._placer.move(change, item, new, actor=self._actor)
         _raise_failure(change, moved.id)
         self._placer.look_again(change.unverified.values())
         return moved
@@ -234,7 +236,7 @@ class Deposits:
                 self._disk.unlink(self.depot.spot(path))
                 self._disk.sync_dirs([self.depot.spot(path).parent])
                 return None
-            removed = discard(change, self._placer, item)
+            removed = discard(change, self._placer, item, actor=self._actor)
             notices.publish_removal(change, removed, report)
         _raise_failure(change, removed.id)
         return removed
@@ -284,16 +286,16 @@ class Deposits:
 # -- what an admin decides about an arrival --------------------------------------------------------------------------
 
 
-def discard(change: Change, placer: Placer, item: Arrival) -> Arrival:
+def discard(change: Change, placer: Placer, item: Arrival, *, actor: Actor) -> Arrival:
     """Remove the file of an arrival that no runner has; the next of its queue comes up. Raises IllegalTransition where a
     runner has it, or had.
     """
-    discarded = change.event(item, ArrivalEvent.DISCARDED, actor=audit.ADMIN, location=None)
+    discarded = change.event(item, ArrivalEvent.DISCARDED, actor=actor, location=None)
     placer.advance(change, item.path)
     return discarded
 
 
-def release(change: Change, placer: Placer, item: Arrival) -> Arrival:
+def release(change: Change, placer: Placer, item: Arrival, *, actor: Actor) -> Arrival:
     """Let a held or quarantined arrival into the store, whatever held it back; one from quarantine gets all its attempts again.
 
     Raises Refused where it waits already, was processed, or an arrival that came later took its place.
@@ -301,7 +303,7 @@ def release(change: Change, placer: Placer, item: Arrival) -> Arrival:
     if item.state not in (ArrivalState.HELD, ArrivalState.QUARANTINED):
         raise Refused(f"this arrival is {item.state}: only one that is held or in quarantine can be released")
     fresh = replace(item, attempts=0, not_before=None)
-    return placer.reconsider(change, fresh, actor=audit.ADMIN, release=True)
+    return placer.reconsider(change, fresh, actor=actor, release=True)
 
 
 def _raise_failure(change: Change, arrival: ArrivalId) -> None:

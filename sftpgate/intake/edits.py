@@ -36,7 +36,8 @@ from sftpgate.intake.staging import Partial, Staging
 from sftpgate.intake.undo import try_again
 from sftpgate.intake.union import Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
-from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
@@ -197,14 +198,14 @@ class Edits:
             if draft is not None:
                 if not is_unchanged(self._moves, draft, location(Area.DROP, old)):
                     raise FileExchanged()
-                moved = self._placer.admit(change, draft)
+                moved = self._placer.admit(change, draft, actor=sender.actor)
             else:
                 item = before = change.get(about.id)
                 if item.state not in UNCLAIMED_STATES or item.path != old:
                     raise NoSuchFile()
                 if item.state is ArrivalState.IGNORED and self._placer.rules.names.eligible(new):
                     item = replace(item, grade=Grade.PROVEN)
-                moved = self._placer.move(change, item, new, actor=sender.user)
+                moved = self._placer.move(change, item, new, actor=sender.actor)
         for failure in try_again(self._moves, self._placer, change, {moved.id: before}).failures.values():
             raise failure
         self._staging.remove_partials(sender.user, new)
@@ -242,7 +243,7 @@ class Edits:
             for directory in directories:
                 self._make_directory(new + directory.removeprefix(old))
             for row in rows:
-                self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.user)
+                self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.actor)
         if change.failures:
             raise next(iter(change.failures.values()))
         self._placer.look_again(change.unverified.values())
@@ -275,7 +276,7 @@ class Edits:
         with self._moves.change() as change:
             mine = [item for item in change.live_at(path) if item.owner == sender.user and item.state in UNCLAIMED_STATES]
             for item in mine:
-                change.event(item, ArrivalEvent.WITHDRAWN, actor=sender.user, location=None)
+                change.event(item, ArrivalEvent.WITHDRAWN, actor=sender.actor, location=None)
             if not mine and there.upload is None and there.partial is None:
                 if there.arrival is not None or change.accounts_for(location(Area.DROP, path)):
                     raise NoSuchFile()  # claimed since we looked, or taken, and another's lies there by now
@@ -414,9 +415,9 @@ class Edits:
     def try_release(self, change: Change, item: Arrival) -> bool:
         """Place a held arrival anew; returns whether it is held no more. One that cannot be placed must not keep others back."""
         try:
-            return self._placer.reconsider(change, item, actor=audit.SYSTEM).state is not ArrivalState.HELD
+            return self._placer.reconsider(change, item, actor=SYSTEM).state is not ArrivalState.HELD
         except SftpgateError as error:
-            change.note("arrival.release_failed", item, actor=audit.SYSTEM, error=error.message)
+            change.note("arrival.release_failed", item, actor=SYSTEM, error=error.message)
             return False
 
     def _raise_failure(self, change: Change, *ids: ArrivalId) -> None:

@@ -18,6 +18,7 @@ from sftpgate.intake.companions import Companions, stem_of, stem_released_by
 from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.actor import SYSTEM, Actor
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
@@ -59,7 +60,13 @@ class Placer:
     # -- new files ---------------------------------------------------------------------------------------------------
 
     def admit(
-        self, change: Change, draft: Arrival, *, continues: ArrivalId | None = None, continues_local: Arrival | None = None
+        self,
+        change: Change,
+        draft: Arrival,
+        *,
+        actor: Actor,
+        continues: ArrivalId | None = None,
+        continues_local: Arrival | None = None,
     ) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
         ``continues`` is the arrival that it was made of, ``continues_local`` the same of a local file in the drop.
@@ -83,7 +90,7 @@ class Placer:
         change.note(
             "arrival.received",
             arrival,
-            actor=draft.owner or _LOCAL_ACTORS.get(draft.source, audit.SYSTEM),
+            actor=actor,
             size=draft.size,
             sha256=draft.sha256,
             grade=grade,
@@ -114,7 +121,7 @@ class Placer:
         if where != replaced and not change.accounts_for(where) and is_unchanged(self._moves, local, where):
             change.keep_unknown(where, local.path)
 
-    def move(self, change: Change, item: Arrival, path: str, *, actor: str) -> Arrival:
+    def move(self, change: Change, item: Arrival, path: str, *, actor: Actor) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""
         earlier = [other for other in change.line_at(path) if other.id != item.id]
         refuse_foreign(earlier, item.owner)
@@ -127,7 +134,7 @@ class Placer:
         self.advance(change, item.path)
         return changed
 
-    def reconsider(self, change: Change, item: Arrival, *, actor: str = audit.SYSTEM, release: bool = False) -> Arrival:
+    def reconsider(self, change: Change, item: Arrival, *, actor: Actor = SYSTEM, release: bool = False) -> Arrival:
         """Place a held (or waiting) arrival anew, because its companions or the batch lock may have changed; ``release``:
         whatever they say.
         """
@@ -373,8 +380,6 @@ def _has_name_since_later(change: Change, other: Arrival, item: Arrival) -> bool
 
 
 _SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)
-
-_LOCAL_ACTORS = {"put": audit.ADMIN}  # who brought a file that has no owner, by its source
 
 _EVENTS = {
     ArrivalState.WAITING: ArrivalEvent.PUBLISHED,

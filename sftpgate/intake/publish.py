@@ -181,7 +181,11 @@ class Publisher:
                             upload = uploads[index]
                             upload.admitted()
                             outcomes[index] = self._placer.admit(
-                                change, draft, continues=upload.continues, continues_local=upload.continues_local
+                                change,
+                                draft,
+                                actor=upload.sender.actor,
+                                continues=upload.continues,
+                                continues_local=upload.continues_local,
                             )
                             handed_over.append(index)
                         except SftpgateError as error:

@@ -23,6 +23,7 @@ from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
@@ -111,7 +112,7 @@ def rebuild_if_new(moves: Moves, names: NameRules) -> int:
 def _rebuilt(at: datetime, found: int) -> Event:
     """What the record says: this chain is a new one, and the earlier one is lost."""
     reason = "the ledger was lost or damaged: made anew from the disk, with a new chain of records"
-    return Event(at=at, event="ledger.rebuilt", actor=audit.SYSTEM, details={"arrivals": found, "reason": reason})
+    return Event(at=at, event="ledger.rebuilt", actor=SYSTEM, details={"arrivals": found, "reason": reason})
 
 
 def _is_complete(moves: Moves) -> bool:
@@ -183,7 +184,7 @@ def _record(moves: Moves, change: Change, where: Location, path: str, state: Arr
         archived_as=spot.name if archived else None,
     )
     change.add(item)
-    change.note("arrival.rebuilt", item, actor="system")
+    change.note("arrival.rebuilt", item, actor=SYSTEM)
     return True
 
 

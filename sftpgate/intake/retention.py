@@ -21,6 +21,7 @@ from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals as records
 from sftpgate.ledger import audit
 from sftpgate.ledger import retention as ledger
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Connection, get_fact, set_fact
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
@@ -188,7 +189,7 @@ class Retention:
         """Remove an archived file. Where another file has its name, that one stays, and only the record changes."""
         gone = records.moved(row, None) if self._is_ours(row) else replace(row, location=None)
         change.put(replace(gone, archived_as=None))
-        change.note("arrival.pruned", row, actor=audit.SYSTEM, archive=row.archived_as, limit=doomed.reason)
+        change.note("arrival.pruned", row, actor=SYSTEM, archive=row.archived_as, limit=doomed.reason)
 
     def _is_ours(self, row: Arrival) -> bool:
         """Whether the file of ``row`` is there still. An inode's number alone proves nothing: it is used again, after a file was
@@ -224,7 +225,7 @@ class Retention:
                 assert row is not None
                 item = change.get(row.id)
                 if item.state is ArrivalState.QUARANTINED:
-                    change.note("arrival.pruned", item, actor=audit.SYSTEM, limit=doomed.reason)
+                    change.note("arrival.pruned", item, actor=SYSTEM, limit=doomed.reason)
                     change.event(item, ArrivalEvent.DISCARDED, location=None)
         return len(found)
 

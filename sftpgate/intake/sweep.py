@@ -31,6 +31,7 @@ from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import set_fact
 from sftpgate.logs import get_logger
@@ -267,7 +268,7 @@ class Sweeper:
                 if change.accounts_for(where) or not is_unchanged(self._moves, draft, where):
                     continue  # somebody else has taken, changed or removed it meanwhile
                 try:
-                    arrival = self._placer.admit(change, draft)
+                    arrival = self._placer.admit(change, draft, actor=SYSTEM)
                 except SftpgateError as error:
                     result.failed += 1
                     log.warning("sweep.refused", path=draft.path, reason=error.message)

@@ -14,7 +14,8 @@ from dataclasses import replace
 from sftpgate.errors import AlreadyExists, DirectoryNotEmpty, NoSuchFile
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
-from sftpgate.ledger import arrivals, audit
+from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import area_of
@@ -28,10 +29,11 @@ _MOVING = (ArrivalState.WAITING, ArrivalState.QUEUED)
 class Trees:
     """Moves directories of the store."""
 
-    def __init__(self, moves: Moves, placer: Placer, depot: Depot) -> None:
+    def __init__(self, moves: Moves, placer: Placer, depot: Depot, actor: Actor) -> None:
         self._moves = moves
         self._placer = placer
         self._depot = depot
+        self._actor = actor
 
     def move(self, old: DepotPath, new: DepotPath) -> int:
         """Give the directory ``old`` the path ``new``; returns how many arrivals moved with it. What is in the way of a single
@@ -44,7 +46,7 @@ class Trees:
                 for row in rows:
                     item = change.get(row.id)
                     if item.state in _MOVING:
-                        self._placer.move(change, item, _below(item.path, old, new), actor=audit.ADMIN)
+                        self._placer.move(change, item, _below(item.path, old, new), actor=self._actor)
                         moved += 1
             for error in change.failures.values():
                 raise error

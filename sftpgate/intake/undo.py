@@ -17,7 +17,7 @@ from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
-from sftpgate.ledger import audit
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import ArrivalEvent, ArrivalState, after
 
@@ -68,5 +68,5 @@ def _take_back(placer: Placer, again: Change, item: Arrival, before: Arrival | N
     else:
         undone = replace(before, changed_at=again.now)
     again.put(undone)
-    again.note("arrival.taken_back", undone, actor=audit.SYSTEM)
+    again.note("arrival.taken_back", undone, actor=SYSTEM)
     placer.advance(again, item.path)

@@ -17,6 +17,8 @@ from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooL
 from sftpgate.intake.behind import WriteBehind
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.flushes import ContentFlush
+from sftpgate.ledger import actor
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
@@ -40,6 +42,11 @@ class Sender:
     login: str
     client: str
     session: str
+
+    @property
+    def actor(self) -> Actor:
+        """Who acts, for the record."""
+        return actor.sender(self.user)
 
 
 @dataclass(slots=True)

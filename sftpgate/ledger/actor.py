@@ -1,4 +1,8 @@
-"""Who acts on this machine: the local account that a command was started from, for the record.
+"""Who acts: the type that every event of the record has, made where an act begins and written as text here alone.
+
+A sender is a user of SFTP; a command and a runner are a local account of this machine; the system is the gate itself. The
+text of a record says which of them it was, whatever a sender is called: no user's name has a ``:`` or a ``?``, and the one
+name that would read as the gate itself is written with its role. Records of earlier versions have the same texts.
 
 A command of root goes on as the store's owner (``cli/context.py``), so the account is remembered before that. Where the
 kernel knows who logged in (``loginuid``, which outlives ``sudo`` and ``su``), that is said too. Does not block, and
@@ -9,10 +13,71 @@ from __future__ import annotations
 
 import os
 import pwd
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 _UNSET = 2**32 - 1  # what the kernel says where nobody logged in: a service, a container
+
+
+class Role(StrEnum):
+    """What somebody is who acts. The values are how a text begins that has a name behind a colon."""
+
+    SENDER = "user"
+    COMMAND = "cli"
+    RUNNER = "runner"
+    SYSTEM = "system"
+    STRANGER = "?"  # who has not logged in, or gives a name that no user can have
+
+
+_LOCAL = (Role.COMMAND, Role.RUNNER)
+_NAMELESS = (Role.SYSTEM, Role.STRANGER)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody who acts. ``name`` is a user's, or a local account as ``local_account`` has it; empty for the others."""
+
+    role: Role
+    name: str = ""
+
+    def __str__(self) -> str:
+        """The text of the record: ``erp``, ``cli:root(0)``, ``runner:www-data(33)``, ``system`` or ``?``."""
+        if self.role in _NAMELESS:
+            return self.role.value
+        if self.role is Role.SENDER and self.name not in _NAMELESS:
+            return self.name
+        return f"{self.role.value}:{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Actor:
+        """The actor that ``str`` made ``text`` of."""
+        role, colon, name = text.partition(":")
+        if text in _NAMELESS:
+            return cls(Role(text))
+        if colon and (role in _LOCAL or name in _NAMELESS):
+            return cls(Role(role), name)
+        return cls(Role.SENDER, text)
+
+
+SYSTEM = Actor(Role.SYSTEM)
+STRANGER = Actor(Role.STRANGER)
+
+
+def sender(user: str) -> Actor:
+    """The user of SFTP that is called ``user``, whatever that is."""
+    return Actor(Role.SENDER, user)
+
+
+def command() -> Actor:
+    """The local account that a command was started from."""
+    return Actor(Role.COMMAND, local_account())
+
+
+def runner() -> Actor:
+    """The local account that runs tools."""
+    return Actor(Role.RUNNER, local_account())
 
 
 @cache

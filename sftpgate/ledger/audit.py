@@ -17,15 +17,11 @@ from datetime import UTC, datetime
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, or_, select
 
 from sftpgate.ledger import chain
-from sftpgate.ledger.actor import local_account
+from sftpgate.ledger.actor import SYSTEM, Actor, sender
 from sftpgate.ledger.arrivals import like_pattern
 from sftpgate.ledger.prepared import Prepared
 from sftpgate.ledger.schema import events, microseconds
 from sftpgate.logs import printable
-
-SYSTEM = "system"
-ADMIN = "admin"  # recorded as cli:account(uid)
-RUNNER = "runner"  # recorded as runner:account(uid)
 
 Detail = str | int | float | bool | None
 
@@ -41,11 +37,11 @@ _COLUMNS = (events.c.seq, events.c.at, events.c.event, events.c.actor, events.c.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened. ``actor`` is a user's name, or one of SYSTEM, ADMIN, RUNNER."""
+    """Something that happened, and who did it."""
 
     at: datetime
     event: str
-    actor: str
+    actor: Actor
     address: str | None = None
     arrival: str | None = None
     details: dict[str, Detail] = field(default_factory=dict)
@@ -83,7 +79,7 @@ def record(connection: Connection, happened: Sequence[Event]) -> None:
     rows = []
     for item in happened:
         seq += 1
-        actor, details = _actor(item.actor), _details(item.details)
+        actor, details = _text(str(item.actor), _MAX_ACTOR), _details(item.details)
         address = None if item.address is None else _text(item.address, _MAX_ADDRESS)
         at = microseconds(item.at)
         value = chain.digest(value, seq, at, item.event, actor, address, item.arrival, details)
@@ -148,7 +144,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = []
     if wanted.user is not None:
         local = [events.c.actor.like(f"{kind}:{like_pattern(wanted.user)}(%", escape="\\") for kind in ("cli", "runner")]
-        found.append(or_(events.c.actor == wanted.user, *local))
+        found.append(or_(events.c.actor.in_({wanted.user, str(sender(wanted.user))}), *local))
     if wanted.address is not None:
         found.append(events.c.address == wanted.address)
     if wanted.event is not None:
@@ -164,17 +160,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
 
 
 def _event(at: datetime, event: str, actor: str, address: str | None, arrival: str | None, details: str) -> Event:
-    return Event(at=at, event=event, actor=actor, address=address, arrival=arrival, details=json.loads(details))
-
-
-def _actor(name: str) -> str:
-    match name:
-        case "admin":
-            return f"cli:{local_account()}"
-        case "runner":
-            return f"runner:{local_account()}"
-        case _:
-            return _text(name, _MAX_ACTOR)
+    return Event(at=at, event=event, actor=Actor.parse(actor), address=address, arrival=arrival, details=json.loads(details))
 
 
 def _details(details: dict[str, Detail]) -> str:

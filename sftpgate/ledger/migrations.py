@@ -13,6 +13,7 @@ from sqlalchemy import Connection, inspect
 
 from sftpgate.errors import LedgerError
 from sftpgate.ledger import audit, chain, volumes
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.schema import SCHEMA_VERSION
 
@@ -22,7 +23,7 @@ BEGUN = "audit.begun"
 def begin(connection: Connection, at: datetime) -> None:
     """The record of a new ledger begins."""
     chain.begin(connection)
-    audit.record(connection, [Event(at=at, event=BEGUN, actor=audit.SYSTEM, details={"reason": "a new ledger"})])
+    audit.record(connection, [Event(at=at, event=BEGUN, actor=SYSTEM, details={"reason": "a new ledger"})])
 
 
 def upgrade(connection: Connection, found: str, at: datetime) -> None:
@@ -48,7 +49,7 @@ def _chain_events(connection: Connection, at: datetime) -> None:
         "reason": "an upgrade: the records before this one were chained only now",
         "records": chained,
     }
-    audit.record(connection, [Event(at=at, event=BEGUN, actor=audit.SYSTEM, details=details)])
+    audit.record(connection, [Event(at=at, event=BEGUN, actor=SYSTEM, details=details)])
 
 
 def _count_volumes(connection: Connection, at: datetime) -> None:

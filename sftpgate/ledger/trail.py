@@ -20,6 +20,7 @@ from datetime import datetime
 
 from sftpgate.errors import LedgerError
 from sftpgate.ledger import audit, chain
+from sftpgate.ledger.actor import SYSTEM, Actor
 from sftpgate.ledger.audit import Detail, Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.logs import get_logger
@@ -31,7 +32,7 @@ BATCH_SECONDS = 1.0  # what a crash can take, and how often strangers can make u
 RETRY_SECONDS = 10.0  # after a batch that could not be written
 CHUNK = 500  # records in one transaction: publishers wait for it
 
-_Key = tuple[str, str, str | None, tuple[tuple[str, Detail], ...]]
+_Key = tuple[str, Actor, str | None, tuple[tuple[str, Detail], ...]]
 
 
 class Trail:
@@ -49,7 +50,7 @@ class Trail:
         self._writer = threading.Thread(target=self._run, name="trail", daemon=True)
         self._writer.start()
 
-    def note(self, event: str, *, actor: str = audit.SYSTEM, address: str | None = None, **details: Detail) -> None:
+    def note(self, event: str, *, actor: Actor = SYSTEM, address: str | None = None, **details: Detail) -> None:
         """Take an event for the record. Does not block."""
         at = self._clock()
         key = (event, actor, address, tuple(details.items()))
@@ -72,7 +73,7 @@ class Trail:
         events = [_told(*entry) for entry in noted.values()]
         if dropped:
             about: dict[str, Detail] = {"dropped": dropped.total(), **dropped}
-            events.append(Event(at=self._clock(), event="audit.overflow", actor=audit.SYSTEM, details=about))
+            events.append(Event(at=self._clock(), event="audit.overflow", actor=SYSTEM, details=about))
         written = 0
         try:
             while written < len(events):

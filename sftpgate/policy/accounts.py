@@ -12,6 +12,9 @@ from sftpgate.policy.names import RESERVED_NAMES, check_storable, folded
 
 USER_NAME_RULE = "1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row"
 
+# What people and earlier records call those who act and are no senders. A user that has such a name already keeps it.
+RESERVED_USER_NAMES = frozenset({"admin", "runner", "system"})
+
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
@@ -21,7 +24,11 @@ def valid_user_name(name: str) -> bool:
 
 
 def check_user_name(name: str) -> None:
-    """Refuse a name that no user may have, with the rule."""
+    """Refuse a name that no new user may have, with the rule."""
+    if name in RESERVED_USER_NAMES:
+        raise NameRefused(
+            f"{name} is what records call somebody else: choose another name, such as {name}-erp (rule: reserved user names)"
+        )
     if not valid_user_name(name):
         close = re.sub(r"[^a-z0-9_.-]+", "-", name.strip().lower())
         hint = f": try {close}" if valid_user_name(close) else ""

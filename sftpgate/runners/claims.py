@@ -22,8 +22,9 @@ from sftpgate.intake.ids import new_id
 from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
-from sftpgate.ledger import audit, runs
 from sftpgate.ledger import claims as records
+from sftpgate.ledger import runs
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.claims import ClaimRecord, Token
 from sftpgate.ledger.runs import Run
@@ -66,14 +67,17 @@ class Claim:
 
 
 class Claims:
-    """Takes, extends and ends claims. One instance per process; any thread."""
+    """Takes, extends and ends claims, for ``actor``. One instance per process; any thread."""
 
-    def __init__(self, moves: Moves, placer: Placer, candidates: Candidates, tools: Mapping[str, ToolSettings]) -> None:
+    def __init__(
+        self, moves: Moves, placer: Placer, candidates: Candidates, tools: Mapping[str, ToolSettings], actor: Actor
+    ) -> None:
         self._moves = moves
         self._disk = moves.disk
         self._placer = placer
         self._tools = tools
-        self._endings = Endings(moves, placer, tools)
+        self._actor = actor
+        self._endings = Endings(moves, placer, tools, actor)
         self._returns = Returns(moves, self._endings)
         self.candidates = candidates
 
@@ -143,7 +147,7 @@ class Claims:
             where = location(Area.STORE, draft.path)
             if not change.accounts_for(where) and is_unchanged(self._moves, draft, where):
                 change.add(draft)
-                change.note("arrival.received", draft, actor=audit.RUNNER, size=draft.size, sha256=draft.sha256)
+                change.note("arrival.received", draft, actor=self._actor, size=draft.size, sha256=draft.sha256)
 
     def _first(self, change: Change, tool: str, skip: Collection[ArrivalId], drafts: Collection[Arrival]) -> Arrival | None:
         """The oldest that may be tried now. What a plain program took from the store makes room for the next of its queue."""
@@ -173,7 +177,7 @@ class Claims:
             undo.callback(locks.release, self._disk, spot, lock)
         where = location(Area.CLAIMS, item.id)
         attempts = item.attempts + 1
-        claimed = change.event(item, ArrivalEvent.CLAIMED, actor=audit.RUNNER, location=where, attempts=attempts, not_before=None)
+        claimed = change.event(item, ArrivalEvent.CLAIMED, actor=self._actor, location=where, attempts=attempts, not_before=None)
         token = Token(new_id(change.now))
         record = ClaimRecord(
             arrival=item.id,
@@ -187,7 +191,7 @@ class Claims:
         records.add(change.connection, record)
         run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)
         runs.begin(change.connection, run)
-        change.note("run.begun", claimed, actor=audit.RUNNER, tool=tool, run=token, attempt=attempts)
+        change.note("run.begun", claimed, actor=self._actor, tool=tool, run=token, attempt=attempts)
         return self._made(claimed, record, lock)
 
     def _made(self, item: Arrival, record: ClaimRecord, lock: int | None) -> Claim:

@@ -19,7 +19,8 @@ from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
-from sftpgate.ledger import audit, claims, runs
+from sftpgate.ledger import claims, runs
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.claims import ClaimRecord
 from sftpgate.logs import get_logger
@@ -61,10 +62,11 @@ class Finished:
 class Endings:
     """Ends claims inside a change."""
 
-    def __init__(self, moves: Moves, placer: Placer, tools: Mapping[str, ToolSettings]) -> None:
+    def __init__(self, moves: Moves, placer: Placer, tools: Mapping[str, ToolSettings], actor: Actor) -> None:
         self._moves = moves
         self._placer = placer
         self._tools = tools
+        self._actor = actor
         self._reports = Reports(moves)
 
     def prepare(self, item: Arrival, record: ClaimRecord, ending: Ending) -> Papers | None:
@@ -121,7 +123,7 @@ class Endings:
         change.note(
             "run.ended",
             item,
-            actor=audit.RUNNER,
+            actor=self._actor,
             tool=record.tool,
             run=record.token,
             outcome=ending.outcome.value,
@@ -171,9 +173,9 @@ class Endings:
         if event is ArrivalEvent.RETURNED and self._moves.disk.is_dir(self._moves.layout.spot(where)):
             event = ArrivalEvent.QUARANTINED  # somebody made a directory of that name: there is no way back
         if event in (ArrivalEvent.DONE, ArrivalEvent.REPLACED):
-            return change.archive(item, event, actor=audit.RUNNER)
+            return change.archive(item, event, actor=self._actor)
         if event is ArrivalEvent.QUARANTINED:
-            return change.event(item, event, actor=audit.RUNNER, location=location(Area.QUARANTINE, item.id))
+            return change.event(item, event, actor=self._actor, location=location(Area.QUARANTINE, item.id))
         if event is ArrivalEvent.QUEUED:
             where = location(Area.QUEUE, item.id)
         elif not change.accounts_for(where):
@@ -183,7 +185,7 @@ class Endings:
         return change.event(
             item,
             event,
-            actor=audit.RUNNER,
+            actor=self._actor,
             location=where,
             attempts=item.attempts - 1 if outcome is RunOutcome.RELEASED else item.attempts,
             not_before=change.now + timedelta(seconds=tool.retry_delay) if tool and delayed else None,

@@ -20,6 +20,7 @@ from sftpgate.errors import ClaimLost, SftpgateError
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
+from sftpgate.ledger.actor import Actor, runner
 from sftpgate.logs import get_logger
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.candidates import Candidates
@@ -46,11 +47,11 @@ class RunnerSystem(Protocol):
         """What puts files where they belong."""
 
 
-def make_claims(system: RunnerSystem) -> Claims:
-    """The claims of a system."""
+def make_claims(system: RunnerSystem, actor: Actor | None = None) -> Claims:
+    """The claims of a system, which ``actor`` makes and ends: the local account that runs tools, unless told otherwise."""
     rules = system.placer.rules
     candidates = Candidates(system.moves, rules.names, rules.pointers, settle_seconds=system.settings.settle_seconds)
-    return Claims(system.moves, system.placer, candidates, system.settings.tools)
+    return Claims(system.moves, system.placer, candidates, system.settings.tools, actor or runner())
 
 
 @contextlib.asynccontextmanager

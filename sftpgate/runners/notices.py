@@ -18,7 +18,8 @@ from sftpgate.errors import AlreadyExists, NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import audit, reports
+from sftpgate.ledger import reports
+from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
 from sftpgate.logs import get_logger, printable
 from sftpgate.policy.holds import REPORT_AFTER, explanation
@@ -118,7 +119,7 @@ class Notices:
         names = report_names(item.path.rpartition("/")[2], change.now.astimezone())
         name = link_free(self._moves, spot, names)
         reports.add(change.connection, name, owner=item.owner, arrival=item.id, at=change.now, held_at=held_at)
-        change.note("arrival.reported", item, actor=audit.SYSTEM, report=name)
+        change.note("arrival.reported", item, actor=SYSTEM, report=name)
         return name
 
     # -- text --------------------------------------------------------------------------------------------------------

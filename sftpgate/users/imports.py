@@ -40,7 +40,8 @@ def import_users(directory: Path, registry: UserRegistry, *, min_rsa_bits: int, 
     """
     for name, path in _files(directory):
         try:
-            check_user_name(name)
+            if name not in registry.names():  # one that has the name already keeps it
+                check_user_name(name)
             keys = _keys(path, min_rsa_bits)
             yield _import(name, path, keys, registry, dry_run)
         except SftpgateError as error:

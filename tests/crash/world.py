@@ -19,6 +19,7 @@ from sftpgate.intake.sweep import SweepResult
 from sftpgate.intake.union import Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import command
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.runs import RunOutcome
@@ -249,7 +250,7 @@ class World:
     def release(self, arrival: str) -> None:
         """What the admin's release does."""
         with self.system.moves.change() as change:
-            self.system.placer.reconsider(change, change.get(arrival), actor="admin", release=True)
+            self.system.placer.reconsider(change, change.get(arrival), actor=command(), release=True)
         _raise(change.failures)
 
     def claim(self, path: str) -> Claim:

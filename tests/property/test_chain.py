@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, select, update
 
 from sftpgate.ledger import audit, chain
+from sftpgate.ledger.actor import sender
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.schema import events
@@ -74,7 +75,7 @@ def test_any_change_is_found(acts: list[Act], pruned: int) -> None:
         try:
             ledger.create()
             with ledger.transaction() as connection:
-                audit.record(connection, [Event(at=AT, event="e", actor=f"user{n}", address="a") for n in range(COUNT)])
+                audit.record(connection, [Event(at=AT, event="e", actor=sender(f"user{n}"), address="a") for n in range(COUNT)])
                 if pruned:
                     audit.prune_before(connection, AT.replace(year=2030), limit=pruned)
             with ledger.transaction() as connection:

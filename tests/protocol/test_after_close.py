@@ -9,6 +9,7 @@ import pytest
 from sftpgate.cli.compose import build, utc_now
 from sftpgate.gateway.status import Status
 from sftpgate.gateway.wire import Open, Reply, Request
+from sftpgate.ledger.actor import sender
 from sftpgate.runners.claims import Claim
 from sftpgate.runners.holding import make_claims
 from sftpgate.settings import Settings
@@ -423,4 +424,4 @@ async def test_the_record(gate: Gate) -> None:
     assert before <= arrival.received_at <= utc_now()
     events = gate.history(arrival)
     assert [event.event for event in events] == ["arrival.received", "arrival.published"]
-    assert {(event.actor, event.address) for event in events} == {("erp", "127.0.0.1")}
+    assert {(event.actor, event.address) for event in events} == {(sender("erp"), "127.0.0.1")}

@@ -6,6 +6,7 @@ import asyncssh
 import pytest
 
 from sftpgate.ledger import audit, chain
+from sftpgate.ledger.actor import SYSTEM, sender
 from sftpgate.ledger.audit import Event, Wanted
 from tests.protocol.gates import Gate, Start
 
@@ -33,7 +34,7 @@ async def test_a_visit(start: Start) -> None:
             with pytest.raises(asyncssh.SFTPError):
                 await client.mkdir("/sync/archives/x")
     events = recorded(gate)
-    mine = [event for event in events if event.actor == "erp"]
+    mine = [event for event in events if event.actor == sender("erp")]
     assert {event.address for event in mine} == {"127.0.0.1"}
     assert "login.accepted" in {event.event for event in mine}
     done = [
@@ -51,7 +52,7 @@ async def test_a_visit(start: Start) -> None:
     [refused] = [event for event in mine if event.event == "request.refused"]
     assert "rule: reserved directories" in str(refused.details["reason"])
     assert [event.details["uploads"] for event in mine if event.event == "session.closed"] == [1]
-    system = [event.event for event in events if event.actor == "system"]
+    system = [event.event for event in events if event.actor == SYSTEM]
     assert system[0] == "audit.begun"
     assert {"gate.started", "worker.stopped"} <= set(system)
 
@@ -63,6 +64,9 @@ async def test_who_is_not_let_in(start: Start) -> None:
             with pytest.raises(asyncssh.Error):
                 await gate.connect(name)
     refused = [event for event in recorded(gate) if event.event == "login.refused"]
-    assert {(event.actor, event.details.get("claimed_user")) for event in refused} == {("nobody", None), ("?", "cli:root(0)")}
+    assert {(str(event.actor), event.details.get("claimed_user")) for event in refused} == {
+        ("nobody", None),
+        ("?", "cli:root(0)"),
+    }
     assert {event.address for event in refused} == {"127.0.0.1"}
     assert all(event.details["reason"] for event in refused)

@@ -13,6 +13,7 @@ import structlog
 from sftpgate import logs
 from sftpgate.gateway.testimony import witness
 from sftpgate.ledger import audit
+from sftpgate.ledger.actor import sender
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
@@ -62,9 +63,9 @@ def test_the_level_of_the_log_does_not_matter(tmp_path: Path, quiet: StringIO) -
         [_, *events] = [record.event for record in audit.search(connection, Wanted())]
     ledger.close()
     assert events == [
-        Event(at=AT, event="login.refused", actor="erp", address="192.0.2.1", details={"reason": "unknown key"}),
-        Event(at=AT, event="login.accepted", actor="erp", address="192.0.2.1", details={"client": "x"}),
-        Event(at=AT, event="upload.interrupted", actor="erp", address="192.0.2.1", details={"size": 3, "path": "b.csv"}),
+        Event(at=AT, event="login.refused", actor=sender("erp"), address="192.0.2.1", details={"reason": "unknown key"}),
+        Event(at=AT, event="login.accepted", actor=sender("erp"), address="192.0.2.1", details={"client": "x"}),
+        Event(at=AT, event="upload.interrupted", actor=sender("erp"), address="192.0.2.1", details={"size": 3, "path": "b.csv"}),
     ]
     assert meter.seen == ["unknown key", "accepted", ("published", 7), ("interrupted", 3)]
     assert quiet.getvalue() == ""

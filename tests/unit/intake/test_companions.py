@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sftpgate.intake.deposits import Deposits
+from sftpgate.ledger.actor import command
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.store.depot import depot_path
@@ -203,7 +204,7 @@ def test_no_file_is_read_under_the_lock(make_gate: Any) -> None:
     assert held.hold_reason is HoldReason.CHECKSUM_MISMATCH
     gate.put("y.csv.tmp", CONTENT)
     gate.edits.rename(gate.sender(), "y.csv.tmp", "y.csv", replacing=False, uploads=[])
-    deposits = Deposits(gate.system.moves, gate.system.placer, max_upload_bytes=1000, free_space_floor=0)
+    deposits = Deposits(gate.system.moves, gate.system.placer, command(), max_upload_bytes=1000, free_space_floor=0)
     assert deposits.put(io.BytesIO(CONTENT), depot_path("z.csv")).state is ArrivalState.HELD
     (gate.drop / "local.csv").write_bytes(CONTENT)
     gate.clock.ahead = timedelta(minutes=1)

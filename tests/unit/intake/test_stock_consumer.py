@@ -13,6 +13,7 @@ import pytest
 from sftpgate.errors import AlreadyExists, ConsumerReading
 from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.uploads import SessionTrace
+from sftpgate.ledger.actor import command
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.store.spots import Spot
 from tests.stock_consumer import StockConsumer
@@ -109,7 +110,7 @@ def test_a_name_is_not_taken_in_the_change_that_frees_it(gate: Gate) -> None:
     first = gate.put("x.csv", b"first\n")
     second = gate.put("x.csv", b"second\n")
     with gate.system.moves.change() as change:
-        gate.system.placer.move(change, change.get(first.id), "y.csv", actor="admin")
+        gate.system.placer.move(change, change.get(first.id), "y.csv", actor=command())
     assert gate.now(second).state is ArrivalState.QUEUED
     assert gate.system.placer.bring_up() == 1
     assert (gate.read("y.csv"), gate.read("x.csv")) == (b"first\n", b"second\n")

@@ -15,7 +15,7 @@ from sqlalchemy import inspect
 
 from sftpgate.errors import LedgerError, Refused, UnknownArrival
 from sftpgate.ledger import arrivals, audit, overview, volumes
-from sftpgate.ledger.actor import local_account
+from sftpgate.ledger.actor import runner, sender
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
 from sftpgate.ledger.database import Ledger, get_fact, set_fact
@@ -300,15 +300,22 @@ def test_readers_do_not_wait(ledger: Ledger) -> None:
 def test_history(ledger: Ledger) -> None:
     """P8: the events of an arrival come back in their order, with their details."""
     events = [
-        Event(at=AT, event="arrival.received", actor="erp", address="192.0.2.1", arrival="1", details={"size": 3, "path": "é\n"}),
-        Event(at=AT, event="arrival.claimed", actor=audit.RUNNER, arrival="1"),
-        Event(at=AT, event="arrival.received", actor="erp", arrival="2"),
+        Event(
+            at=AT,
+            event="arrival.received",
+            actor=sender("erp"),
+            address="192.0.2.1",
+            arrival="1",
+            details={"size": 3, "path": "é\n"},
+        ),
+        Event(at=AT, event="arrival.claimed", actor=runner(), arrival="1"),
+        Event(at=AT, event="arrival.received", actor=sender("erp"), arrival="2"),
     ]
     with ledger.transaction() as connection:
         audit.record(connection, events)
         audit.record(connection, [])
     with ledger.reading() as connection:
-        assert audit.history(connection, "1") == [events[0], replace(events[1], actor=f"runner:{local_account()}")]
+        assert audit.history(connection, "1") == [events[0], replace(events[1], actor=runner())]
 
 
 def test_facts(ledger: Ledger) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sftpgate.ledger import audit, chain
+from sftpgate.ledger.actor import sender
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.trail import Trail
@@ -46,12 +47,12 @@ def recorded(ledger: Ledger, event: str = "*") -> list[Event]:
 def test_what_was_noted_is_recorded_at_the_end(ledger: CountingLedger) -> None:
     """P8: closing the trail writes what was noted, in its order."""
     trail = Trail(ledger, lambda: AT)
-    trail.note("login.accepted", actor="erp", address="192.0.2.1", login="SHA256:x")
-    trail.note("session.closed", actor="erp", address="192.0.2.1", requests=3)
+    trail.note("login.accepted", actor=sender("erp"), address="192.0.2.1", login="SHA256:x")
+    trail.note("session.closed", actor=sender("erp"), address="192.0.2.1", requests=3)
     trail.close()
     assert recorded(ledger) == [
-        Event(at=AT, event="login.accepted", actor="erp", address="192.0.2.1", details={"login": "SHA256:x"}),
-        Event(at=AT, event="session.closed", actor="erp", address="192.0.2.1", details={"requests": 3}),
+        Event(at=AT, event="login.accepted", actor=sender("erp"), address="192.0.2.1", details={"login": "SHA256:x"}),
+        Event(at=AT, event="session.closed", actor=sender("erp"), address="192.0.2.1", details={"requests": 3}),
     ]
 
 
@@ -59,7 +60,7 @@ def test_a_flood_of_failed_logins(ledger: CountingLedger) -> None:
     """P8: ten thousand refused logins of ten addresses are ten records that say how many, and a handful of commits."""
     trail = Trail(ledger, lambda: AT)
     for number in range(10_000):
-        trail.note("login.refused", actor="erp", address=f"192.0.2.{number % 10}", reason="unknown key")
+        trail.note("login.refused", actor=sender("erp"), address=f"192.0.2.{number % 10}", reason="unknown key")
     trail.close()
     assert sum(int(str(event.details.get("times", 1))) for event in recorded(ledger)) == 10_000
     assert ledger.commits <= 10
@@ -70,7 +71,7 @@ def test_more_than_the_queue_holds(ledger: CountingLedger) -> None:
     """P8: what does not fit is counted, and one record says how much of what was left out."""
     trail = Trail(ledger, lambda: AT, limit=3)
     for number in range(10):
-        trail.note("login.refused", actor="erp", address=f"192.0.2.{number}")
+        trail.note("login.refused", actor=sender("erp"), address=f"192.0.2.{number}")
     trail.close()
     lost = [event.details for event in recorded(ledger, "audit.overflow")]
     written = len(recorded(ledger, "login.refused"))
@@ -84,11 +85,11 @@ def test_a_ledger_that_is_away(ledger: CountingLedger, tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     with ledger.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE events RENAME TO away")
-    trail.note("login.refused", actor="erp", address="192.0.2.1")
+    trail.note("login.refused", actor=sender("erp"), address="192.0.2.1")
     assert not trail.flush()
     with ledger.transaction() as connection:
         connection.exec_driver_sql("ALTER TABLE away RENAME TO events")
-    trail.note("login.refused", actor="erp", address="192.0.2.2")
+    trail.note("login.refused", actor=sender("erp"), address="192.0.2.2")
     trail.close()
     assert [event.address for event in recorded(ledger)] == ["192.0.2.1", "192.0.2.2"]
     assert file.exists()
