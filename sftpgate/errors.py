@@ -117,6 +117,24 @@ class TooMany(Refused):
     temporary = True
 
 
+class TooScattered(Refused):
+    """The pieces of the file came in an order that leaves too many gaps at a time."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"the pieces of the file came in an order that leaves more than {most} gaps at a time "
+            "(rule: a file is written from its beginning to its end, or nearly so)"
+        )
+
+
+class AppendRefused(Refused):
+    """What is in the file already would be changed (rule: an append goes to the end)."""
+
+
+class TakenMeanwhile(Refused):
+    """The file was taken by its tool while it was being changed: send what is new as a file of its own."""
+
+
 class ShuttingDown(Refused):
     """The server is being restarted: try again in a moment."""
 

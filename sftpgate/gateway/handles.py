@@ -212,7 +212,8 @@ class Handles:
             case Writing(upload=upload):
                 if attrs.size is not None:
                     upload.truncate(self._services.disk, attrs.size)
-                upload.times_ns = times_of(attrs, upload.current_times_ns) or upload.times_ns
+                if times := times_of(attrs, upload.current_times_ns):
+                    upload.set_times(times)
             case Reading():
                 if attrs.size is not None:
                     raise PlaceRefused("this file was opened for reading only")

@@ -64,6 +64,7 @@ _TABLE: tuple[tuple[type[SftpgateError], Status], ...] = (
     (errors.QuotaExceeded, Status.QUOTA_EXCEEDED),
     (errors.OwnedByAnother, Status.PERMISSION_DENIED),
     (errors.TooMany, Status.FAILURE),
+    (errors.TooScattered, Status.FAILURE),
     (errors.ShuttingDown, Status.FAILURE),
     (errors.ConsumerReading, Status.FAILURE),
     (errors.Refused, Status.PERMISSION_DENIED),

@@ -105,7 +105,8 @@ class Edits:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
             upload = self._continue(continued, sender, path, trace)
-        upload.appending = mode.append
+        if mode.append:
+            upload.continue_at_end()
         upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
         budget.charge(copied_bytes)
         if mode.declared_size is not None:
@@ -121,6 +122,7 @@ class Edits:
             return self._staging.resume(there.partial, sender, trace)
         trusted = there.upload.trusted_bytes if there.upload is not None else None
         upload = self._copy_of(there, sender, path, trace, trusted_bytes=trusted)
+        upload.takes_over = there.upload is not None
         if there.arrival is not None:
             upload.continues = there.arrival.id
         elif there.upload is None:
@@ -288,7 +290,7 @@ class Edits:
         """Set the times of a file; those of a directory are accepted and have no effect."""
         there = self._require(sender.user, path, uploads)
         if there.upload is not None:
-            there.upload.times_ns = (atime_ns, mtime_ns)
+            there.upload.set_times((atime_ns, mtime_ns))
         elif not there.is_dir:
             fd = self._union.open_read(there)
             try:

@@ -104,7 +104,9 @@ class Staging:
         fd = self._disk.open_write(old)
         if not try_lock(fd):
             try:
-                return self.copy_of(fd, sender, partial.path, trace, trusted_bytes=partial.size)
+                copy = self.copy_of(fd, sender, partial.path, trace, trusted_bytes=partial.size)
+                copy.takes_over = True
+                return copy
             finally:
                 os.close(fd)
         spot = old.parent / new_id(self._clock())
@@ -222,6 +224,7 @@ class Staging:
         """
         if upload.state is UploadState.PUBLISHED:
             return
+        upload.end_begins()
         try:
             if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
                 self._remove(upload)
@@ -238,6 +241,7 @@ class Staging:
         """Remove an upload and its bytes. One that was handed over is left alone."""
         if upload.state is UploadState.PUBLISHED:
             return
+        upload.end_begins()
         try:
             self._remove(upload)
         finally:

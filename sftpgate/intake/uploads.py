@@ -8,19 +8,30 @@ P1). Its bytes are in a staging file of its own (see ``staging``). Writing and h
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 
-from sftpgate.errors import NoSpace, QuotaExceeded, Refused, SftpgateError, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import (
+    AppendRefused,
+    NoSpace,
+    QuotaExceeded,
+    Refused,
+    SftpgateError,
+    TooLarge,
+    UploadFailed,
+    UploadIncomplete,
+)
 from sftpgate.intake.behind import WriteBehind
 from sftpgate.intake.digest import Digest
 from sftpgate.intake.flushes import ContentFlush
 from sftpgate.ledger import actor
 from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
-from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
+from sftpgate.policy.appending import AppendPlacement
+from sftpgate.policy.coverage import Coverage
+from sftpgate.policy.evidence import Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
 from sftpgate.policy.quotas import Budget
 from sftpgate.store.disk import Disk
@@ -58,7 +69,11 @@ class SessionTrace:
 
 @dataclass(slots=True, eq=False)
 class Upload:
-    """One open handle for writing. ``path`` is relative to the drop."""
+    """One open handle for writing. ``path`` is relative to the drop.
+
+    Whatever changes it (writes, sizes, times, its path, its end) holds its lock: its own session's requests on the event loop,
+    and in threads what other sessions of its user ask of its path. None of them waits for the disk but for a change of its size.
+    """
 
     id: ArrivalId
     sender: Sender
@@ -70,7 +85,8 @@ class Upload:
     trace: SessionTrace
     budget: Budget | None = None  # of its user; None: nobody asked for it, as for what is no upload of a client
     replaced_bytes: int = 0  # of the arrival that it will replace
-    appending: bool = False
+    append: AppendPlacement | None = None  # of a handle that was opened with APPEND
+    takes_over: bool = False  # it goes on with what another open upload had written when it was opened
     existing_bytes: int = 0
     declared_size: int | None = None
     state: UploadState = UploadState.OPEN
@@ -88,7 +104,7 @@ class Upload:
     name_number: int = 0  # of its name in staging (see ``flushes.Names``)
     digest: Digest = field(default_factory=Digest)
     behind: WriteBehind = field(default_factory=WriteBehind)
-    is_closing: bool = False  # its CLOSE is under way: it stays what it is
+    is_closing: bool = False  # its end is under way: it stays what it is
     is_admitted: bool = False  # the ledger is about to say that it is an arrival
     _lock: Lock = field(default_factory=Lock)  # between its CLOSE and what other sessions of its user ask of its path
     _flush: ContentFlush = field(default_factory=ContentFlush)
@@ -106,21 +122,24 @@ class Upload:
 
     def write(self, disk: Disk, offset: int, *pieces: bytes | memoryview) -> None:
         """Take one WRITE, in pieces as they came. A failure is for good: nothing of this upload can be published any more."""
-        if self.state is not UploadState.OPEN:
-            raise self._failed()
-        if self.appending:
-            offset = self._append_offset(offset)
+        with self._lock:
+            self._write(disk, offset, pieces)
+
+    def _write(self, disk: Disk, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        self._require_open()
         length = sum(map(len, pieces))
-        end = offset + length
         try:
+            if self.append is not None and length:
+                offset = self._append_offset(self.append, offset, pieces)
+            end = offset + length
             self.require_size(end)
             disk.write(self.fd, offset, *pieces)
+            self._coverage.add(offset, end)
         except SftpgateError as error:
             self._fail(error)
             raise
         self._flush.changed()
         self._charge(end)
-        self._coverage.add(offset, end)
         self.digest.written(offset, pieces)
         self.behind.written(end)
         self.size = max(self.size, end)
@@ -136,6 +155,10 @@ class Upload:
         elif length < self._longest_write:
             self._short_writes += 1
 
+    def _require_open(self) -> None:
+        if self.state is not UploadState.OPEN or self.is_closing:
+            raise self._failed()
+
     def require_size(self, size: int) -> None:
         """Raise TooLarge or QuotaExceeded where the upload may not have this size."""
         if size > self.max_bytes:
@@ -147,14 +170,24 @@ class Upload:
         if self.budget is not None and size > self.size:
             self.budget.charge(size - self.size)
 
-    def _append_offset(self, offset: int) -> int:
-        """Where a write of an upload opened with APPEND goes.
+    def _append_offset(self, append: AppendPlacement, offset: int, pieces: Sequence[bytes | memoryview]) -> int:
+        """Where a write of an upload opened with APPEND goes. Raises AppendRefused where it would change what is there."""
+        place = append.place(offset, self.size)
+        if self.takes_over and append.counts_from_zero:
+            raise AppendRefused(
+                "another session of this account is still uploading this file: append to it when that has ended "
+                "(rule: an append goes to the end of a finished file)"
+            )
+        if place < self.size:
+            content = b"".join(pieces)
+            for start, end in self._coverage.within(place, place + len(content)):
+                if self.read(start, end - start) != content[start - place : end - place]:
+                    raise AppendRefused()
+        return place
 
-        A client that resumes and knows where it is (OpenSSH's ``reput``) sends true offsets with APPEND; trusting them
-        means that bytes which a dead connection still delivered cannot shift the rest. A client that leaves the place
-        to the server sends 0, and gets the end of the file (filexfer-02 §6.3).
-        """
-        return self.size if offset == 0 else offset
+    def continue_at_end(self) -> None:
+        """It was opened with APPEND."""
+        self.append = AppendPlacement(self.existing_bytes)
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes that were uploaded so far; empty at the end."""
@@ -187,7 +220,10 @@ class Upload:
         """Give up the descriptor, and with it the lock of the staging file."""
         self.behind.end()
         self._flush.end()
-        os.close(self.fd)
+        with self._lock:
+            self.is_closing = True
+            fd, self.fd = self.fd, -1  # nobody who still knows it uses the number, which may be another file's by then
+            os.close(fd)
 
     def truncate(self, disk: Disk, size: int) -> None:
         """Set the size, as FSETSTAT does. What grows is a gap until it is written. Raises Refused during its CLOSE."""
@@ -196,8 +232,7 @@ class Upload:
             self._truncate(disk, size)
 
     def _truncate(self, disk: Disk, size: int) -> None:
-        if self.state is not UploadState.OPEN:
-            raise self._failed()
+        self._require_open()
         self.require_size(size)
         try:
             disk.truncate(self.fd, size)
@@ -207,6 +242,8 @@ class Upload:
         self._flush.changed()
         self._charge(size)
         self._coverage.truncate(size)
+        if self.append is not None:
+            self.append.truncated(size)
         if size < self.size:
             self.digest.truncated(size)
         if size < self.existing_bytes:
@@ -230,6 +267,12 @@ class Upload:
         status = self.stat()
         return self.times_ns or (status.st_atime_ns, status.st_mtime_ns)
 
+    def set_times(self, times_ns: tuple[int, int]) -> None:
+        """It gets these times when it is published. Raises Refused during its CLOSE."""
+        with self._lock:
+            self._refuse_closing()
+            self.times_ns = times_ns
+
     def renamed(self, path: str) -> None:
         """It gets another path. Raises Refused during its CLOSE, which publishes it under this one."""
         with self._lock:
@@ -246,6 +289,11 @@ class Upload:
         """From here on nobody changes its content or path. Raises UploadFailed or UploadIncomplete."""
         with self._lock:
             self.require_complete()
+            self.is_closing = True
+
+    def end_begins(self) -> None:
+        """It is about to be interrupted or discarded: from here on nobody changes it. Any number of times."""
+        with self._lock:
             self.is_closing = True
 
     def admitted(self) -> None:
@@ -316,7 +364,8 @@ class Upload:
         try:
             condition()
         except SftpgateError as error:
-            self._fail(error)
+            with self._lock:
+                self._fail(error)
             raise
 
     def _fail(self, error: SftpgateError) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from datetime import datetime
 from itertools import islice
+from random import Random
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused
+from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused, TooScattered
 from sftpgate.policy.access import Zone, locate, require_writable
-from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
+from sftpgate.policy.appending import AppendPlacement
+from sftpgate.policy.coverage import MAX_RANGES, Coverage
+from sftpgate.policy.evidence import Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import (
     TRANSITIONS,
     UNCLAIMED_STATES,
@@ -308,3 +314,54 @@ def test_patterns_stay_in_their_directory(pattern: str, path: str) -> None:
     """A star and a question mark fit no slash, so a pattern fits paths of its own depth only."""
     if matches(pattern, path):
         assert pattern.count("/") == path.count("/")
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12), st.integers(0, 60), st.integers(0, 30))
+def test_the_written_parts_of_a_range(writes: list[tuple[int, int]], start: int, length: int) -> None:
+    """P1: the written parts of a range are exactly its bytes that were written."""
+    coverage, model = Coverage(), set[int]()
+    for at, count in writes:
+        coverage.add(at, at + count)
+        model |= set(range(at, at + count))
+    found = [byte for low, high in coverage.within(start, start + length) for byte in range(low, high)]
+    assert found == sorted(byte for byte in model if start <= byte < start + length)
+
+
+@given(st.integers(1, 50), st.lists(st.integers(1, 9), min_size=1, max_size=12), st.booleans(), st.randoms())
+def test_where_appends_go(existing: int, lengths: list[int], from_zero: bool, random: Random) -> None:
+    """P1: writes with APPEND lie one behind the other at the end, counted from 0 or from the file's beginning, and in any order
+    where the first one tells which.
+    """
+    offsets = [sum(lengths[:number]) for number in range(len(lengths))]
+    rest = list(range(1, len(lengths)))
+    random.shuffle(rest)
+    placement, size = AppendPlacement(existing), existing
+    for number in (0, *rest):
+        place = placement.place(offsets[number] + (0 if from_zero else existing), size)
+        assert place == existing + offsets[number]
+        size = max(size, place + lengths[number])
+
+
+def test_scattered_writes_cost_what_writes_in_order_cost() -> None:
+    """A write at every second offset, up to the bound, costs a few times as much as writes in order, however many there are."""
+
+    def cost(count: int, step: int) -> int:
+        coverage, lines = Coverage(), 0
+
+        def count_line(_frame: FrameType, event: str, _argument: object) -> Any:
+            nonlocal lines
+            lines += event == "line"
+            return count_line
+
+        before = sys.gettrace()
+        sys.settrace(count_line)
+        try:
+            for number in range(count):
+                coverage.add(number * step, number * step + 1)
+        finally:
+            sys.settrace(before)
+        return lines
+
+    assert cost(MAX_RANGES, 2) < 5 * cost(MAX_RANGES, 1)
+    with pytest.raises(TooScattered):
+        cost(MAX_RANGES + 1, 2)

@@ -252,6 +252,31 @@ async def test_append_goes_to_the_end(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"one\ntwo\nthree\n"}
 
 
+@pytest.mark.parametrize("first", [0, 10])
+async def test_appends_of_several_writes(gate: Gate, first: int) -> None:
+    """P1: writes of a handle opened with APPEND, sent without waiting, follow what waits, counted from 0 or as true offsets."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"012345678\n")
+        handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
+        for number in range(50):
+            raw.send(Request.WRITE, string(handle), uint64(first + 100 * number), string(b"%099d\n" % number))
+        assert {(await raw.answer()).status for _ in range(50)} == {Status.OK}
+        assert (await raw.close(handle)).status == Status.OK
+        assert gate.in_store() == {"a.csv": b"012345678\n" + b"".join(b"%099d\n" % number for number in range(50))}
+
+
+async def test_an_append_that_would_change_what_is_there(gate: Gate) -> None:
+    """P7: an append into the middle is refused at its WRITE and its CLOSE by the rule, and the file that waits stays."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"012345678\n")
+        handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
+        refused = await raw.write(handle, 4, b"x\n")
+        assert refused.status == Status.PERMISSION_DENIED and "an append goes to the end" in refused.message
+        closed = await raw.close(handle)
+        assert closed.status == Status.FAILURE and "an append goes to the end" in closed.message
+        assert gate.in_store() == {"a.csv": b"012345678\n"}
+
+
 async def test_read_while_writing(gate: Gate) -> None:
     """P5: a handle that was opened for both gives back what was written, and the name shows its size."""
     async with gate.raw() as raw:

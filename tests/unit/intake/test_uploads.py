@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from sftpgate.errors import NoSpace, Refused, TooLarge, UploadFailed, UploadIncomplete
+from sftpgate.errors import NoSpace, Refused, StorageError, TooLarge, TooScattered, UploadFailed, UploadIncomplete
 from sftpgate.intake.register import OpenUploads
 from sftpgate.intake.staging import path_hash
 from sftpgate.intake.uploads import SessionTrace, Upload
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.coverage import MAX_RANGES
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UploadState
 from sftpgate.store.disk import Disk
@@ -250,24 +255,6 @@ def test_two_writers_never_share_a_file(gate: Gate) -> None:
         gate.system.staging.discard(each)
 
 
-def test_appending(gate: Gate) -> None:
-    """P1: a handle for appending takes true offsets from those who send them, and the end from those who send 0."""
-    upload = begin(gate)
-    write(gate, upload, 0, b"1234")
-    upload.appending = True
-    write(gate, upload, 0, b"56")
-    write(gate, upload, 0, b"78")
-    assert os.pread(upload.fd, 100, 0) == b"12345678"
-    other = begin(gate)
-    write(gate, other, 0, b"1234")
-    other.appending = True
-    write(gate, other, 4, b"56")
-    write(gate, other, 4, b"56")
-    assert os.pread(other.fd, 100, 0) == b"123456"
-    for each in (upload, other):
-        gate.system.staging.discard(each)
-
-
 def test_register(gate: Gate) -> None:
     """P5: a user has its own open uploads, oldest first; one that is published leaves nothing of older ones of its path."""
     register = OpenUploads(gate.system.staging)
@@ -293,3 +280,66 @@ def test_a_removed_upload_is_not_seen(gate: Gate) -> None:
     gate.edits.remove(gate.sender(), "a.csv", register.of_user("erp"))
     assert upload not in register.of_user("erp")
     gate.system.staging.discard(upload)
+
+
+def test_pieces_that_leave_too_many_gaps(gate: Gate) -> None:
+    """P7: an upload whose pieces leave more gaps than any client's do is refused by the rule, and fails for good."""
+    upload = begin(gate)
+    with pytest.raises(TooScattered, match="beginning to its end"):
+        for number in range(MAX_RANGES + 1):
+            write(gate, upload, 2 * number, b"x")
+    with pytest.raises(UploadFailed, match="beginning to its end"):
+        write(gate, upload, 1, b"x")
+    gate.system.staging.discard(upload)
+
+
+class Slow(Disk):
+    """A disk on which somebody does something at the end of each truncation."""
+
+    then: Callable[[], None]
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Truncates, and calls ``then``."""
+        super().truncate(fd, size)
+        self.then()
+
+
+def test_a_size_that_is_set_beside_writes(gate: Gate) -> None:
+    """P8: a size that another session sets while a file is written changes nothing in between: the record has the file's hash."""
+    upload, disk = begin(gate), Slow()
+    write(gate, upload, 0, b"A" * 10)
+    writer = Thread(target=lambda: write(gate, upload, 10, b"B" * 10))
+
+    def then() -> None:
+        assert upload._lock.locked()
+        writer.start()
+
+    disk.then = then
+    upload.truncate(disk, 10)
+    writer.join()
+    [outcome] = gate.publisher.commit([upload])
+    assert isinstance(outcome, Arrival)
+    assert (outcome.size, outcome.sha256) == (20, hashlib.sha256(b"A" * 10 + b"B" * 10).hexdigest())
+
+
+def test_nobody_changes_an_upload_that_has_ended(gate: Gate) -> None:
+    """P1: what another session of the user asks of an upload at its end is refused, and reaches no other file's descriptor."""
+    ended = begin(gate)
+    write(gate, ended, 0, b"half")
+    number = ended.fd
+    gate.system.staging.interrupt(ended)
+    other = begin(gate, "b.csv")
+    write(gate, other, 0, b"whole\n")
+    assert other.fd == number, "the kernel gives the number again"
+    with pytest.raises(Refused, match="finished at this moment"):
+        ended.truncate(gate.system.disk, 1)
+    with pytest.raises(Refused, match="finished at this moment"):
+        ended.set_times((1, 1))
+    with pytest.raises(Refused, match="finished at this moment"):
+        ended.renamed("c.tmp")
+    with pytest.raises(UploadFailed):
+        write(gate, ended, 0, b"X")
+    with pytest.raises(StorageError):
+        ended.stat()
+    assert os.pread(other.fd, 10, 0) == b"whole\n"
+    gate.system.staging.discard(other)

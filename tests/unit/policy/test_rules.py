@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused
 from sftpgate.policy.access import Zone, locate, require_writable
-from sftpgate.policy.evidence import Coverage, Grade, WriteTrace, grade
+from sftpgate.policy.coverage import Coverage
+from sftpgate.policy.evidence import Grade, WriteTrace, grade
 from sftpgate.policy.lifecycle import (
     FINAL_STATES,
     LIVE_STATES,
