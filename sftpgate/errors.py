@@ -238,6 +238,20 @@ class CrossDevice(StorageError):
     """The two places are on different filesystems."""
 
 
+class StoreBusy(SftpgateError):
+    """Another process has the store's lock: nothing was changed. Try again in a minute."""
+
+    temporary = True
+    exit_code = ExitCode.TRY_AGAIN
+
+    def __init__(self, waited_seconds: float, holder: str = "") -> None:
+        super().__init__(
+            "the server's store is busy, and nothing was changed: try again in a minute "
+            f"(rule: a change waits {waited_seconds:.0f} s for its turn)"
+        )
+        self.holder = holder  # which process has it, for the local admin
+
+
 class LedgerError(SftpgateError):
     """The ledger refused an operation."""
 

@@ -48,8 +48,12 @@ class Meter:
     def lag(self, seconds: float) -> None:
         """The event loop was so late."""
 
-    def sample(self, *, connections: int, sessions: int, publishing_seconds: float, now: float) -> None:
-        """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited."""
+    def sample(
+        self, *, connections: int, sessions: int, publishing_seconds: float, store_lock_seconds: float, now: float
+    ) -> None:
+        """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited;
+        ``store_lock_seconds``: for how long nobody here could get the store's lock.
+        """
 
 
 class FileMeter(Meter):
@@ -92,6 +96,12 @@ class FileMeter(Meter):
         self._publishing = Gauge(
             "sftpgate_publish_waiting_seconds",
             "How long the oldest CLOSE that is not answered has waited.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._store_lock = Gauge(
+            "sftpgate_store_lock_waiting_seconds",
+            "For how long nobody could get the store's lock who wanted it.",
             registry=registry,
             multiprocess_mode="livemax",
         )
@@ -138,11 +148,14 @@ class FileMeter(Meter):
         """See ``Meter``."""
         self._lag.observe(seconds)
 
-    def sample(self, *, connections: int, sessions: int, publishing_seconds: float, now: float) -> None:
+    def sample(
+        self, *, connections: int, sessions: int, publishing_seconds: float, store_lock_seconds: float, now: float
+    ) -> None:
         """See ``Meter``."""
         self._connections.set(connections)
         self._sessions.set(sessions)
         self._publishing.set(publishing_seconds)
+        self._store_lock.set(store_lock_seconds)
         self._beat.set(now)
 
 

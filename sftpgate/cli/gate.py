@@ -62,6 +62,7 @@ log = get_logger("gate")
 
 COLLECT_OFTEN = (700, 10, 10)  # as Python does by itself, and a command does not: what connections leave must not pile up
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
+CHANGE_THREADS = 4  # that may wait for the store's lock: they take turns at it, and must not keep anybody from looking
 HOPS_AT_ONCE = 2  # of those that do not wait long: with one, an OPEN waits for the commit of others
 
 
@@ -153,13 +154,14 @@ class Running:
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         confine()
         self.hops, password_hops = Hops(HOP_THREADS, "hop", at_once=HOPS_AT_ONCE), Hops(PASSWORD_THREADS, "password")
+        self._change_hops, publish_hops = Hops(CHANGE_THREADS, "change"), Hops(1, "publish")
         self._sweep_hops = Hops(1, "sweep")
         self._ban_hops = Hops(1, "bans")
-        self._pools = (self.hops, password_hops, self._sweep_hops, self._ban_hops)
+        self._pools = (self.hops, self._change_hops, publish_hops, password_hops, self._sweep_hops, self._ban_hops)
         self._seats = Seats(system.disk, system.layout.seats)
         self._settings = settings
         self._system = system
-        publisher = Publisher(system.moves, system.placer, system.staging, self.hops)
+        publisher = Publisher(system.moves, system.placer, system.staging, publish_hops)
         edits = make_edits(system, publisher, registry)
         register = OpenUploads(system.staging)
         self._sweeper = make_sweeper(system, edits, registry)
@@ -189,6 +191,7 @@ class Running:
                     publisher=publisher,
                     register=register,
                     hops=self.hops,
+                    change_hops=self._change_hops,
                     require_free_space=edits.room.require_free_space,
                     look_at_quotas=edits.room.look_again,
                     max_handles=settings.max_handles,
@@ -214,7 +217,7 @@ class Running:
     async def serve(self, serving: Coroutine[object, object, None], *, sweeping: bool) -> None:
         """Run ``serving`` (the gate, in one way or another) to its end, and sweep regularly beside it."""
         try:
-            rounds = [asyncio.create_task(sample_regularly(self.gate, self._meter))]
+            rounds = [asyncio.create_task(sample_regularly(self.gate, self._meter, self._store_lock_seconds))]
             rounds += [asyncio.create_task(self._sweep_when_ready())] if sweeping else []
             try:
                 await serving
@@ -233,10 +236,13 @@ class Running:
             self._seats.close()
             self._system.close()
 
+    def _store_lock_seconds(self) -> float:
+        return self._system.disk.lock_waiting_seconds(self._system.layout.lock)
+
     async def _sweep_when_ready(self) -> None:
         await self.gate.ready.wait()
         said = witness(log, self._trail, self._meter)
-        bringing_up = asyncio.create_task(bring_up_regularly(self._system, self.hops))
+        bringing_up = asyncio.create_task(bring_up_regularly(self._system, self._change_hops))
         try:
             await _sweep_regularly(
                 self._sweeper, self._sweep_hops, self._settings.sweep_interval, self._look_after_access, said, self._meter

@@ -36,7 +36,7 @@ from sftpgate.cli.store import store_app
 from sftpgate.cli.sweep import sweep, verify
 from sftpgate.cli.tools import tool_app
 from sftpgate.cli.users import user_app
-from sftpgate.errors import ExitCode, SftpgateError
+from sftpgate.errors import ExitCode, SftpgateError, StoreBusy
 
 # 128 and the signal's number, as shells have it
 _INTERRUPTED = 130
@@ -174,6 +174,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, SftpgateError):
         code: int = error.exit_code
         message = error.message
+        if isinstance(error, StoreBusy) and error.holder:
+            message = f"{message}; {error.holder} has the store's lock"
     elif isinstance(error, typer.TyperException):
         context: typer.Context | None = getattr(error, "ctx", None)
         code = error.exit_code

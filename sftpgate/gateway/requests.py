@@ -100,7 +100,7 @@ class Requests:
 
     async def _change(self, what: str, act: Callable[..., None], path: bytes, *to: bytes) -> None:
         """Do what changes a name or a file by its path, and say so."""
-        await self._hop(act, path, *to)
+        await self._services.change_hops.run(act, path, *to)
         self._log.info("request.done", request=what, path=_shown(path), to=_shown(to[0]) if to else None)
 
     # -- files and directories ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from sftpgate.gateway.server import Gate
 from sftpgate.meter import Meter
@@ -12,8 +13,8 @@ LAG_SECONDS = 0.05  # between two looks at the lag: often enough for a quantile 
 SAMPLE_SECONDS = 0.5  # far below what the monitor takes for dead
 
 
-async def sample_regularly(gate: Gate, meter: Meter) -> None:
-    """Tell the meter how much there is to do, and how late the event loop comes to what is due."""
+async def sample_regularly(gate: Gate, meter: Meter, store_lock_seconds: Callable[[], float]) -> None:
+    """Tell the meter how much there is to do, for how long nobody could get the store's lock, and how late the event loop is."""
     if not meter.counts:
         return
     loop = asyncio.get_running_loop()
@@ -23,6 +24,7 @@ async def sample_regularly(gate: Gate, meter: Meter) -> None:
             connections=load.connections,
             sessions=load.sessions,
             publishing_seconds=load.publishing_seconds,
+            store_lock_seconds=store_lock_seconds(),
             now=time.time(),
         )
         sampled_at = loop.time()

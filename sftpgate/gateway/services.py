@@ -25,7 +25,8 @@ class Services:
     staging: Staging
     publisher: Publisher
     register: OpenUploads
-    hops: Hops
+    hops: Hops  # for looking, and for what waits for the disk
+    change_hops: Hops  # for what waits for the store's lock
     require_free_space: Callable[[], None]
     look_at_quotas: Callable[[Upload], None]  # blocks; what it finds holds from the next write on
     is_stopping: Callable[[], bool]

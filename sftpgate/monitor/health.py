@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 BEAT_SECONDS = 15.0  # a worker says that it is alive every half second; above what a busy machine delays it
+LOCK_SECONDS = 15.0  # far above what a change takes, and half of what one waits before it gives up (store/filelock.py)
 STUCK_SECONDS = 30.0  # a CLOSE that waits so long: above the ledger's busy timeout
 SWEEPS_MISSED = 3
 SWEEP_MARGIN = timedelta(seconds=60)  # a sweep itself takes time
@@ -38,6 +39,7 @@ class Seen:
     swept_at: datetime | None
     sweep_interval: timedelta
     publishing_seconds: float
+    store_lock_seconds: float
     stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old
 
 
@@ -75,6 +77,12 @@ def _found(seen: Seen) -> Iterator[Problem]:
     elif seen.free_bytes < seen.free_space_floor:
         reason = f"{seen.free_bytes} bytes are free, fewer than free_space_floor: uploads are refused"
         yield Problem(check="disk", condition=Condition.DEGRADED, reason=reason)
+    if seen.store_lock_seconds > LOCK_SECONDS:
+        reason = (
+            f"another process has had the store's lock for {seen.store_lock_seconds:.0f} s, and no file can be handed over: "
+            "the log says which (store_lock.busy)"
+        )
+        yield Problem(check="store lock", condition=Condition.NOT_READY, reason=reason)
     yield from _late_sweep(seen)
     if seen.publishing_seconds > STUCK_SECONDS:
         reason = f"a client has waited {seen.publishing_seconds:.0f} s for the answer to its CLOSE"

@@ -107,7 +107,7 @@ class Sight:
     def seen(self, stock: Stock) -> Seen:
         """Everything that health is decided on."""
         now = datetime.now(UTC)
-        beats, publishing = self._beats()
+        beats, publishing, store_lock = self._beats()
         settings = self._settings
         return Seen(
             now=now,
@@ -120,6 +120,7 @@ class Sight:
             swept_at=stock.swept_at,
             sweep_interval=timedelta(seconds=settings.sweep_interval),
             publishing_seconds=publishing,
+            store_lock_seconds=store_lock,
             stale_locks=tuple(self._stale_locks(now)),
         )
 
@@ -131,16 +132,18 @@ class Sight:
             return None
         return found.f_bavail * found.f_frsize
 
-    def _beats(self) -> tuple[list[float], float]:
+    def _beats(self) -> tuple[list[float], float, float]:
         beats: list[float] = []
-        publishing = 0.0
+        publishing = store_lock = 0.0
         for metric in self.counted().collect():
             for sample in metric.samples:
                 if sample.name == "sftpgate_worker_beat_timestamp_seconds":
                     beats.append(sample.value)
                 elif sample.name == "sftpgate_publish_waiting_seconds":
                     publishing = max(publishing, sample.value)
-        return beats, publishing
+                elif sample.name == "sftpgate_store_lock_waiting_seconds":
+                    store_lock = max(store_lock, sample.value)
+        return beats, publishing, store_lock
 
     def _stale_locks(self, now: datetime) -> list[str]:
         settings = self._settings

@@ -21,7 +21,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from sftpgate.errors import (
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.directories import Directories, OpenDirectory, listed
+from sftpgate.store.filelock import WAIT_SECONDS, FileLock
 from sftpgate.store.noreplace import rename_noreplace
 from sftpgate.store.spots import Entry, Spot, translate, translated
 
@@ -45,6 +46,8 @@ _FEW_LOOKS = 4
 
 class Disk:
     """Operations on spots. One instance serves all threads; it keeps directories open, and nothing else."""
+
+    lock_wait_seconds = WAIT_SECONDS  # how long ``locked`` and ``in_turn`` wait
 
     @cached_property
     def _directories(self) -> Directories:
@@ -351,22 +354,26 @@ class Disk:
     def locked(self, spot: Spot, *, wait: bool = True) -> Iterator[bool]:
         """Hold the lock of the file ``spot`` for the block; the kernel releases it when a process dies.
 
-        Yields False, without the lock, where ``wait`` is false and somebody else has it.
+        Yields False, without the lock, where ``wait`` is false and somebody else has it; raises StoreBusy where it is true and
+        the lock does not come within a bound (see ``filelock``).
         """
+        if wait:
+            with self._lock_of(spot).held():
+                yield True
+            return
         fd = self.open_or_create(spot, 0o600)
         try:
-            yield try_lock(fd, wait=wait)
+            yield try_lock(fd)
         finally:
             os.close(fd)
 
     @contextlib.contextmanager
     def in_turn(self, spot: Spot, mark: bytes) -> Iterator[bool]:
         """Hold the lock of the file ``spot`` for the block. Yields whether the one who had it last in this way left the
-        same ``mark``; ours is left in any case, or none where the disk is full.
+        same ``mark``; ours is left in any case, or none where the disk is full. Raises StoreBusy where it does not come within a
+        bound.
         """
-        fd = self.open_or_create(spot, 0o600)
-        try:
-            try_lock(fd, wait=True)
+        with self._lock_of(spot).held() as fd:
             with translated("mark", spot):
                 ours = os.pread(fd, len(mark) + 1, 0) == mark
                 if not ours:
@@ -375,8 +382,23 @@ class Disk:
                     except OSError:
                         os.ftruncate(fd, 0)
             yield ours
-        finally:
-            os.close(fd)
+
+    def lock_waiting_seconds(self, spot: Spot) -> float:
+        """For how long somebody of this process has tried to get the lock of the file ``spot``, and nobody could."""
+        lock = self._locks.get(spot)
+        return 0.0 if lock is None else lock.waiting_seconds
+
+    @cached_property
+    def _locks(self) -> dict[Spot, FileLock]:
+        return {}
+
+    def _lock_of(self, spot: Spot) -> FileLock:
+        lock = self._locks.get(spot)
+        if lock is None:
+            lock = self._locks.setdefault(
+                spot, FileLock(partial(self.open_or_create, spot, 0o600), wait_seconds=self.lock_wait_seconds)
+            )
+        return lock
 
 
 def _few_names(directory: int) -> set[str] | None:

@@ -22,6 +22,7 @@ WELL = Seen(
     swept_at=NOW - timedelta(seconds=20),
     sweep_interval=timedelta(seconds=30),
     publishing_seconds=0.0,
+    store_lock_seconds=0.0,
     stale_locks=(),
 )
 
@@ -43,6 +44,7 @@ def test_all_is_well() -> None:
         ({"swept_at": NOW - timedelta(seconds=151)}, "sweeper", Condition.DEGRADED),
         ({"swept_at": None}, "sweeper", Condition.DEGRADED),
         ({"publishing_seconds": 31.0}, "publisher", Condition.DEGRADED),
+        ({"store_lock_seconds": 16.0}, "store lock", Condition.NOT_READY),
         ({"stale_locks": ("house",)}, "batch lock", Condition.DEGRADED),
     ],
 )
