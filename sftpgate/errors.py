@@ -223,13 +223,13 @@ class StorageError(SftpgateError):
 
 
 class NoSpace(StorageError):
-    """The server has no space left: try again later."""
+    """The server's disk is full: nothing of this was taken. Try again later, or tell its administrator (rule: disk space)."""
 
     local = False
 
 
 class ReadOnlyStorage(StorageError):
-    """The server's storage is read-only at the moment: try again later."""
+    """The server's storage is read-only at the moment: try again later (rule: storage that can be written)."""
 
     local = False
 
@@ -258,6 +258,12 @@ class LedgerError(SftpgateError):
     temporary = True
     exit_code = ExitCode.TRY_AGAIN
     local = True
+
+
+class LedgerFull(LedgerError):
+    """The disk of the server's records is full: nothing of this was taken. Try again later (rule: disk space)."""
+
+    local = False
 
 
 # -- users and keys --------------------------------------------------------------------------------------------------

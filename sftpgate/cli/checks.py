@@ -31,11 +31,12 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.schema import SCHEMA_VERSION
 from sftpgate.logs import printable
 from sftpgate.policy.names import MANAGED_NAME
+from sftpgate.policy.space import shortages
 from sftpgate.policy.tools import findings
 from sftpgate.runners.command import obstacle
 from sftpgate.settings import Durability, Settings
 from sftpgate.store.disk import Disk
-from sftpgate.store.filesystems import mount_of, probe
+from sftpgate.store.filesystems import mount_of, probe, rooms
 from sftpgate.users.hostkeys import ensure_host_keys
 
 LITTLE_SPACE = 4  # times the floor: time to do something about it
@@ -169,9 +170,10 @@ def check_filesystems(settings: Settings) -> Findings:
     disk = Disk()
     free = disk.free_bytes(settings.store)
     floor = settings.free_space_floor
-    if free < floor:
-        yield _error("filesystems", f"{free} bytes are free, fewer than free_space_floor: uploads are refused", "free some space")
-    elif free < LITTLE_SPACE * floor:
+    short = list(shortages(rooms(store=settings.store, drop=settings.drop, ledger=settings.data_dir), floor))
+    for shortage in short:
+        yield _error("filesystems", shortage, "free some space")
+    if not short and free < LITTLE_SPACE * floor:
         yield _warning("filesystems", f"{free} bytes are free; below {floor} uploads are refused", "free some space")
     tried = probe(disk, settings.store, settings.drop, unique=str(os.getpid()))
     if tried.problem is not None:

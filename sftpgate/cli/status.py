@@ -64,7 +64,10 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
             "uploads": [],
             "last_sweep": None,
             "expiring": _expiring(settings, now),
-            "notes": ["nothing has arrived yet: `sftpgate serve` has not been started with these settings"],
+            "notes": [
+                *_shortages(settings),
+                "nothing has arrived yet: `sftpgate serve` has not been started with these settings",
+            ],
         }
     with ledger.reading() as connection:
         waiting = overview.waiting(connection)
@@ -85,7 +88,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "uploads": _uploads(settings),
         "last_sweep": last_sweep,
         "expiring": _expiring(settings, now),
-        "notes": _notes(settings, last_sweep, now),
+        "notes": [*_shortages(settings), *_notes(settings, last_sweep, now)],
     }
 
 
@@ -220,6 +223,14 @@ def _sweep_row(fact: str | None) -> Row | None:
         return None
     row: Row = json.loads(fact)
     return row | {"at": datetime.fromisoformat(str(row["at"]))}
+
+
+def _shortages(settings: Settings) -> list[str]:
+    from sftpgate.policy.space import shortages
+    from sftpgate.store.filesystems import rooms
+
+    found = rooms(store=settings.store, drop=settings.drop, ledger=settings.data_dir)
+    return list(shortages(found, settings.free_space_floor))
 
 
 def _notes(settings: Settings, last_sweep: Row | None, now: datetime) -> list[str]:

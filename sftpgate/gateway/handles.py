@@ -68,6 +68,8 @@ class Handles:
         self._log = log
         self._counts = counts
         self._open: dict[bytes, Handle] = {}
+        self._paths: dict[bytes, bytes] = {}  # of files and directories that are read: an upload knows its own
+        self._closed: tuple[bytes, str] = (b"", "")  # the last handle that was closed, and its path
         self._next = 0
 
     # -- opening and finding -----------------------------------------------------------------------------------------
@@ -78,11 +80,13 @@ class Handles:
             raise TooMany(f"{len(self._open)} handles are open in this session, the limit is reached (rule: max_handles)")
         self._services.descriptors.require(len(self._open))
 
-    def add(self, handle: Handle) -> bytes:
-        """The name of a new handle; names are never used again."""
+    def add(self, handle: Handle, path: bytes = b"") -> bytes:
+        """The name of a new handle; names are never used again. ``path``: of what is read, as the client gave it."""
         name = self._next.to_bytes(4, "big")
         self._next += 1
         self._open[name] = handle
+        if path:
+            self._paths[name] = path
         self._services.descriptors.used += 1
         return name
 
@@ -92,6 +96,15 @@ class Handles:
         if handle is None:
             raise InvalidHandle()
         return handle
+
+    def path_of(self, name: bytes) -> str:
+        """The path, as the client sees it, of an open handle or of the one that was closed last; empty for others."""
+        handle = self._open.get(name)
+        if isinstance(handle, Writing):
+            return self._view.virtual_path(handle.upload.path)
+        if name in self._paths:
+            return self._view.normalise(self._paths[name])
+        return self._closed[1] if name == self._closed[0] else ""
 
     # -- content -----------------------------------------------------------------------------------------------------
 
@@ -224,7 +237,9 @@ class Handles:
 
     async def close(self, name: bytes) -> None:
         """The client's CLOSE: an upload becomes an arrival, or stays as interrupted where that fails."""
+        self._closed = (name, self.path_of(name))
         handle = self._open.pop(name, None)
+        self._paths.pop(name, None)
         self._services.descriptors.used -= handle is not None
         match handle:
             case Writing(upload=upload):

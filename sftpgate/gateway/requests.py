@@ -116,7 +116,7 @@ class Requests:
         attrs = SFTPAttrs.decode(packet, self._version)
         self._handles.require_room()
         if not flags & (Open.WRITE | Open.APPEND):
-            return self._handles.add(Reading(await self._hop(self._view.open_for_reading, path)))
+            return self._handles.add(Reading(await self._hop(self._view.open_for_reading, path)), path)
         if self._services.is_stopping():
             raise ShuttingDown()
         mode = OpenMode(
@@ -138,7 +138,8 @@ class Requests:
 
     async def _open_directory(self, packet: SSHPacket) -> bytes:
         self._handles.require_room()
-        return self._handles.add(Listing(await self._hop(self._view.entries, packet.get_string())))
+        path = packet.get_string()
+        return self._handles.add(Listing(await self._hop(self._view.entries, path)), path)
 
     async def _read_directory(self, number: int, packet: SSHPacket) -> bytes:
         found = await self._handles.names(packet.get_string())

@@ -24,6 +24,7 @@ from asyncssh.packet import PacketDecodeError, SSHPacket
 
 from sftpgate.errors import (
     BadMessage,
+    LedgerFull,
     Refused,
     SftpgateError,
     StorageError,
@@ -31,11 +32,12 @@ from sftpgate.errors import (
     UploadIncomplete,
 )
 from sftpgate.gateway import wire
+from sftpgate.gateway.failures import facts_of, hands_over, rule_of
 from sftpgate.gateway.fastpath import Lane, lane_for
 from sftpgate.gateway.handles import Handles
 from sftpgate.gateway.requests import Requests
 from sftpgate.gateway.services import Counts, Services
-from sftpgate.gateway.status import status_of
+from sftpgate.gateway.status import Status, status_of
 from sftpgate.gateway.stream import RequestStream
 from sftpgate.gateway.view import View
 from sftpgate.gateway.wire import Request
@@ -51,7 +53,7 @@ _LEAST_BYTES = 9  # type, number, length of a handle
 _reply = memoryview(bytearray(wire.DATA_HEAD_BYTES + wire.MAX_READ_BYTES))
 
 # What a client's user can act on; that a file is or is not there, the client says itself.
-_TOLD = (Refused, StorageError, UploadFailed, UploadIncomplete)
+_TOLD = (Refused, StorageError, LedgerFull, UploadFailed, UploadIncomplete)
 
 
 class SftpSession(asyncssh.SSHServerSession[bytes]):
@@ -187,9 +189,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._handles.write(*wire.split_write(request))
             self._send(wire.ok(number))
         except struct.error as error:
-            self._answer_error(number, _malformed(error))
+            self._answer_error(number, _malformed(error), b"".join(request))
         except Exception as error:  # noqa: BLE001 - every request gets an answer, and the session goes on
-            self._answer_error(number, error)
+            self._answer_error(number, error, b"".join(request))
         self.counts.requests += 1
         return True
 
@@ -255,9 +257,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             number = packet.get_uint32()
             self._send(await self._requests.answer(kind, number, packet))
         except (PacketDecodeError, struct.error) as error:
-            self._answer_error(number, _malformed(error))
+            self._answer_error(number, _malformed(error), request)
         except Exception as error:  # noqa: BLE001 - every request gets an answer, and the session goes on
-            self._answer_error(number, error)
+            self._answer_error(number, error, request)
 
     def _init(self, kind: int, packet: SSHPacket) -> None:
         if kind != Request.INIT:
@@ -276,18 +278,32 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         else:
             self._channel.write(bytes(reply))
 
-    def _answer_error(self, number: int, error: Exception) -> None:
+    def _answer_error(self, number: int, error: Exception, request: bytes = b"") -> None:
         if isinstance(error, asyncssh.SFTPError):
             error = BadMessage(error.reason)
         code, message = status_of(error, self._version)
-        if not isinstance(error, SftpgateError):
-            self._log.error("request.failed", exc_info=error)
-        elif error.local:
-            self._log.error("request.failed", reason=error.message)
-        elif isinstance(error, _TOLD):
-            self._log.info("request.refused", reason=error.message)
-            self._tell(error)
+        self._say(error, request, code)
         self._send(wire.status(number, code, message))
+
+    def _say(self, error: Exception, request: bytes, code: Status) -> None:
+        """Say in log and record what failed, of which path, and by which rule. What nobody needs to know is left out: a client
+        that looks whether a file is there.
+        """
+        facts = facts_of(request, self._handles, self._view, self._version) if request else {}
+        facts |= {"code": code.name.lower()}
+        if not isinstance(error, SftpgateError):
+            self._log.error("request.failed", exc_info=error, reason=type(error).__name__, **facts)
+            return
+        if rule := rule_of(error):
+            facts |= {"rule": rule}
+        if error.local:
+            self._log.error("request.failed", reason=error.message, **facts)
+        elif isinstance(error, StorageError | LedgerFull):  # no disk space: somebody must see to it
+            self._log.error("request.refused", reason=error.message, **facts)
+        elif isinstance(error, _TOLD) or hands_over(facts):
+            self._log.info("request.refused", reason=error.message, **facts)
+        if isinstance(error, _TOLD) and not error.local:
+            self._tell(error)
 
     def _tell(self, error: SftpgateError) -> None:
         """OpenSSH's clients show only the status, not its sentence, but they pass our stderr on to their user."""

@@ -70,6 +70,7 @@ _TABLE: tuple[tuple[type[SftpgateError], Status], ...] = (
     (errors.Refused, Status.PERMISSION_DENIED),
     (errors.NotFound, Status.NO_SUCH_FILE),
     (errors.NoSpace, Status.NO_SPACE_ON_FILESYSTEM),
+    (errors.LedgerFull, Status.NO_SPACE_ON_FILESYSTEM),
     (errors.ReadOnlyStorage, Status.WRITE_PROTECT),
     (errors.BadMessage, Status.BAD_MESSAGE),
     (errors.InvalidHandle, Status.INVALID_HANDLE),

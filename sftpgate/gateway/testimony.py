@@ -37,6 +37,7 @@ RECORDED = frozenset(
         "session.bad_packet",
         "recovery.done",
         "request.done",
+        "request.failed",
         "request.refused",
         "sweep.done",
         "upload.interrupted",

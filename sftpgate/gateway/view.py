@@ -70,6 +70,11 @@ class View:
         start = normalise(base, self._parts.mount) if base else self._parts.mount
         return normalise(raw, start)
 
+    def virtual_path(self, path: str) -> VirtualPath:
+        """The path as this user sees it of what is at ``path`` of the drop."""
+        home = self._sender.home
+        return VirtualPath(f"{self._parts.mount}/{path.removeprefix(home).strip('/') if home else path}")
+
     def _place(self, raw: bytes) -> Place:
         return locate(self.normalise(raw), self._parts.mount)
 

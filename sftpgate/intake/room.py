@@ -110,7 +110,10 @@ class Room:
     def require_free_space(self) -> None:
         """Raise NoSpace where the disk is below its floor."""
         if self._disk.free_bytes(self._store) < self._free_space_floor:
-            raise NoSpace()
+            raise NoSpace(
+                "the server has less free space than it keeps in reserve: nothing is taken until there is more. "
+                "Try again later, or tell its administrator (rule: free_space_floor)"
+            )
 
     def left(self, user: str) -> Left:
         """What ``user`` may still send."""

@@ -19,7 +19,7 @@ from sqlalchemy import Connection as Connection  # handed to callers, who pass i
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from sftpgate.errors import LedgerError
+from sftpgate.errors import LedgerError, LedgerFull
 from sftpgate.ledger import migrations, reports
 from sftpgate.ledger.engines import (
     KeptConnections,
@@ -171,4 +171,11 @@ def _translated() -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error) as error:
         cause = getattr(error, "orig", None) or error
+        if _is_full(cause):
+            raise LedgerFull() from error
         raise LedgerError(f"the ledger cannot be used: {' '.join(str(cause).split())}") from error
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether a database says that its disk is full: SQLite's SQLITE_FULL, PostgreSQL's 53100 (disk_full)."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == "53100"

@@ -41,6 +41,7 @@ class Seen:
     publishing_seconds: float
     store_lock_seconds: float
     stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old
+    shortages: tuple[str, ...] = ()  # of room for store, drop and ledger, in words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +75,7 @@ def _found(seen: Seen) -> Iterator[Problem]:
         yield Problem(check="workers", condition=Condition.DEGRADED, reason=reason)
     if seen.free_bytes is None:
         yield Problem(check="disk", condition=Condition.NOT_READY, reason="the store cannot be looked at")
-    elif seen.free_bytes < seen.free_space_floor:
-        reason = f"{seen.free_bytes} bytes are free, fewer than free_space_floor: uploads are refused"
+    for reason in seen.shortages:
         yield Problem(check="disk", condition=Condition.DEGRADED, reason=reason)
     if seen.store_lock_seconds > LOCK_SECONDS:
         reason = (

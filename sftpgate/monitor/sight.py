@@ -6,10 +6,9 @@ Nothing here writes, but for removing the live values of worker processes that a
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +23,10 @@ from sftpgate.ledger.chain import ends
 from sftpgate.ledger.database import Ledger, get_fact
 from sftpgate.ledger.overview import HeldBack, Waiting
 from sftpgate.monitor.health import BEAT_SECONDS, Seen
+from sftpgate.policy.space import shortages
 from sftpgate.settings import Settings
 from sftpgate.store.batch_locks import batch_locks
+from sftpgate.store.filesystems import room, rooms
 from sftpgate.users.registry import UserRegistry
 
 
@@ -117,6 +118,7 @@ class Sight:
             ledger_problem=stock.problem,
             free_bytes=self.free_bytes(),
             free_space_floor=settings.free_space_floor,
+            shortages=tuple(self._shortages()),
             swept_at=stock.swept_at,
             sweep_interval=timedelta(seconds=settings.sweep_interval),
             publishing_seconds=publishing,
@@ -124,13 +126,15 @@ class Sight:
             stale_locks=tuple(self._stale_locks(now)),
         )
 
+    def _shortages(self) -> Iterator[str]:
+        settings = self._settings
+        found = rooms(store=settings.store, drop=settings.drop, ledger=settings.data_dir)
+        return shortages(found, settings.free_space_floor)
+
     def free_bytes(self) -> int | None:
         """The free space of the store's disk."""
-        try:
-            found = os.statvfs(self._settings.store)
-        except OSError:
-            return None
-        return found.f_bavail * found.f_frsize
+        found = room(self._settings.store)
+        return None if found is None else found.bytes
 
     def _beats(self) -> tuple[list[float], float, float]:
         beats: list[float] = []

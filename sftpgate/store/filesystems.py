@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sftpgate.errors import CrossDevice, SftpgateError
 from sftpgate.policy.names import MANAGED_NAME
+from sftpgate.policy.space import Room
 from sftpgate.store.descriptors import try_lock
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
@@ -62,6 +63,31 @@ def mount_of(path: Path, table: str | None = None) -> Mount | None:
         # of several mounts on one point the last one is seen
         if real.is_relative_to(point) and (found is None or len(point.parts) >= len(found.point.parts)):
             found = Mount(point=point, type=types[0])
+    return found
+
+
+def room(path: Path) -> Room | None:
+    """The room on the filesystem of ``path``; None where it cannot be looked at."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    # a filesystem without a fixed number of inodes (btrfs) says 0 of 0
+    return Room(bytes=found.f_bavail * found.f_frsize, files=found.f_favail if found.f_files else None)
+
+
+def rooms(**places: Path) -> dict[str, Room | None]:
+    """The room for each of the places that are there; one on the filesystem of an earlier one is left out."""
+    devices: set[int] = set()
+    found: dict[str, Room | None] = {}
+    for name, path in places.items():
+        try:
+            device = path.stat().st_dev
+        except OSError:
+            continue
+        if device not in devices:
+            devices.add(device)
+            found[name] = room(path)
     return found
 
 

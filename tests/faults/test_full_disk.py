@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.gateway.status import Status
-from tests.faults.raw import session
+from sftpgate.gateway.wire import Reply, Request
+from tests.faults.raw import session, status_in, string
 from tests.faults.servers import Gate
 
 SIZE_MIB = 16
@@ -47,6 +50,21 @@ async def test_upload_larger_than_the_disk(gate: Gate) -> None:
         assert await raw.close(handle) == Status.OK
         assert gate.in_store("small.csv") == LINES
     gate.command("verify", "--content")
+
+
+async def test_a_full_disk_is_said_everywhere(gate: Gate) -> None:
+    """P7, P8: the client is told the rule, log and record name file and rule, and `status` says that uploads are refused."""
+    async with session(gate) as raw:
+        handle = await raw.open("large.csv")
+        places = [string(handle) + struct.pack(">Q", offset << 20) for offset in range(SIZE_MIB + 1)]
+        answers = [await raw.request(Request.WRITE, place, string(b"x" * (1 << 20))) for place in places]
+        assert b"rule: disk space" in next(body for _, body in answers if status_in((Reply.STATUS, body)) != Status.OK)
+        status = gate.command("status")
+        assert "the disk of the store is full" in status
+        await raw.close(handle)
+    gate.stop()  # what was noted is written now, at the latest
+    refused = json.loads(gate.command("audit", "--event", "request.refused", "--json").splitlines()[0])["details"]
+    assert (refused["request"], refused["path"], refused["rule"]) == ("write", "/sync/large.csv", "disk space")
 
 
 async def test_no_room_for_the_ledger(gate: Gate) -> None:

@@ -70,3 +70,33 @@ async def test_who_is_not_let_in(start: Start) -> None:
     }
     assert {event.address for event in refused} == {"127.0.0.1"}
     assert all(event.details["reason"] for event in refused)
+
+
+async def test_which_file_failed(start: Start) -> None:
+    """P8: a request that failed is on the record with its path as the sender sees it, the code and the rule."""
+    async with start(max_upload_bytes=1000) as gate:
+        async with await gate.connect("homed") as connection, connection.start_sftp_client() as client:
+            with pytest.raises(asyncssh.SFTPError):
+                await client.open("_x/a.csv", "wb")  # no such directory
+            with pytest.raises(asyncssh.SFTPError):
+                await client.rename("gone.csv", "new.csv")
+            with pytest.raises(asyncssh.SFTPError):
+                await client.mkdir("/elsewhere")
+            with pytest.raises(asyncssh.SFTPError):
+                async with client.open("large.csv", "wb") as file:
+                    await file.write(b"x" * 1001)
+            await client.exists("not-there.csv")  # a client that only looks
+            with pytest.raises(asyncssh.SFTPError):
+                await client.posix_rename("gone.csv", "new.csv")
+    found = [event for event in recorded(gate) if event.event == "request.refused"]
+    assert {event.actor for event in found} == {sender("homed")}
+    told = [tuple(event.details.get(name) for name in ("request", "path", "to", "code", "rule")) for event in found]
+    assert told[:3] == [
+        ("open for writing", "/sync/_x/a.csv", None, "no_such_file", None),
+        ("rename", "/sync/gone.csv", "/sync/new.csv", "no_such_file", None),
+        ("mkdir", "/elsewhere", None, "permission_denied", "only /sync is writable"),
+    ]
+    assert ("write", "/sync/large.csv", None, "failure", "max_upload_bytes") in told
+    assert [line[:2] for line in told if line[0] == "close"] == [("close", "/sync/large.csv")]
+    assert told[-1][:3] == ("posix-rename", "/sync/gone.csv", "/sync/new.csv")
+    assert not any("not-there.csv" in str(event.details) for event in recorded(gate))

@@ -84,6 +84,7 @@ def test_words_for_the_local_admin_stay_local(kind: type[SftpgateError]) -> None
         (errors.InvalidHandle(), (4, 9, 9, 9)),
         (errors.BadMessage(), (5, 5, 5, 5)),
         (errors.LedgerError("x"), (4, 4, 4, 4)),
+        (errors.LedgerFull(), (4, 4, 14, 14)),
     ],
 )
 def test_codes_by_version(error: SftpgateError, codes: tuple[int, ...]) -> None:

@@ -40,7 +40,7 @@ def test_all_is_well() -> None:
         ({"workers_alive": 0}, "workers", Condition.NOT_READY),
         ({"workers_alive": 1}, "workers", Condition.DEGRADED),
         ({"free_bytes": None}, "disk", Condition.NOT_READY),
-        ({"free_bytes": 10**7}, "disk", Condition.DEGRADED),
+        ({"shortages": ("the disk of the drop is full",)}, "disk", Condition.DEGRADED),
         ({"swept_at": NOW - timedelta(seconds=151)}, "sweeper", Condition.DEGRADED),
         ({"swept_at": None}, "sweeper", Condition.DEGRADED),
         ({"publishing_seconds": 31.0}, "publisher", Condition.DEGRADED),
