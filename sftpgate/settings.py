@@ -52,7 +52,7 @@ IGNORED_SUFFIXES = (
 )
 # fmt: on
 COMPANION_SUFFIXES = (".sha256", ".md5", ".done", ".ok")
-_OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK"}
+_OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE_ARRIVAL", "SFTPGATE_TRYBACK", "SFTPGATE_RESULT"}
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_SECONDS = 1000 * 365 * 86400  # what can be added to today's date
@@ -76,6 +76,7 @@ def duration_of(text: str) -> float | None:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 Mode = Annotated[int, BeforeValidator(lambda value: int(value, 8) if isinstance(value, str) else value), Field(ge=0, le=0o777)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: value.split() if isinstance(value, str) else value)]
 
 
@@ -142,6 +143,20 @@ class Order(StrEnum):
     QUEUE = "queue"
 
 
+class Report(StrEnum):
+    """How much of a tool's output its sender reads."""
+
+    SUMMARY = "summary"
+    FULL = "full"
+
+
+class Language(StrEnum):
+    """A language that people can be written to in."""
+
+    ENGLISH = "en"
+    FRENCH = "fr"
+
+
 class Handover(StrEnum):
     """Who takes files from the top level of the store."""
 
@@ -165,6 +180,33 @@ class ToolSettings(BaseModel):
     arrivals: Order = Field(Order.LATEST, description='"latest" or "queue": every arrival, in order')
     max_attempts: int = Field(3, ge=1, le=1000, description="attempts before an arrival goes to quarantine")
     retry_delay: Duration = Field(0.0, description="seconds before a failed arrival is tried again")
+    retry_exit_codes: tuple[Annotated[int, Field(ge=1, le=255)], ...] = Field(
+        (75,),
+        description="exit statuses that mean: try later, the file is not to blame; no attempt is spent, and the order is kept",
+    )
+    retry_output: Patterns = Field((), description="the same by the output: regular expressions, searched in each line")
+    failed_output: Patterns = Field((), description="lines of output that mean failure, whatever the exit status is")
+    rejected_output: Patterns = Field(
+        (),
+        description="lines of output that mean that a row was rejected; groups (?P<line>), (?P<reason>) say which and why, "
+        "(?P<rejected>) how many",
+    )
+    row_output: Patterns = Field(
+        (), description="lines that begin what the output says of a row, which their group (?P<line>) names"
+    )
+    reason_output: Patterns = Field(
+        (), description="lines behind a rejected row that say why, as a whole or in a group (?P<reason>)"
+    )
+    counts_output: Patterns = Field(
+        (), description="lines with numbers of rows, in groups (?P<rows>), (?P<accepted>), (?P<rejected>); several are added up"
+    )
+    first_line: int = Field(1, ge=0, le=1000, description="the line of the file that the tool's output calls 1")
+    header: bool = Field(True, description="whether a file begins with a header, with which rejected lines are given back")
+    report: Report = Field(
+        Report.SUMMARY,
+        description='what the sender reads of the output: "summary" leaves out stack traces, paths and addresses, '
+        '"full" nothing; the admin has all of it',
+    )
     enabled: bool = Field(True, description="whether `run` considers this tool")
     environment: Mapping[str, str] = Field(default_factory=dict, description="extra environment of the command")
     working_directory: Path | None = Field(
@@ -176,6 +218,16 @@ class ToolSettings(BaseModel):
         description="encoding of the command's output, such as cp1252: reports become UTF-8, with \\xNN for what does not fit; "
         "default: reports have the output byte for byte",
     )
+
+    @field_validator("retry_output", "failed_output", "rejected_output", "row_output", "reason_output", "counts_output")
+    @classmethod
+    def _are_patterns(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from error
+        return value
 
     @field_validator("encoding")
     @classmethod
@@ -266,6 +318,7 @@ class Settings(BaseSettings):
     consumer_lock_ttl: Duration = Field(
         10800.0, gt=0, description="seconds after which lock.txt is stale and passed over, where handover is lock.txt"
     )
+    language: Language = Field(Language.ENGLISH, description="language of reports: en or fr; a user's own stands in user.toml")
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
     # how long things are kept that nobody waits for; 0: without limit

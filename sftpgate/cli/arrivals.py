@@ -17,6 +17,20 @@ Id = Annotated[str, typer.Argument(metavar="ARRIVAL", help="The id of an arrival
 
 COLUMNS = ("received_at", "id", "owner", "path", "size_bytes", "state", "hold_reason", "attempts", "archived_as")
 DEFAULT_LIMIT = 100
+_RUN_COLUMNS = (
+    "started_at",
+    "ended_at",
+    "tool",
+    "attempt",
+    "outcome",
+    "rows",
+    "accepted",
+    "rejected",
+    "exit_status",
+    "report",
+    "tryback",
+)
+_SHOWN_ROWS = 20  # rejected ones of a run; --json has more, and the report has their contents
 
 
 def arrivals(
@@ -86,7 +100,7 @@ def show(arrival: Id, json: Json = False) -> None:
                 }
                 for event in audit.history(connection, item.id)
             ]
-            executions = [asdict(run) for run in runs.of_arrival(connection, item.id)]
+            executions = [_run_row(asdict(run)) for run in runs.of_arrival(connection, item.id)]
     if json:
         emit_record({**arrival_row(item), "events": events, "runs": executions}, json=True)
         return
@@ -95,7 +109,29 @@ def show(arrival: Id, json: Json = False) -> None:
     emit(events, ["at", "event", "actor", "details"])
     if executions:
         typer.echo()
-        emit(executions, ["started_at", "ended_at", "tool", "attempt", "outcome", "exit_status", "report", "tryback"])
+        emit(executions, [*_RUN_COLUMNS])
+        for run in executions:
+            _say_what_was_rejected(run)
+
+
+def _run_row(row: dict[str, object]) -> dict[str, object]:
+    """A run as scripts get it: ``rejected_rows`` as objects."""
+    rows = row["rejected_rows"]
+    assert isinstance(rows, tuple)
+    return {**row, "rejected_rows": [{"line": line, "reason": reason} for line, reason in rows]}
+
+
+def _say_what_was_rejected(run: dict[str, object]) -> None:
+    """Why a run failed, and the first rows that it rejected."""
+    from sftpgate.logs import printable
+
+    if run["because"]:
+        typer.echo(f"{run['tool']}: {printable(str(run['because']))}")
+    rows = run["rejected_rows"]
+    assert isinstance(rows, list)
+    for row in rows[:_SHOWN_ROWS]:
+        where = f"line {row['line']}" if row["line"] else "a line"
+        typer.echo(f"{run['tool']}: {where} rejected: {printable(row['reason'])}")
 
 
 def release(

@@ -80,6 +80,9 @@ def done(
 def fail(
     claim: Token,
     reason: Annotated[str, typer.Option(help="A sentence for the report.")] = "",
+    later: Annotated[
+        bool, typer.Option("--later", help="The file is not to blame: it is tried again later, and no attempt is spent.")
+    ] = False,
     report: Report = None,
     tryback: Annotated[Path | None, typer.Option(help="A file with the rejected lines.")] = None,
     json: Json = False,
@@ -90,7 +93,7 @@ def fail(
     """
     from sftpgate.policy.runs import RunOutcome
 
-    _end(claim, RunOutcome.FAILED, report=report, tryback=tryback, reason=reason, json=json)
+    _end(claim, RunOutcome.NOT_THE_FILE if later else RunOutcome.FAILED, report=report, tryback=tryback, reason=reason, json=json)
 
 
 def extend(claim: Token, lease: Lease = _DEFAULT_LEASE, json: Json = False) -> None:
@@ -129,23 +132,30 @@ def _end(
     json: bool,
 ) -> None:
     from sftpgate.cli.output import emit_record
+    from sftpgate.policy.outcome import by_statement
     from sftpgate.runners.endings import Ending
 
     with contextlib.ExitStack() as stack:
-        ending = Ending(
-            outcome=outcome,
-            notices=(reason,) if reason else (),
-            report=_open(report, stack),
-            tryback=_open(tryback, stack),
-        )
+        opened_report, opened_tryback = _open(report, stack), _open(tryback, stack)
         _, claims = stack.enter_context(_claims())
         held = claims.find(token)
+        statement = claims.statement_of(held)
+        ending = Ending(
+            outcome=by_statement(outcome, statement),
+            statement=statement,
+            notices=(reason,) if reason else (),
+            report=opened_report,
+            tryback=opened_tryback,
+        )
         finished = claims.end(held, ending)
     row = {
         "claim": token,
         "arrival": held.arrival.id,
         "path": held.arrival.path,
-        "outcome": outcome,
+        "outcome": ending.outcome,
+        "rows": statement.rows,
+        "accepted": statement.accepted,
+        "rejected": statement.rejected,
         "state": finished.arrival.state,
         "report": finished.report,
         "tryback": finished.tryback,
@@ -198,4 +208,5 @@ def _row(held: Claim) -> dict[str, object]:
         "lease_until": held.lease_until,
         "tryback": held.tryback,
         "output": held.output,
+        "result": held.result,
     }

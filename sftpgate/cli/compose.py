@@ -22,7 +22,7 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.retention import Keep
 from sftpgate.policy.tools import Pointer
-from sftpgate.settings import Durability, Handover, Order, Settings
+from sftpgate.settings import Durability, Handover, Language, Order, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import FileModes
@@ -45,6 +45,12 @@ class System:
     moves: Moves
     placer: Placer
     staging: Staging
+
+    def language_of(self, user: str) -> Language:
+        """The language in which a user is written to: the user's own, or the gate's."""
+        from sftpgate.users.registry import language_in
+
+        return language_in(self.settings.keys_dir, user) or self.settings.language
 
     def close(self) -> None:
         """Clear what is known to be durable, and close the ledger."""

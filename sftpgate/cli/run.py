@@ -30,7 +30,7 @@ def run(
 
     A tool goes after those that it names in `after`; where one of them failed, it is left out of this pass. Prints a line for
     each run that failed, and one that sums up the pass. SIGTERM stops the command and gives its file back. Exit codes: 0 done,
-    3 nothing to do, 4 a tool failed, 5 unknown tool, 78 bad settings.
+    3 nothing to do, 4 a tool failed, 5 unknown tool, 75 a tool could not take its file, which is not to blame, 78 bad settings.
 
     Example: sftpgate run --all
     """
@@ -59,6 +59,8 @@ def run(
         raise SettingsError("; ".join(unusable.values()))
     if result.failed:
         raise typer.Exit(ExitCode.TOOL_FAILED)
+    if result.put_off:
+        raise typer.Exit(ExitCode.TRY_AGAIN)
     if not result.runs:
         raise typer.Exit(ExitCode.NOTHING_TO_DO)
 

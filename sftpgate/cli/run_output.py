@@ -16,7 +16,9 @@ import typer
 
 from sftpgate.logs import printable
 from sftpgate.policy.lifecycle import ArrivalState
-from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.phrases import outcome_phrase
+from sftpgate.policy.runs import PROCESSED, UNCOUNTED, RunOutcome
+from sftpgate.settings import Language
 
 if TYPE_CHECKING:
     from sftpgate.runners.claims import Claim
@@ -50,7 +52,7 @@ class Lines:
         line = describe(result)
         self._first = self._first or line
         is_done = result.outcome is RunOutcome.DONE
-        self._counts.setdefault(result.tool, Counter())["done" if is_done else "failed"] += 1
+        self._counts.setdefault(result.tool, Counter())[_kind(result.outcome)] += 1
         self._seconds += result.seconds
         if self._says_all or not is_done:
             self._say(line)
@@ -94,17 +96,21 @@ def describe(result: RunResult) -> str:
     """One line that says how a run ended, and what became of the file."""
     took = f"{result.seconds:.1f} s"
     match result.outcome:
-        case RunOutcome.DONE:
-            what = f"done in {took}"
+        case RunOutcome.DONE | RunOutcome.DONE_WITH_REJECTED:
+            what = f"{outcome_phrase(result.outcome, result.statement.rejected, Language.ENGLISH)} in {took}"
+        case RunOutcome.NOT_THE_FILE:
+            what = f"put off after {took}, not the file's fault ({result.statement.not_the_file or _status(result.exit_status)})"
         case RunOutcome.TIMED_OUT:
             what = f"stopped after {took}, its time was over"
         case RunOutcome.INTERRUPTED:
             what = f"interrupted after {took}"
         case _:
-            what = f"failed after {took} ({_status(result.exit_status)})"
-    if result.outcome is not RunOutcome.DONE:
+            what = f"failed after {took} ({result.statement.failed or _status(result.exit_status)})"
+    if result.outcome not in PROCESSED | UNCOUNTED:
         what += f", attempt {result.attempt} of {result.max_attempts}"
     kept = [f"report reports/{result.report}" if result.report else "no report could be written"]
+    if result.output:
+        kept.append(f"whole output reports/{result.output}")
     if result.tryback:
         kept.append(f"rejected lines reports/{result.tryback}")
     match result.arrival.state:
@@ -113,10 +119,20 @@ def describe(result: RunResult) -> str:
         case ArrivalState.REPLACED:
             kept.append("archived, because a newer file of its name waits")
         case ArrivalState.WAITING | ArrivalState.QUEUED:
-            kept.append("it waits for the next attempt")
+            if result.outcome is RunOutcome.NOT_THE_FILE and result.arrival.not_before:
+                kept.append(f"it is tried again from {result.arrival.not_before.astimezone():%H:%M}")
+            else:
+                kept.append("it waits for the next attempt")
         case _:
             pass
     return f"{result.tool}: {result.arrival.path} {what}, {', '.join(kept)}"
+
+
+def _kind(outcome: RunOutcome) -> str:
+    """Under which word a run is counted in the line that sums up."""
+    if outcome in PROCESSED:
+        return outcome.value
+    return "put off" if outcome is RunOutcome.NOT_THE_FILE else "failed"
 
 
 def _status(exit_status: int) -> str:

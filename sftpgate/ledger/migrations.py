@@ -57,4 +57,25 @@ def _count_volumes(connection: Connection, at: datetime) -> None:
     volumes.fill(connection, at)
 
 
-_STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {1: _chain_events, 2: _count_volumes}
+def _what_runs_did(connection: Connection, at: datetime) -> None:
+    """3 → 4: runs have outcomes with longer names, and say what they did."""
+    known = {column["name"] for column in inspect(connection).get_columns("runs")}
+    for name, kind in (
+        ("output", "TEXT"),
+        ("rows", "INTEGER"),
+        ("accepted", "INTEGER"),
+        ("rejected", "INTEGER"),
+        ("rejected_rows", "TEXT"),
+        ("because", "TEXT"),
+    ):
+        if name not in known:
+            connection.exec_driver_sql(f'ALTER TABLE runs ADD COLUMN "{name}" {kind}')
+    if connection.dialect.name == "postgresql":  # SQLite does not look at lengths
+        connection.exec_driver_sql("ALTER TABLE runs ALTER COLUMN outcome TYPE VARCHAR(32)")
+
+
+_STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {
+    1: _chain_events,
+    2: _count_volumes,
+    3: _what_runs_did,
+}

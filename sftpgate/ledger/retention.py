@@ -53,7 +53,7 @@ def forget_reports(connection: Connection, names: Collection[str]) -> None:
     if not names:
         return
     connection.execute(delete(reports).where(reports.c.name.in_(names)))
-    for column in (runs.c.report, runs.c.tryback):
+    for column in (runs.c.report, runs.c.tryback, runs.c.output):
         gone = case((column.in_(names), None), else_=column)
         connection.execute(update(runs).where(column.in_(names)).values({column: gone}))
 

@@ -5,14 +5,18 @@ A run has the id of its claim. All functions take an open connection, so that se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import takewhile
 
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
 from sftpgate.ledger import reports
+from sftpgate.ledger.arrivals import LOCAL_OWNER
 from sftpgate.ledger.schema import runs
+from sftpgate.policy.outcome import NOTHING_STATED, Statement
 from sftpgate.policy.runs import RunOutcome
 
 
@@ -20,8 +24,10 @@ from sftpgate.policy.runs import RunOutcome
 class Run:
     """One execution of a tool on an arrival. What is known at its end only is None before.
 
-    ``exit_status`` is negative for a command that a signal ended: minus the signal's number. ``report`` and ``tryback`` are names
-    in ``reports``.
+    ``exit_status`` is negative for a command that a signal ended: minus the signal's number. ``report``, ``tryback`` and
+    ``output`` are names in ``reports``, the last one for the admin alone. ``rows``, ``accepted`` and ``rejected`` are None if the
+    tool did not say; ``rejected_rows`` are the first rejected ones, each as its line in the file and the reason. ``because`` says
+    why the run failed, or why the file was not to blame.
     """
 
     id: str
@@ -35,8 +41,26 @@ class Run:
     outcome: RunOutcome | None = None
     report: str | None = None
     tryback: str | None = None
+    output: str | None = None
+    rows: int | None = None
+    accepted: int | None = None
+    rejected: int | None = None
+    rejected_rows: tuple[tuple[int, str], ...] = ()
+    because: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportNames:
+    """The names in ``reports`` of what was kept of a run; None where there is none. ``output`` is for the admin alone."""
+
+    report: str | None = None
+    tryback: str | None = None
+    output: str | None = None
+
+
+NO_REPORTS = ReportNames()
+
+KEPT_ROWS = 1000  # rejected rows in the record of a run; the report and the rejected lines have more
 _PAGE = 1000
 _FIELDS = [field.name for field in fields(Run)]
 _ALL = select(*(runs.c[name] for name in _FIELDS))
@@ -44,7 +68,8 @@ _ALL = select(*(runs.c[name] for name in _FIELDS))
 
 def begin(connection: Connection, run: Run) -> None:
     """Record a run that begins."""
-    connection.execute(insert(runs).values({name: getattr(run, name) for name in _FIELDS}))
+    values = {name: getattr(run, name) for name in _FIELDS}
+    connection.execute(insert(runs).values({**values, "rejected_rows": _listed(run.rejected_rows)}))
 
 
 def finish(
@@ -54,16 +79,30 @@ def finish(
     ended_at: datetime,
     outcome: RunOutcome,
     exit_status: int | None = None,
-    report: str | None = None,
-    tryback: str | None = None,
+    statement: Statement = NOTHING_STATED,
+    names: ReportNames = NO_REPORTS,
 ) -> None:
-    """Record how a run ended. Does nothing where the ledger has no such run: it was made anew meanwhile."""
-    values = {"ended_at": ended_at, "outcome": outcome.value, "exit_status": exit_status, "report": report, "tryback": tryback}
+    """Record how a run ended. Does nothing if the ledger has no such run: it was made anew meanwhile."""
+    values = {
+        "ended_at": ended_at,
+        "outcome": outcome.value,
+        "exit_status": exit_status,
+        "report": names.report,
+        "tryback": names.tryback,
+        "output": names.output,
+        "rows": statement.rows,
+        "accepted": statement.accepted,
+        "rejected": statement.rejected,
+        "rejected_rows": _listed([(row.line, row.reason) for row in statement.rejected_rows[:KEPT_ROWS]]),
+        "because": statement.not_the_file or statement.failed or None,
+    }
     connection.execute(update(runs).where(runs.c.id == run).values(values))
     about = connection.execute(select(runs.c.owner, runs.c.arrival).where(runs.c.id == run)).first()
-    for name in (report, tryback):
-        if name is not None and about is not None:
-            reports.add(connection, name, owner=about.owner, arrival=about.arrival, at=ended_at)
+    if about is None:
+        return
+    for name, owner in ((names.report, about.owner), (names.tryback, about.owner), (names.output, LOCAL_OWNER)):
+        if name is not None:
+            reports.add(connection, name, owner=owner, arrival=about.arrival, at=ended_at)
 
 
 def of_arrival(connection: Connection, arrival: str) -> list[Run]:
@@ -83,11 +122,22 @@ def outcomes(connection: Connection, after: int, also: Collection[int]) -> Itera
     yield from ((seq, outcome) for seq, outcome in connection.execute(query.execution_options(yield_per=_PAGE)))
 
 
+def tries_without_blame(connection: Connection, arrival: str) -> int:
+    """How many runs of an arrival ended, one after the other and up to the last one, without the file being to blame."""
+    query = select(runs.c.outcome).where(runs.c.arrival == arrival, runs.c.outcome.is_not(None)).order_by(runs.c.seq.desc())
+    return sum(1 for _ in takewhile(lambda found: found == RunOutcome.NOT_THE_FILE.value, connection.execute(query).scalars()))
+
+
+def _listed(rows: Collection[tuple[int, str]]) -> str | None:
+    return json.dumps(list(rows), ensure_ascii=False) if rows else None
+
+
 def _runs(rows: Sequence[Row[tuple[object, ...]]]) -> list[Run]:
     found = []
     for row in rows:
         values = dict(row._mapping)  # noqa: SLF001  # the documented way to a row's mapping
         if values["outcome"] is not None:
             values["outcome"] = RunOutcome(values["outcome"])
+        values["rejected_rows"] = tuple((line, reason) for line, reason in json.loads(values["rejected_rows"] or "[]"))
         found.append(Run(**values))
     return found

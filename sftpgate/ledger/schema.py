@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 3  # how an earlier ledger becomes one of this version: migrations.py
+SCHEMA_VERSION = 4  # how an earlier ledger becomes one of this version: migrations.py
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -140,9 +140,15 @@ runs = Table(
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
     Column("exit_status", Integer),
-    Column("outcome", String(16)),
+    Column("outcome", String(32)),
     Column("report", Text),
     Column("tryback", Text),
+    Column("output", Text),  # the whole output, where the report has only what the sender may read
+    Column("rows", Integer),  # read by the tool; NULL in these three: it did not say
+    Column("accepted", Integer),
+    Column("rejected", Integer),
+    Column("rejected_rows", Text),  # JSON: the first of them, as [[line, reason], …]
+    Column("because", Text),  # why it failed, or why the file was not to blame, in the tool's words
     Column("owner", String(64), nullable=False),  # copied from the arrival: whose report this is
     Index("runs_owner", "owner", "seq"),
     Index("runs_tool", "tool", "seq"),

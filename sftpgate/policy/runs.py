@@ -15,11 +15,39 @@ class RunOutcome(StrEnum):
     """How a run ended."""
 
     DONE = "done"
-    FAILED = "failed"  # another exit status than 0, or a command that could not be started
+    DONE_WITH_REJECTED = "done with rejected"  # the tool took the file, but not all of its rows
+    FAILED = "failed"  # another exit status than 0, output that says so, or a command that could not be started
+    NOT_THE_FILE = "not the file's fault"  # the platform was not there: tried again later, and counts as no attempt
     TIMED_OUT = "timed out"
     INTERRUPTED = "interrupted"  # the runner was told to stop
     DIED = "died"  # the runner is gone, or its lease ended
     RELEASED = "released"  # given back unused: counts as no attempt
+
+
+# The tool has taken the file: it is archived, and never tried again.
+PROCESSED = frozenset({RunOutcome.DONE, RunOutcome.DONE_WITH_REJECTED})
+# The file was given back for no fault of its own: the attempt does not count.
+UNCOUNTED = frozenset({RunOutcome.RELEASED, RunOutcome.NOT_THE_FILE})
+
+# Between two tries of a file that is not to blame: from a minute, twice as long each time, to an hour. A database that is
+# restarted is back before the second try; one that is away for a night costs ten tries.
+FIRST_WAIT_SECONDS = 60.0
+LONGEST_WAIT_SECONDS = 3600.0
+
+
+def wait_seconds(outcome: RunOutcome, *, retry_delay: float, tries: int) -> float:
+    """How long a file that is given back waits. ``tries``: how often in a row it was not to blame, this time included.
+
+    A runner that died or was stopped says nothing against the file: it comes back at once.
+    """
+    match outcome:
+        case RunOutcome.NOT_THE_FILE:
+            first = max(retry_delay, FIRST_WAIT_SECONDS)
+            return min(first * 2.0 ** min(max(tries, 1) - 1, 16), max(LONGEST_WAIT_SECONDS, retry_delay))
+        case RunOutcome.FAILED | RunOutcome.TIMED_OUT:
+            return retry_delay
+        case _:
+            return 0.0
 
 
 def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None, occupied: bool, queued: bool) -> ArrivalEvent:
@@ -28,7 +56,7 @@ def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None,
     ``max_attempts`` is None where the tool is no longer known. ``occupied``: another arrival has its name by now, which the
     rule "latest" means to take its place; ``queued``: every arrival counts.
     """
-    if outcome is RunOutcome.DONE:
+    if outcome in PROCESSED:
         return ArrivalEvent.DONE
     if is_last(outcome, attempts=attempts, max_attempts=max_attempts):
         return ArrivalEvent.QUARANTINED
@@ -39,7 +67,7 @@ def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None,
 
 def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> bool:
     """Whether a run that ended so was the last attempt: the file goes to quarantine."""
-    if outcome in (RunOutcome.DONE, RunOutcome.RELEASED):
+    if outcome in PROCESSED or outcome in UNCOUNTED:
         return False
     return max_attempts is not None and attempts >= max_attempts
 

@@ -61,6 +61,11 @@ def report_names(name: str, at: datetime) -> StampedNames:
     return StampedNames(f"{at:{_STAMP}}_report_", name)
 
 
+def output_names(name: str, at: datetime) -> StampedNames:
+    """Names for the whole output of a run, which the admin reads."""
+    return StampedNames(f"{at:{_STAMP}}_output_", name)
+
+
 def tryback_names(name: str, at: datetime) -> StampedNames:
     """Names for the rejected lines of ``name``."""
     stem, suffix = split_suffix(name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sftpgate.errors import NameRefused, SettingsError
 from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, NameRules, check_storable, folded
+from sftpgate.policy.outcome import OutputRules, pattern_problem
 
 if TYPE_CHECKING:
     from sftpgate.settings import ToolSettings
@@ -107,6 +108,19 @@ def in_order(tools: Mapping[str, ToolSettings], chosen: Sequence[str]) -> list[s
     return ordered
 
 
+def output_rules(tool: ToolSettings) -> OutputRules:
+    """By which patterns the output of a tool is read."""
+    return OutputRules(
+        failed=tool.failed_output,
+        not_the_file=tool.retry_output,
+        rejected=tool.rejected_output,
+        row=tool.row_output,
+        reason=tool.reason_output,
+        counts=tool.counts_output,
+        first_line=tool.first_line,
+    )
+
+
 # -- checks ----------------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +151,8 @@ def _problems(name: str, tool: ToolSettings, tools: Mapping[str, ToolSettings], 
     for file in tool.files:
         if problem := _problem_of(file, names):
             yield f"file: {file!r} {problem}"
+    if problem := pattern_problem(output_rules(tool)):
+        yield problem
     for first in tool.after:
         if first not in tools:
             yield f"after: there is no tool {first!r}"

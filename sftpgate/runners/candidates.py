@@ -17,12 +17,13 @@ from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.local import digest_and_flush, is_one_of, opened
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import arrivals
+from sftpgate.ledger import arrivals, runs
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import NameRules, is_storable, join
+from sftpgate.policy.runs import RunOutcome
 from sftpgate.policy.tools import Pointer, is_pattern, matches, tool_for
 from sftpgate.store.descriptors import has_writer
 
@@ -72,6 +73,20 @@ class Candidates:
         with self._moves.ledger.reading() as connection:
             rows = self._waiting(partial(arrivals.find, connection), tool)
             return any(row.id not in skip and (row.not_before is None or row.not_before <= now) for row in rows)
+
+    def is_put_off(self, tool: str) -> bool:
+        """Whether the tool's last file was not to blame and waits for its next try.
+
+        Until then the tool takes no other: what was missing is missing for all of them, and their order is to be kept.
+        """
+        with self._moves.ledger.reading() as connection:
+            last = runs.last_of_tool(connection, tool)
+            if last is None or last.outcome is not RunOutcome.NOT_THE_FILE:
+                return False
+            found = arrivals.find(connection, ids=[last.arrival])
+        return any(
+            item.state is ArrivalState.WAITING and item.not_before and item.not_before > self._moves.clock() for item in found
+        )
 
     def _waiting(self, find: Find, tool: str) -> Iterator[Arrival]:
         pointers = self._pointers()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,14 +31,17 @@ from sftpgate.ledger.runs import Run
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
+from sftpgate.policy.outcome import OutputRules, Statement
 from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.tools import output_rules
 from sftpgate.runners import directories, locks
 from sftpgate.runners.candidates import Candidates
 from sftpgate.runners.directories import RunDirectory
 from sftpgate.runners.endings import Ending, Endings, Finished
 from sftpgate.runners.reports import Papers
 from sftpgate.runners.returns import AT_ONCE, Returns
-from sftpgate.settings import ToolSettings
+from sftpgate.runners.statements import statement_of
+from sftpgate.settings import Language, ToolSettings
 
 log = get_logger("runner")
 
@@ -51,8 +54,9 @@ HEARTBEAT_SECONDS = 60.0
 class Claim:
     """What a runner holds. ``path`` is the file under its own name: the input itself, not a copy, so it is to be read only.
 
-    ``tryback`` is where rejected lines may be written, ``output`` where the text of the report may be. ``arrival.attempts``
-    includes this one. ``lock`` is the descriptor of the live lock, None where only the lease holds the claim.
+    ``tryback`` is where rejected lines may be written, ``output`` where the text of the report may be, and ``result`` where a
+    command may say in JSON what it did. ``arrival.attempts`` includes this one. ``lock`` is the descriptor of the live lock, None
+    if only the lease holds the claim.
     """
 
     token: Token
@@ -63,6 +67,7 @@ class Claim:
     path: Path
     tryback: Path
     output: Path
+    result: Path
     lock: int | None = None
 
 
@@ -70,14 +75,21 @@ class Claims:
     """Takes, extends and ends claims, for ``actor``. One instance per process; any thread."""
 
     def __init__(
-        self, moves: Moves, placer: Placer, candidates: Candidates, tools: Mapping[str, ToolSettings], actor: Actor
+        self,
+        moves: Moves,
+        placer: Placer,
+        candidates: Candidates,
+        tools: Mapping[str, ToolSettings],
+        actor: Actor,
+        *,
+        language_of: Callable[[str], Language],
     ) -> None:
         self._moves = moves
         self._disk = moves.disk
         self._placer = placer
         self._tools = tools
         self._actor = actor
-        self._endings = Endings(moves, placer, tools, actor)
+        self._endings = Endings(moves, placer, tools, actor, language_of)
         self._returns = Returns(moves, self._endings)
         self.candidates = candidates
 
@@ -109,7 +121,7 @@ class Claims:
         ``live``: this process lives as long as the claim, and its lock says so. Otherwise ``script`` is the process for which
         it is made, whose end gives the file back at once; 0 for none. Arrivals in ``skip`` are left alone.
         """
-        if not self.require(tool).enabled:
+        if not self.require(tool).enabled or self.candidates.is_put_off(tool):
             return None
         if self.has_claims(tool):
             self._returns.all()
@@ -132,7 +144,11 @@ class Claims:
 
     def has_work(self, tool: str) -> bool:
         """Whether a pass may find something to do: a quick look, which changes nothing."""
-        return self.candidates.has_due(tool) or self.has_claims(tool) or bool(self.candidates.unknown_files(tool))
+        if self.has_claims(tool):
+            return True
+        return not self.candidates.is_put_off(tool) and (
+            self.candidates.has_due(tool) or bool(self.candidates.unknown_files(tool))
+        )
 
     def has_claims(self, tool: str) -> bool:
         """Whether an arrival is claimed for the tool, by the living or the dead."""
@@ -205,6 +221,7 @@ class Claims:
             path=directory.file,
             tryback=directory.tryback,
             output=directory.output,
+            result=directory.result,
             lock=lock,
         )
 
@@ -277,6 +294,12 @@ class Claims:
                 locks.release(self._disk, self._moves.layout.claim_lock(claim.arrival.id), claim.lock)
         directories.remove(self._moves, claim.token)
         return finished
+
+    def statement_of(self, claim: Claim) -> Statement:
+        """What the run of a claim says of itself, by its result and its output."""
+        tool = self._tools.get(claim.tool)
+        directory = RunDirectory(self._moves, claim.token, claim.arrival)
+        return statement_of(directory, output_rules(tool) if tool else OutputRules(), tool.encoding if tool else "")
 
     def _prepared_papers(self, claim: Claim, ending: Ending) -> Papers | None:
         with self._moves.ledger.reading() as connection:

@@ -38,6 +38,7 @@ class RunDirectory:
         self.spot = moves.layout.runs / run
         self._output = self.spot / ".output"
         self._tryback = self.spot / f".tryback{split_suffix(self._name)[1]}"
+        self._result = self.spot / ".result.json"
 
     @property
     def file(self) -> Path:
@@ -54,6 +55,11 @@ class RunDirectory:
         """Where a command may write the lines that it rejected."""
         return self._tryback.local
 
+    @property
+    def result(self) -> Path:
+        """Where a command may say in JSON what it did (``policy.outcome.parse_result``)."""
+        return self._result.local
+
     def ensure(self) -> None:
         """Make the directory where it is missing, without the file. The store's group may read in it, if it may in the store."""
         if not self._moves.disk.is_dir(self.spot):
@@ -61,12 +67,13 @@ class RunDirectory:
             self._moves.disk.make_dir(self.spot, 0o700 | modes.dir_mode & 0o050, modes.gid)
 
     def prepare(self) -> None:
-        """Make the directory, with the claimed file and an empty file for rejected lines in it.
+        """Make the directory, with the claimed file in it, and an empty file each for rejected lines and for the result.
 
-        That one is there beforehand because a command that runs as another user may write to it, and not make it.
+        Those are there beforehand because a command that runs as another user may write to them, and not make them.
         """
         self.ensure()
-        self._make_tryback()
+        for spot in (self._tryback, self._result):
+            self._make_empty(spot)
         source = self._moves.layout.spot(location(Area.CLAIMS, self._arrival.id))
         target = self.spot / self._name
         try:
@@ -76,9 +83,9 @@ class RunDirectory:
         except CrossDevice:
             self._moves.disk.copy(source, target, self._moves.modes.file_mode)
 
-    def _make_tryback(self) -> None:
+    def _make_empty(self, spot: Spot) -> None:
         modes = self._moves.modes
-        fd = self._moves.disk.create(self._tryback, 0o600)
+        fd = self._moves.disk.create(spot, 0o600)
         try:
             self._moves.disk.set_mode(fd, 0o660 if modes.file_mode & 0o040 else 0o600, modes.gid)
         finally:
@@ -91,6 +98,14 @@ class RunDirectory:
     def written_tryback(self) -> BinaryIO | None:
         """The lines that the command rejected, open for reading; None where there are none."""
         return opened(self._moves, self._tryback)
+
+    def written_result(self) -> BinaryIO | None:
+        """What the command wrote as its result, open for reading; None where there is none."""
+        return opened(self._moves, self._result)
+
+    def claimed_file(self) -> BinaryIO | None:
+        """The claimed file itself, open for reading; None where it is gone or empty."""
+        return opened(self._moves, self._moves.layout.spot(location(Area.CLAIMS, self._arrival.id)))
 
     def alterations(self) -> Iterator[str]:
         """What differs between the claimed file and the one that was received: sentences for the report."""

@@ -10,9 +10,10 @@ report that cannot be written (a full disk) does not keep a run from being recor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import BinaryIO
 
 from sftpgate.errors import SftpgateError
@@ -23,14 +24,18 @@ from sftpgate.ledger import claims, runs
 from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.claims import ClaimRecord
+from sftpgate.ledger.runs import NO_REPORTS, ReportNames
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
-from sftpgate.policy.runs import RunOutcome, event_after
+from sftpgate.policy.outcome import NOTHING_STATED, Statement
+from sftpgate.policy.runs import UNCOUNTED, RunOutcome, event_after, wait_seconds
+from sftpgate.policy.stamps import split_suffix
 from sftpgate.policy.tools import is_queued
 from sftpgate.runners.directories import RunDirectory
-from sftpgate.runners.reports import Facts, Papers, Reports
-from sftpgate.settings import ToolSettings
+from sftpgate.runners.reports import Facts, Papers, Reports, as_utf8, chunks, from_the_start
+from sftpgate.runners.statements import given_back, hides_something, public_lines, rejected_rows
+from sftpgate.settings import Language, Report, ToolSettings
 
 log = get_logger("runner")
 
@@ -40,9 +45,11 @@ class Ending:
     """How the run of a claim ended.
 
     ``report`` and ``tryback`` are contents from elsewhere, closed in the end; else those in the run's directory count.
+    ``statement`` is what the run says of itself.
     """
 
     outcome: RunOutcome
+    statement: Statement = NOTHING_STATED
     exit_status: int | None = None
     notices: tuple[str, ...] = ()
     report: BinaryIO | None = None
@@ -57,13 +64,22 @@ class Finished:
     ended_at: datetime
     report: str | None
     tryback: str | None
+    output: str | None  # the whole output, for the admin alone
 
 
 class Endings:
     """Ends claims inside a change."""
 
-    def __init__(self, moves: Moves, placer: Placer, tools: Mapping[str, ToolSettings], actor: Actor) -> None:
+    def __init__(
+        self,
+        moves: Moves,
+        placer: Placer,
+        tools: Mapping[str, ToolSettings],
+        actor: Actor,
+        language_of: Callable[[str], Language],
+    ) -> None:
         self._moves = moves
+        self._language_of = language_of
         self._placer = placer
         self._tools = tools
         self._actor = actor
@@ -76,20 +92,8 @@ class Endings:
         """
         if ending.outcome is RunOutcome.RELEASED:
             return None
-        tool = self._tools.get(record.tool)
         directory = RunDirectory(self._moves, record.token, item)
         try:
-            facts = Facts(
-                tool=record.tool,
-                arrival=item,
-                started_at=record.claimed_at,
-                ended_at=self._moves.clock(),
-                outcome=ending.outcome,
-                exit_status=ending.exit_status,
-                attempt=item.attempts,
-                max_attempts=tool.max_attempts if tool else None,
-                notices=(*ending.notices, *directory.alterations()),
-            )
             directory.ensure()
             with contextlib.ExitStack() as files:
                 body = ending.report or directory.written_output()
@@ -97,10 +101,60 @@ class Endings:
                 for file in (body, lines):
                     if file is not None:
                         files.enter_context(file)
-                return self._reports.prepare(directory.spot, facts, body, lines, tool.encoding if tool else "")
+                return self._written(directory, item, record, ending, body, lines)
         except SftpgateError as error:
             self._say_not_written(item, record, error)
             return None
+
+    def _written(
+        self,
+        directory: RunDirectory,
+        item: Arrival,
+        record: ClaimRecord,
+        ending: Ending,
+        output: BinaryIO | None,
+        tryback: BinaryIO | None,
+    ) -> Papers:
+        """The papers of a run: what the sender reads of the output, its rejected rows, and the whole output, if that is more."""
+        tool = self._tools.get(record.tool)
+        name = item.path.rpartition("/")[2]
+        wanted = {row.line for row in ending.statement.rejected_rows} - {0}
+        rows = rejected_rows(directory, wanted)
+        made = None if tryback else list(given_back(directory, rows, header=tool.header if tool else True))
+        lines = chunks(tryback) if tryback else made or None
+        notices = [*ending.notices, *ending.statement.notices, *directory.alterations()]
+        if missing := sorted(wanted - set(rows)):
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            notices.append(f"the tool speaks of line {missing[0]}{more}, which the file does not have")
+        stem, suffix = split_suffix(name)
+        facts = Facts(
+            tool=record.tool,
+            arrival=item,
+            started_at=record.claimed_at,
+            ended_at=self._moves.clock(),
+            outcome=ending.outcome,
+            exit_status=ending.exit_status,
+            attempt=item.attempts,
+            max_attempts=tool.max_attempts if tool else None,
+            notices=tuple(notices),
+            statement=ending.statement,
+            rows=rows,
+            tryback=f"{stem}_tryback_…{suffix}" if lines else "",
+            queued=is_queued(item.path, self._placer.rules.pointers()),
+            language=self._language_of(item.owner),
+        )
+        encoding = tool.encoding if tool else ""
+        is_summary = tool is not None and tool.report is Report.SUMMARY and ending.report is None
+        told = facts.for_the_sender() if is_summary else facts
+        body: Iterable[bytes] = ()
+        whole: Iterable[bytes] | None = None
+        if output is not None:
+            hides = is_summary and hides_something(output)
+            body = as_utf8(public_lines(output) if hides else from_the_start(output), encoding)
+            whole = chain([facts.header()], as_utf8(from_the_start(output), encoding)) if hides else None
+        return self._reports.prepare(
+            directory.spot, name, facts.ended_at, report=chain([told.header()], body), tryback=lines, output=whole
+        )
 
     def discard(self, papers: Papers | None) -> None:
         """Remove papers of a claim that did not end after all."""
@@ -109,7 +163,7 @@ class Endings:
 
     def end(self, change: Change, item: Arrival, record: ClaimRecord, ending: Ending, papers: Papers | None) -> Finished:
         """End the claim of ``item``, which is claimed, and bring up the next of its queue."""
-        report, tryback = self._publish(item, record, papers)
+        names = self._publish(item, record, papers)
         claims.remove(change.connection, item.id)
         runs.finish(
             change.connection,
@@ -117,8 +171,8 @@ class Endings:
             ended_at=change.now,
             outcome=ending.outcome,
             exit_status=ending.exit_status,
-            report=report,
-            tryback=tryback,
+            statement=ending.statement,
+            names=names,
         )
         change.note(
             "run.ended",
@@ -128,7 +182,8 @@ class Endings:
             run=record.token,
             outcome=ending.outcome.value,
             exit_status=ending.exit_status,
-            report=report,
+            report=names.report,
+            rejected=ending.statement.rejected,
         )
         ended = self.place(change, item, record.tool, ending.outcome)
         log.info(
@@ -141,10 +196,11 @@ class Endings:
             exit_status=ending.exit_status,
             attempt=item.attempts,
             state=ended.state,
-            report=report,
+            rejected=ending.statement.rejected,
+            report=names.report,
             seconds=round((change.now - record.claimed_at).total_seconds(), 3),
         )
-        return Finished(arrival=ended, ended_at=change.now, report=report, tryback=tryback)
+        return Finished(arrival=ended, ended_at=change.now, report=names.report, tryback=names.tryback, output=names.output)
 
     def place(self, change: Change, item: Arrival, tool: str, outcome: RunOutcome) -> Arrival:
         """Bring the file to where the end of its run puts it, and bring up the next of its queue."""
@@ -180,27 +236,28 @@ class Endings:
             where = location(Area.QUEUE, item.id)
         elif not change.accounts_for(where):
             change.keep_unknown(where, item.path)
-        # A runner that died or was stopped says nothing against the file: it comes back at once.
-        delayed = tool is not None and outcome in (RunOutcome.FAILED, RunOutcome.TIMED_OUT)
+        seconds = wait_seconds(
+            outcome, retry_delay=tool.retry_delay if tool else 0.0, tries=runs.tries_without_blame(change.connection, item.id)
+        )
         return change.event(
             item,
             event,
             actor=self._actor,
             location=where,
-            attempts=item.attempts - 1 if outcome is RunOutcome.RELEASED else item.attempts,
-            not_before=change.now + timedelta(seconds=tool.retry_delay) if tool and delayed else None,
+            attempts=item.attempts - 1 if outcome in UNCOUNTED else item.attempts,
+            not_before=change.now + timedelta(seconds=seconds) if seconds else None,
         )
 
     # -- the report --------------------------------------------------------------------------------------------------
 
-    def _publish(self, item: Arrival, record: ClaimRecord, papers: Papers | None) -> tuple[str | None, str | None]:
+    def _publish(self, item: Arrival, record: ClaimRecord, papers: Papers | None) -> ReportNames:
         if papers is None:
-            return None, None
+            return NO_REPORTS
         try:
             return self._reports.publish(papers)
         except SftpgateError as error:
             self._say_not_written(item, record, error)
-            return None, None
+            return NO_REPORTS
 
     def _say_not_written(self, item: Arrival, record: ClaimRecord, error: SftpgateError) -> None:
         log.error("report.not_written", tool=record.tool, arrival=item.id, path=item.path, reason=error.message)

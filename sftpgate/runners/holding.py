@@ -22,11 +22,12 @@ from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger.actor import Actor, runner
 from sftpgate.logs import get_logger
+from sftpgate.policy.outcome import by_statement
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.candidates import Candidates
 from sftpgate.runners.claims import HEARTBEAT_SECONDS, Claim, Claims
 from sftpgate.runners.endings import Ending
-from sftpgate.settings import Settings
+from sftpgate.settings import Language, Settings
 
 log = get_logger("runner")
 
@@ -46,12 +47,17 @@ class RunnerSystem(Protocol):
     def placer(self) -> Placer:
         """What puts files where they belong."""
 
+    def language_of(self, user: str) -> Language:
+        """The language in which a user is written to."""
+
 
 def make_claims(system: RunnerSystem, actor: Actor | None = None) -> Claims:
     """The claims of a system, which ``actor`` makes and ends: the local account that runs tools, unless told otherwise."""
     rules = system.placer.rules
     candidates = Candidates(system.moves, rules.names, rules.pointers, settle_seconds=system.settings.settle_seconds)
-    return Claims(system.moves, system.placer, candidates, system.settings.tools, actor or runner())
+    return Claims(
+        system.moves, system.placer, candidates, system.settings.tools, actor or runner(), language_of=system.language_of
+    )
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +102,8 @@ async def claimed(system: RunnerSystem, tool: str) -> AsyncIterator[Claim | None
             try:
                 async with beating(claims, hops, claim, lambda: None):
                     yield claim
-                ending = Ending(outcome=RunOutcome.DONE)
+                statement = await hops.run(claims.statement_of, claim)
+                ending = Ending(outcome=by_statement(RunOutcome.DONE, statement), statement=statement)
             except Exception:
                 ending = Ending(outcome=RunOutcome.FAILED)
                 with claim.output.open("a", encoding="utf-8", errors="backslashreplace") as output:

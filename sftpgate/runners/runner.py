@@ -19,7 +19,8 @@ from typing import Protocol
 from sftpgate.intake.hops import Hops
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import ArrivalState
-from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.outcome import Statement, judge
+from sftpgate.policy.runs import PROCESSED, RunOutcome
 from sftpgate.policy.tools import in_order
 from sftpgate.runners.claims import Claim, Claims
 from sftpgate.runners.command import Command, execute
@@ -47,6 +48,8 @@ class RunResult:
     seconds: float
     report: str | None
     tryback: str | None
+    output: str | None
+    statement: Statement
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +58,13 @@ class PassResult:
 
     done: int = 0
     failed: int = 0
+    put_off: int = 0  # runs whose file was not to blame
     skipped: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> int:
         """How many runs there were."""
-        return self.done + self.failed
+        return self.done + self.failed + self.put_off
 
 
 class Audience(Protocol):
@@ -105,9 +109,9 @@ class Runner:
                 if tool in unusable:
                     stuck[tool] = tool
                 elif blocked_by is None:
-                    failed = result.failed
+                    trouble = result.failed + result.put_off
                     await self._drain(tool, result, limit)
-                    if result.failed > failed:
+                    if result.failed + result.put_off > trouble:
                         stuck[tool] = tool
                     elif await self._hops.run(self._is_unfinished, tool):
                         stuck[tool] = ""
@@ -137,8 +141,10 @@ class Runner:
                     return
                 self._audience.started(claim)
                 run = await self._run(claim)
-                if run.outcome is RunOutcome.DONE:
+                if run.outcome in PROCESSED:
                     result.done += 1
+                elif run.outcome is RunOutcome.NOT_THE_FILE:
+                    result.put_off += 1
                 else:
                     result.failed += 1
                 if run.arrival.state in (ArrivalState.WAITING, ArrivalState.QUEUED):
@@ -154,13 +160,14 @@ class Runner:
         except BaseException:
             await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.INTERRUPTED))
             raise
+        statement: Statement = await self._hops.run(self._claims.statement_of, claim)
         if ended.timed_out:
             outcome = RunOutcome.TIMED_OUT
         elif ended.stopped:
             outcome = RunOutcome.INTERRUPTED
         else:
-            outcome = RunOutcome.FAILED if ended.exit_status else RunOutcome.DONE
-        ending = Ending(outcome=outcome, exit_status=ended.exit_status, notices=ended.notices)
+            outcome = judge(exit_status=ended.exit_status, retry_exit_codes=tool.retry_exit_codes, statement=statement)
+        ending = Ending(outcome=outcome, statement=statement, exit_status=ended.exit_status, notices=ended.notices)
         finished = await self._hops.run(self._claims.end, claim, ending)
         return RunResult(
             tool=claim.tool,
@@ -172,6 +179,8 @@ class Runner:
             seconds=(finished.ended_at - claim.claimed_at).total_seconds(),
             report=finished.report,
             tryback=finished.tryback,
+            output=finished.output,
+            statement=statement,
         )
 
 
@@ -196,5 +205,6 @@ def environment_of(tool: ToolSettings, claim: Claim) -> dict[str, str]:
         "SFTPGATE_TOOL": claim.tool,
         "SFTPGATE_ARRIVAL": claim.arrival.id,
         "SFTPGATE_TRYBACK": str(claim.tryback),
+        "SFTPGATE_RESULT": str(claim.result),
     }
     return {**ours, **tool.environment, **about}

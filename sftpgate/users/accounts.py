@@ -22,12 +22,24 @@ from sftpgate.policy.login import pattern_problem
 from sftpgate.policy.methods import methods_problem
 from sftpgate.policy.quotas import OwnQuotas
 from sftpgate.settings import AuthMethod as Method
+from sftpgate.settings import Language
 from sftpgate.users.passwords import valid_hash
 
 Value = str | bool | int | datetime | date | tuple[str, ...]
 
 QUOTA_KEYS = ("max_upload_bytes", "max_pending_bytes", "max_pending_files", "max_daily_bytes")
-KNOWN_KEYS = ("password_hash", "home", "disabled", "expires", "networks", "required_auth", *QUOTA_KEYS, "notes", "added_at")
+KNOWN_KEYS = (
+    "password_hash",
+    "home",
+    "disabled",
+    "expires",
+    "networks",
+    "required_auth",
+    *QUOTA_KEYS,
+    "language",
+    "notes",
+    "added_at",
+)
 
 _SIZE = TypeAdapter(ByteSize)
 _LARGEST = 2**63 - 1  # of a file, and of an integer in TOML
@@ -46,6 +58,7 @@ class Account:
     networks: tuple[str, ...] = ()  # address patterns that the user may come from; empty: everywhere
     required_auth: tuple[Method, ...] | None = None  # what a login takes, in order; None: as the gate has it
     quotas: OwnQuotas = field(default_factory=OwnQuotas)
+    language: Language | None = None  # in which the user is written to; None: as the gate has it
     notes: str = ""
     added_at: datetime | None = None  # UTC; None where somebody else made the file
 
@@ -66,6 +79,7 @@ def parse_account(text: str) -> Account:
             networks=_networks(values),
             required_auth=_methods(values),
             quotas=OwnQuotas(**{key: _quota(values, key) for key in QUOTA_KEYS}),
+            language=_language(values),
             notes=_text(values, "notes"),
             added_at=_moment(values, "added_at"),
         )
@@ -115,6 +129,14 @@ def _text(values: Mapping[str, object], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{key} is a text in quotes")
     return value
+
+
+def _language(values: Mapping[str, object]) -> Language | None:
+    text = _text(values, "language")
+    try:
+        return Language(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"language is one of {', '.join(Language)}") from error
 
 
 def _flag(values: Mapping[str, object], key: str) -> bool:

@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from sftpgate.errors import AlreadyExists, UnknownUser, UserFileError
+from sftpgate.errors import AlreadyExists, SftpgateError, UnknownUser, UserFileError
 from sftpgate.logs import get_logger
 from sftpgate.policy.accounts import USER_NAME_RULE, check_home, check_user_name, valid_user_name
 from sftpgate.policy.quotas import OwnQuotas
+from sftpgate.settings import Language
 from sftpgate.users.accounts import Account, Value, new_account_text, parse_account, with_value
 from sftpgate.users.files import (
     Signature,
@@ -278,6 +279,16 @@ class UserRegistry:
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
+
+
+def language_in(keys_dir: Path, name: str) -> Language | None:
+    """The language that a user wants to be written to in; None if its ``user.toml`` does not say, or cannot be read."""
+    if not valid_user_name(name):
+        return None
+    try:
+        return parse_account(read_text(keys_dir / "users" / name / _ACCOUNT_FILE) or "").language
+    except SftpgateError:
+        return None
 
 
 def _is_directory(path: Path) -> bool:

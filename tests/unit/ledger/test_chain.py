@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.ledger import audit, chain
+from sftpgate.ledger import audit, chain, runs
 from sftpgate.ledger.actor import sender
 from sftpgate.ledger.audit import Event, Wanted
 from sftpgate.ledger.chain import Break
 from sftpgate.ledger.database import Ledger, get_fact
 from sftpgate.ledger.schema import SCHEMA_VERSION
+from sftpgate.policy.outcome import Statement
+from sftpgate.policy.runs import RunOutcome
 from tests.postgresql import PostgreSQL
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -240,6 +242,33 @@ def test_an_earlier_ledger_is_upgraded(file: Path, ledger: Ledger) -> None:
         upgraded.close()
 
 
+NEW_IN_RUNS = ("output", "rows", "accepted", "rejected", "rejected_rows", "because")
+
+
+def test_runs_of_an_earlier_ledger(file: Path, ledger: Ledger) -> None:
+    """P8: the runs of a ledger of version 3 are kept, and new ones say what they did."""
+    ledger.close()
+    for column in NEW_IN_RUNS:
+        tamper(file, f'ALTER TABLE runs DROP COLUMN "{column}"')
+    tamper(
+        file,
+        "INSERT INTO runs (id, arrival, owner, tool, attempt, started_at, outcome, report) "
+        "VALUES ('r1', 'a1', 'erp', 'tool', 1, 0, 'done', 'report.txt')",
+    )
+    tamper(file, "UPDATE facts SET value = '3' WHERE name = 'schema_version'")
+    upgraded = Ledger(f"sqlite:///{file}", durable=False, clock=lambda: AT)
+    try:
+        upgraded.create()
+        with upgraded.transaction() as connection:
+            [before] = runs.of_arrival(connection, "a1")
+            runs.finish(connection, "r1", ended_at=AT, outcome=RunOutcome.DONE_WITH_REJECTED, statement=Statement(rejected=2))
+            [after] = runs.of_arrival(connection, "a1")
+        assert (before.outcome, before.report, before.rejected, before.rejected_rows) == (RunOutcome.DONE, "report.txt", None, ())
+        assert (after.outcome, after.rejected) == (RunOutcome.DONE_WITH_REJECTED, 2)
+    finally:
+        upgraded.close()
+
+
 def _write(to: Ledger, count: int) -> None:
     for number in range(count):
         tell(to, event(number))
@@ -273,10 +302,15 @@ def test_postgresql(postgresql: PostgreSQL) -> None:
             for statement in (
                 "DROP TABLE chain",
                 "ALTER TABLE events DROP COLUMN hash",
+                *(f'ALTER TABLE runs DROP COLUMN "{column}"' for column in NEW_IN_RUNS),
+                "ALTER TABLE runs ALTER COLUMN outcome TYPE VARCHAR(16)",
                 "UPDATE facts SET value = '1' WHERE name = 'schema_version'",
             ):
                 connection.exec_driver_sql(statement)
         other.create()
+        with other.transaction() as connection:
+            runs.begin(connection, runs.Run(id="r1", arrival="a1", owner="erp", tool="t", attempt=1, started_at=AT))
+            runs.finish(connection, "r1", ended_at=AT, outcome=RunOutcome.NOT_THE_FILE)
         assert broken(other) is None
         assert ends(other).head_seq == 43
     finally:

@@ -155,7 +155,9 @@ def test_a_ledger_from_before_the_table(tmp_path: Path, world: World) -> None:
     with ledger.transaction() as connection:
         run = Run(id="r", arrival="x", owner="erp", tool="a", attempt=1, started_at=now)
         runs.begin(connection, run)
-        runs.finish(connection, "r", ended_at=now, outcome=RunOutcome.DONE, report="report", tryback="tryback")
+        runs.finish(
+            connection, "r", ended_at=now, outcome=RunOutcome.DONE, names=runs.ReportNames(report="report", tryback="tryback")
+        )
         connection.exec_driver_sql("DROP TABLE reports")
         connection.exec_driver_sql("DELETE FROM facts WHERE name = 'reports_listed'")
     ledger.create()

@@ -158,7 +158,8 @@ def test_missing_working_directory(make_world: MakeWorld) -> None:
     world.send("a.csv")
     [result] = world.pass_over().results
     assert result.exit_status == 126
-    assert b"working_directory: /no/such/place is no directory" in world.report(result.report)
+    assert b"working_directory: [path] is no directory" in world.report(result.report)
+    assert b"working_directory: /no/such/place is no directory" in world.report(result.output)
 
 
 def test_output_as_it_came(make_world: MakeWorld) -> None:
@@ -183,7 +184,7 @@ def test_huge_output_is_capped(make_world: MakeWorld, monkeypatch: pytest.Monkey
 
 def test_environment_of_a_command(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command gets its claim and what the tool adds, none of our own settings, and nothing to read."""
-    world = make_world(a=shell("env; cat; echo end", environment={"MODE": "fast", "SFTPGATE_TOOL": "forged"}))
+    world = make_world(a=shell("env; cat; echo end", environment={"MODE": "fast", "SFTPGATE_TOOL": "forged"}, report="full"))
     monkeypatch.setenv("SFTPGATE_LEDGER_URL", "postgresql://gate:secret@db/ledger")
     monkeypatch.setenv("ORACLE_HOME", "/opt/oracle")
     arrival = world.send("a.csv")
@@ -196,6 +197,7 @@ def test_environment_of_a_command(make_world: MakeWorld, monkeypatch: pytest.Mon
         "SFTPGATE_TOOL",
         "SFTPGATE_ARRIVAL",
         "SFTPGATE_TRYBACK",
+        "SFTPGATE_RESULT",
     }
     assert (variables["SFTPGATE_TOOL"], variables["SFTPGATE_ARRIVAL"]) == ("a", arrival.id)
     assert Path(variables["SFTPGATE_FILE"]).name == "a.csv"

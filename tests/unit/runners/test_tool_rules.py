@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sftpgate.errors import SettingsError
 from sftpgate.policy.lifecycle import ArrivalEvent, ArrivalState, after
 from sftpgate.policy.names import NameRules
-from sftpgate.policy.runs import Host, ProofOfLife, RunOutcome, event_after, proof_of_life
+from sftpgate.policy.runs import PROCESSED, UNCOUNTED, Host, ProofOfLife, RunOutcome, event_after, proof_of_life
 from sftpgate.policy.tools import check_tools, findings, in_order
 from sftpgate.settings import ToolSettings
 
@@ -100,10 +100,10 @@ def test_every_end_of_a_run_is_a_transition() -> None:
     for outcome, attempts, occupied, queued in product(RunOutcome, (1, 2, 3), (False, True), (False, True)):
         event = event_after(outcome, attempts=attempts, max_attempts=3, occupied=occupied, queued=queued)
         state = after(ArrivalState.CLAIMED, event)
-        assert (state is ArrivalState.DONE) == (outcome is RunOutcome.DONE)
-        if attempts == 3 and outcome not in (RunOutcome.DONE, RunOutcome.RELEASED):
+        assert (state is ArrivalState.DONE) == (outcome in PROCESSED)
+        if attempts == 3 and outcome not in PROCESSED | UNCOUNTED:
             assert event is ArrivalEvent.QUARANTINED
-        elif outcome is not RunOutcome.DONE and not occupied:
+        elif outcome not in PROCESSED and not occupied:
             assert event is ArrivalEvent.RETURNED
 
 
