@@ -29,7 +29,7 @@ from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.sampling import sample_regularly
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
-from sftpgate.gateway.services import Services
+from sftpgate.gateway.services import Services, Unchecked
 from sftpgate.gateway.testimony import witness
 from sftpgate.gateway.view import Parts
 from sftpgate.gateway.worker import work
@@ -194,6 +194,7 @@ class Running:
                     change_hops=self._change_hops,
                     require_free_space=edits.room.require_free_space,
                     look_at_quotas=edits.room.look_again,
+                    unchecked=Unchecked(),
                     max_handles=settings.max_handles,
                     descriptors=Descriptors(raise_limit(), settings.max_connections),
                     max_sftp_version=settings.sftp_version,
