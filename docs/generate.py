@@ -12,6 +12,7 @@ from sftpgate.cli.settings_table import as_markdown
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MATRIX = ROOT / "docs" / "client-matrix.md"
+ANSWERS = ROOT / "docs" / "answers.md"  # tests/protocol/test_against_openssh.py writes and checks its table
 
 
 def replaced(text: str, name: str, body: str) -> str:

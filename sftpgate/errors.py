@@ -178,6 +178,10 @@ class NotADirectory(SftpgateError):
     """This is not a directory."""
 
 
+class PathIsAFile(NotADirectory):
+    """This is a file, and the request is for a directory."""
+
+
 class DirectoryNotEmpty(SftpgateError):
     """The directory is not empty."""
 

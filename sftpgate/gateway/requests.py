@@ -106,8 +106,9 @@ class Requests:
     # -- files and directories ---------------------------------------------------------------------------------------
 
     async def _read(self, number: int, packet: SSHPacket) -> bytes:
-        content = await self._handles.read(packet.get_string(), packet.get_uint64(), packet.get_uint32())
-        if content:
+        handle, offset, length = packet.get_string(), packet.get_uint64(), packet.get_uint32()
+        content = await self._handles.read(handle, offset, length)
+        if content or not length:  # who asks for nothing is not at the end
             return wire.data(number, content, self._version)
         return wire.status(number, Status.EOF, "end of file")
 
@@ -116,7 +117,8 @@ class Requests:
         attrs = SFTPAttrs.decode(packet, self._version)
         self._handles.require_room()
         if not flags & (Open.WRITE | Open.APPEND):
-            return self._handles.add(Reading(await self._hop(self._view.open_for_reading, path)), path)
+            new = bool(flags & Open.CREAT and flags & Open.EXCL)
+            return self._handles.add(Reading(await self._hop(partial(self._view.open_for_reading, path, new=new))), path)
         if self._services.is_stopping():
             raise ShuttingDown()
         mode = OpenMode(

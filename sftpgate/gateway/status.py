@@ -49,6 +49,9 @@ _SINCE = {
     Status.FILE_IS_A_DIRECTORY: (6, Status.FAILURE),
 }
 
+# Another fallback than that of its code: clients of version 3 tell a file from a directory by it, as OpenSSH's server answers.
+_FALLBACKS: tuple[tuple[type[SftpgateError], Status], ...] = ((errors.PathIsAFile, Status.NO_SUCH_FILE),)
+
 # Nearest class first: an error has the status of the first class here that it is an instance of.
 _TABLE: tuple[tuple[type[SftpgateError], Status], ...] = (
     (errors.NoSuchFile, Status.NO_SUCH_FILE),
@@ -86,4 +89,5 @@ def status_of(error: Exception, sftp_version: int) -> tuple[Status, str]:
         return Status.FAILURE, GENERAL_FAILURE
     code = next(status for kind, status in _TABLE if isinstance(error, kind))
     since, fallback = _SINCE.get(code, (3, code))
+    fallback = next((status for kind, status in _FALLBACKS if isinstance(error, kind)), fallback)
     return (code if sftp_version >= since else fallback), (GENERAL_FAILURE if error.local else error.message)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from asyncssh import SFTPAttrs, SFTPName, SFTPVFSAttrs
 
-from sftpgate.errors import AlreadyExists, IsADirectory, LinkRefused, NoSuchFile, NotADirectory
+from sftpgate.errors import AlreadyExists, IsADirectory, LinkRefused, NoSuchFile, PathIsAFile
 from sftpgate.gateway.longname import longname
 from sftpgate.intake.edits import Edits, OpenMode
 from sftpgate.intake.register import OpenUploads
@@ -26,7 +26,7 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.policy.access import Place, Zone, locate, require_writable
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
-from sftpgate.policy.names import VirtualPath, join, normalise, split
+from sftpgate.policy.names import VirtualPath, join, means_directory, normalise, split
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import Spot
@@ -76,7 +76,31 @@ class View:
         return VirtualPath(f"{self._parts.mount}/{path.removeprefix(home).strip('/') if home else path}")
 
     def _place(self, raw: bytes) -> Place:
+        """Where a path lies. Raises NoSuchFile for an empty one, and PathIsAFile for that of a file with a slash at its end, as
+        any server on a disk does.
+        """
+        place = self._located(raw)
+        if means_directory(raw) and self._is_file(place):
+            raise PathIsAFile("this is a file, and a path with a slash at its end is a directory's")
+        return place
+
+    def _located(self, raw: bytes) -> Place:
+        if not raw:
+            raise NoSuchFile("the path is empty")
         return locate(self.normalise(raw), self._parts.mount)
+
+    def _is_file(self, place: Place) -> bool:
+        if place.is_top:
+            return False
+        match place.zone:
+            case Zone.DROP:
+                item = self._parts.union.lookup(self._sender.user, self._drop_path(place), self._uploads)
+                return item is not None and not item.is_dir
+            case Zone.ARCHIVES | Zone.REPORTS:
+                self._record_spot(place)
+                return True
+            case _:
+                return False
 
     def _drop_path(self, place: Place) -> str:
         return join(self._sender.home, place.inner) if place.inner else self._sender.home
@@ -135,7 +159,7 @@ class View:
     def _drop(self, place: Place) -> Iterator[SFTPName]:
         path = self._drop_path(place)
         if not place.is_top and not self._item(place).is_dir:
-            raise NotADirectory()
+            raise PathIsAFile()
         hidden = place.is_top
         items = self._parts.union.listing(self._sender.user, path, self._uploads)
         return (
@@ -147,7 +171,7 @@ class View:
     def _records(self, place: Place) -> Iterator[SFTPName]:
         if not place.is_top:
             self._record_status(place)
-            raise NotADirectory()
+            raise PathIsAFile()
         with self._parts.ledger.reading() as connection:
             if place.zone is Zone.REPORTS:
                 names = reports.of_owner(connection, self._sender.user)
@@ -166,6 +190,9 @@ class View:
         if item is None:
             raise NoSuchFile()
         return item
+
+    def _is_there(self, place: Place) -> bool:
+        return self._parts.union.lookup(self._sender.user, self._drop_path(place), self._uploads) is not None
 
     def _record_spot(self, place: Place) -> Spot:
         """The file of an archive or report, where it is this user's."""
@@ -248,9 +275,14 @@ class View:
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    def open_for_reading(self, raw: bytes) -> int:
-        """A descriptor of a file; it keeps one whole version, whatever happens to the name."""
+    def open_for_reading(self, raw: bytes, *, new: bool = False) -> int:
+        """A descriptor of a file; it keeps one whole version, whatever happens to the name. ``new``: of one that is not there
+        yet, which never succeeds: only a handle for writing makes a file.
+        """
         place = self._place(raw)
+        if new:
+            self.attributes(raw)
+            raise AlreadyExists()
         match place.zone:
             case Zone.DROP if not place.is_top:
                 item = self._item(place)
@@ -266,6 +298,9 @@ class View:
 
     def open_for_writing(self, raw: bytes, mode: OpenMode) -> Upload:
         """A new upload."""
+        self._located(raw)
+        if mode.create and raw.endswith(b"/"):
+            raise IsADirectory("a path with a slash at its end is a directory's: send the file under a name without one")
         return self._parts.edits.open_for_writing(self._sender, self._writable(raw), mode, self._trace, self._uploads)
 
     def remove(self, raw: bytes) -> None:
@@ -274,16 +309,19 @@ class View:
 
     def rename(self, old: bytes, new: bytes, *, replacing: bool) -> None:
         """RENAME; ``replacing`` for posix-rename."""
-        self._parts.edits.rename(
-            self._sender, self._writable(old), self._writable(new), replacing=replacing, uploads=self._uploads
-        )
+        source, place = self._writable(old), self._located(new)
+        target = join(self._sender.home, require_writable(place, self._parts.mount))
+        if means_directory(new) and self._is_file(self._place(old)) and (replacing or not self._is_there(place)):
+            raise PathIsAFile("the new path ends in a slash, as a directory's does, and this is a file")
+        self._parts.edits.rename(self._sender, source, target, replacing=replacing, uploads=self._uploads)
 
     def make_directory(self, raw: bytes) -> None:
         """MKDIR; of what is there already, also of what cannot be written, it is "already exists", which clients expect."""
-        place = self._place(raw)
+        place = self._located(raw) if raw.endswith(b"/") else self._place(raw)
         if place.is_top or place.zone is Zone.ROOT:
             raise AlreadyExists()
-        self._parts.edits.make_directory(self._sender, self._writable(raw), self._uploads)
+        path = join(self._sender.home, require_writable(place, self._parts.mount))
+        self._parts.edits.make_directory(self._sender, path, self._uploads)
 
     def remove_directory(self, raw: bytes) -> None:
         """RMDIR."""

@@ -22,6 +22,7 @@ from sftpgate.errors import (
     NoSuchFile,
     NotADirectory,
     OwnedByAnother,
+    PathIsAFile,
     Refused,
     SftpgateError,
 )
@@ -98,11 +99,9 @@ class Edits:
             raise AlreadyExists()
         continued = None if mode.truncate else there
         quotas, budget = self.room.require(sender.user)
-        copied_bytes = continued.size if continued is not None and self._is_continued_on_a_copy(continued) else 0
+        copied_bytes = continued.size if continued is not None and continued.partial is None else 0
         replaced_bytes = copied_bytes if continued is not None and continued.arrival is not None else 0
         budget.require(copied_bytes, replaced_bytes)
-        if copied_bytes:
-            self.room.require_free_space(copied_bytes)
         if continued is None:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
@@ -118,10 +117,6 @@ class Edits:
                 self._staging.interrupt(upload)
                 raise
         return upload
-
-    def _is_continued_on_a_copy(self, there: Item) -> bool:
-        """Whether a writer gets a copy of what is there: of all but an interrupted upload that nobody has open."""
-        return there.partial is None or self._staging.is_open(there.partial)
 
     def _continue(self, there: Item, sender: Sender, path: str, trace: SessionTrace) -> Upload:
         if there.partial is not None:
@@ -163,9 +158,13 @@ class Edits:
         if target is None:
             refuse_foreign(sight.rows, sender.user)
             self._refuse_hidden_directory(new)
+        elif target.is_dir and not there.is_dir:
+            raise IsADirectory("a directory has the new name")
         elif target.is_dir:
-            raise IsADirectory("a directory has the new name") if not there.is_dir else AlreadyExists()
-        elif there.is_dir or not replacing:
+            self._require_empty(sender, new, uploads, replacing=replacing)
+        elif there.is_dir and replacing:
+            raise PathIsAFile("a file has the new name")
+        elif not replacing:
             raise AlreadyExists("there is already a file of the new name")
         if there.is_dir:
             unfinished = [upload.path for upload in uploads] + [partial.path for partial in self._staging.partials(sender.user)]
@@ -183,6 +182,13 @@ class Edits:
             self._staging.rename_partial(there.partial, new)
         else:
             self._rename_file(sender, there, old, new)
+
+    def _require_empty(self, sender: Sender, directory: str, uploads: Sequence[Upload], *, replacing: bool) -> None:
+        """A directory takes the place of an empty one only, and only where that is asked for."""
+        if not replacing:
+            raise AlreadyExists()
+        if any(self._union.listing(sender.user, directory, uploads)) or self._has_files_of_others(directory):
+            raise DirectoryNotEmpty()
 
     def _refuse_open(self, partial: Partial) -> None:
         """Another worker has the upload open, and would go on under the old name."""
@@ -249,7 +255,8 @@ class Edits:
                 raise OwnedByAnother("the directory has files that are being processed or are not yours")
             directories = self._directories(old, known)
             for directory in directories:
-                self._make_directory(new + directory.removeprefix(old))
+                with contextlib.suppress(AlreadyExists):  # an empty one, which is replaced
+                    self._make_directory(new + directory.removeprefix(old))
             for row in rows:
                 self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.actor)
         if change.failures:
@@ -315,7 +322,6 @@ class Edits:
             if there.partial is not None or size > there.size:
                 raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
             self.room.require_today(sender.user, size)
-            self.room.require_free_space(there.size)  # for as long as there are both
             upload = self._copy_of(there, sender, path, SessionTrace())
             upload.continues = there.arrival.id if there.arrival is not None else None
             try:
@@ -365,7 +371,7 @@ class Edits:
         """Remove a directory in which the sender sees nothing, and its mirror where that is empty too."""
         there = self._require(sender.user, path, uploads)
         if not there.is_dir:
-            raise NotADirectory()
+            raise PathIsAFile()
         if any(self._union.listing(sender.user, path, uploads)) or self._has_files_of_others(path):
             raise DirectoryNotEmpty()
         self._remove_directory(path)

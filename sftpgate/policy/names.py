@@ -66,6 +66,11 @@ def normalise(raw: bytes, start: VirtualPath) -> VirtualPath:
     return VirtualPath("/" + "/".join(parts))
 
 
+def means_directory(raw: bytes) -> bool:
+    """Whether a path that a client sent can only be a directory's: it ends in a slash, or in one and a dot."""
+    return raw.endswith((b"/", b"/."))
+
+
 def split(path: str) -> list[str]:
     """The components of a path in normal form."""
     return [part for part in path.split("/") if part]
@@ -125,8 +130,8 @@ _SPELLED_OUT = 8  # letters: the 256 spellings of alock.txt
 
 @lru_cache
 def spellings(name: str) -> tuple[str, ...]:
-    """``name`` in every letter case, as it is first; of a long name those that programs write: small, capital, and with capital
-    initials.
+    """``name`` in every letter case, as it is first; of a long name those that programs write: small, capital, and with
+    capital initials.
     """
     forms = [(character.lower(), character.upper()) if len(character.upper()) == 1 else (character,) for character in name]
     if sum(len(set(form)) > 1 for form in forms) <= _SPELLED_OUT:

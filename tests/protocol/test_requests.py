@@ -110,7 +110,7 @@ async def test_what_is_there_already(gate: Gate, version: int) -> None:
 async def test_a_directory_is_not_a_file(gate: Gate, version: int) -> None:
     """P5: opening, removing and replacing a directory as if it were a file fails, and so does listing a file."""
     is_directory = since(6, Status.FILE_IS_A_DIRECTORY, Status.FAILURE, version)
-    not_directory = since(6, Status.NOT_A_DIRECTORY, Status.FAILURE, version)
+    not_directory = since(6, Status.NOT_A_DIRECTORY, Status.NO_SUCH_FILE, version)
     not_empty = since(6, Status.DIR_NOT_EMPTY, Status.FAILURE, version)
     async with gate.raw(version=version) as raw:
         await raw.mkdir("sub")
@@ -126,6 +126,56 @@ async def test_a_directory_is_not_a_file(gate: Gate, version: int) -> None:
         assert (await raw.on(Request.RMDIR, "a.csv")).status == not_directory
         assert (await raw.on(Request.RMDIR, "sub")).status == not_empty
         assert gate.in_store() == {"a.csv": b"a\n", "sub/b.csv": b"b\n"}
+
+
+@every_version
+async def test_a_slash_at_the_end_means_a_directory(gate: Gate, version: int) -> None:
+    """P7: a file is neither made, found, changed nor removed under a path that ends in a slash, and the answer says why."""
+    is_directory = since(6, Status.FILE_IS_A_DIRECTORY, Status.FAILURE, version)
+    not_directory = since(6, Status.NOT_A_DIRECTORY, Status.NO_SUCH_FILE, version)
+    async with gate.raw(version=version) as raw:
+        await raw.put("a.csv", b"a\n")
+        answer = await raw.try_open("missing/")
+        assert answer.status == is_directory and "slash at its end" in answer.message
+        assert (await raw.try_open("a.csv/")).status == is_directory
+        assert (await raw.try_open("a.csv/", Open.READ)).status == not_directory
+        for kind in (Request.STAT, Request.LSTAT, Request.OPENDIR, Request.REMOVE, Request.RMDIR):
+            answer = await raw.on(kind, "a.csv/")
+            assert answer.status == not_directory and "slash at its end" in answer.message
+        assert (await raw.setstat("/sync/a.csv/", size=0)).status == not_directory
+        assert (await raw.rename("a.csv/", "b.csv")).status == not_directory
+        assert (await raw.rename("a.csv", "b.csv/")).status == not_directory
+        assert (await raw.posix_rename("a.csv", "b.csv/")).status == not_directory
+        assert gate.in_store() == {"a.csv": b"a\n"} and not list(gate.drop.iterdir()) and gate.staged() == []
+        assert (await raw.mkdir("missing/")).status == Status.OK
+        assert (await raw.rename("missing/", "made/")).status == Status.OK
+        assert (await raw.on(Request.STAT, "made/")).kind == Reply.ATTRS
+        assert (await raw.on(Request.RMDIR, "made/")).status == Status.OK
+
+
+async def test_a_slash_behind_an_archive(gate: Gate) -> None:
+    """P5: files of /archives are not found under a path that ends in a slash, as those of the drop are not."""
+    async with gate.raw() as raw:
+        await raw.put("a.csv", b"1\n")
+        await raw.put("a.csv", b"2\n")
+        [name] = await raw.listing("/archives/")
+        assert (await raw.on(Request.STAT, f"/archives/{name}")).kind == Reply.ATTRS
+        assert (await raw.on(Request.STAT, f"/archives/{name}/")).status == Status.NO_SUCH_FILE
+        assert (await raw.try_open(f"/archives/{name}/", Open.READ)).status == Status.NO_SUCH_FILE
+
+
+async def test_a_directory_replaces_an_empty_one(gate: Gate) -> None:
+    """P3: posix-rename of a directory replaces an empty one, and no other: not one with files that the sender does not see."""
+    async with gate.raw() as raw, gate.raw("other") as other:
+        for name in ("full", "empty", "others"):
+            await raw.mkdir(name)
+        await raw.put("full/a.csv", b"a\n")
+        await other.put("others/b.csv", b"b\n")
+        assert (await raw.posix_rename("full", "others")).status == Status.FAILURE
+        assert (await raw.posix_rename("empty", "full")).status == Status.FAILURE
+        assert (await raw.posix_rename("full", "empty")).status == Status.OK
+        assert sorted(await raw.listing(".")) == ["empty", "others"]
+        assert gate.in_store() == {"empty/a.csv": b"a\n", "others/b.csv": b"b\n"}
 
 
 @every_version

@@ -78,6 +78,7 @@ def test_words_for_the_local_admin_stay_local(kind: type[SftpgateError]) -> None
         (errors.DirectoryNotEmpty(), (4, 4, 4, 18)),
         (errors.IsADirectory(), (4, 4, 4, 24)),
         (errors.NotADirectory(), (4, 4, 4, 19)),
+        (errors.PathIsAFile(), (2, 2, 2, 19)),
         (errors.NoSpace(), (4, 4, 14, 14)),
         (errors.ReadOnlyStorage(), (3, 12, 12, 12)),
         (errors.TooLarge(7), (4, 4, 15, 15)),
