@@ -352,11 +352,9 @@ class Settings(BaseSettings):
     max_handles: int = Field(1024, ge=8, le=65536, description="open handles of one SFTP session")
     max_connections: int = Field(2000, ge=1, description="connections at a time")
     max_unauthenticated: int = Field(
-        100, ge=1, description="connections that have not logged in yet, at a time; past it the oldest ones are dropped"
+        500, ge=1, description="connections that have not logged in yet, at a time; past it those that stand still are dropped"
     )
-    max_unauthenticated_per_address: int = Field(
-        20, ge=1, description="the same for one address (of IPv6: one /64); past it the address's oldest one is dropped"
-    )
+    max_unauthenticated_per_address: int = Field(200, ge=1, description="the same for one address (of IPv6: one /64)")
     max_auth_attempts: int = Field(6, ge=1, le=100, description="login attempts of one connection")
     max_connections_per_user: int = Field(100, ge=1, le=10_000, description="connections of one user at a time")
     max_sessions_per_connection: int = Field(10, ge=1, le=1000, description="SFTP sessions in one connection")

@@ -58,7 +58,7 @@ def ban_add(
     reason: Annotated[str, typer.Option(help="Why, for the listing and the log.")] = "",
     duration: Annotated[str, typer.Option("--for", metavar="TIME", help="30m, 12h, 7d; default: until it is removed.")] = "",
 ) -> None:
-    """Refuse connections from an address. Connections that it has already are not ended.
+    """Refuse connections from an address, and end those that it has, of users too. What they were sending can be resumed.
 
     Example: sftpgate ban add 203.0.113.7 --for 7d --reason "tries passwords"
     """

@@ -24,12 +24,13 @@ from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
 from sftpgate.gateway.descriptors import Descriptors, raise_limit
 from sftpgate.gateway.door import Door, Proxies, UserLimits
+from sftpgate.gateway.exchanges import Exchanges
 from sftpgate.gateway.expiry import warn_of_endings
 from sftpgate.gateway.hostkeys import HostKeys
 from sftpgate.gateway.lastuse import LastUses
 from sftpgate.gateway.sampling import sample_regularly
 from sftpgate.gateway.server import PASSWORD_THREADS, Gate, GateParts
-from sftpgate.gateway.services import Services
+from sftpgate.gateway.services import Services, Unchecked
 from sftpgate.gateway.testimony import witness
 from sftpgate.gateway.view import Parts
 from sftpgate.gateway.worker import work
@@ -63,6 +64,7 @@ log = get_logger("gate")
 COLLECT_OFTEN = (700, 10, 10)  # as Python does by itself, and a command does not: what connections leave must not pile up
 HOP_THREADS = 16  # requests that wait for the disk or the ledger at a time; more wait in line
 CHANGE_THREADS = 4  # that may wait for the store's lock: they take turns at it, and must not keep anybody from looking
+LOGIN_THREADS = 2  # that read users' files for logins; a pool of its own, so that nobody who waits for the store keeps others out
 HOPS_AT_ONCE = 2  # of those that do not wait long: with one, an OPEN waits for the commit of others
 
 
@@ -157,7 +159,16 @@ class Running:
         self._change_hops, publish_hops = Hops(CHANGE_THREADS, "change"), Hops(1, "publish")
         self._sweep_hops = Hops(1, "sweep")
         self._ban_hops = Hops(1, "bans")
-        self._pools = (self.hops, self._change_hops, publish_hops, password_hops, self._sweep_hops, self._ban_hops)
+        file_hops = Hops(LOGIN_THREADS, "login")
+        self._pools = (
+            self.hops,
+            self._change_hops,
+            publish_hops,
+            password_hops,
+            file_hops,
+            self._sweep_hops,
+            self._ban_hops,
+        )
         self._seats = Seats(system.disk, system.layout.seats)
         self._settings = settings
         self._system = system
@@ -194,6 +205,7 @@ class Running:
                     change_hops=self._change_hops,
                     require_free_space=edits.room.require_free_space,
                     look_at_quotas=edits.room.look_again,
+                    unchecked=Unchecked(),
                     max_handles=settings.max_handles,
                     descriptors=Descriptors(raise_limit(), settings.max_connections),
                     max_sftp_version=settings.sftp_version,
@@ -201,6 +213,8 @@ class Running:
                 login=LoginServices(
                     registry=registry,
                     hops=password_hops,
+                    files=file_hops,
+                    exchanges=Exchanges(),
                     clock=system.clock,
                     min_rsa_bits=settings.min_rsa_bits,
                     max_attempts=settings.max_auth_attempts,

@@ -16,14 +16,17 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.defence import Stage, Visitor
 from sftpgate.gateway.door import Door
+from sftpgate.gateway.exchanges import Exchanges, Payer
 from sftpgate.gateway.lastuse import LastUses
-from sftpgate.gateway.seams import ask_once, guard_login, unread_bytes
+from sftpgate.gateway.seams import ask_once, guard_login, take_turns, unread_bytes
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.ids import Clock
 from sftpgate.ledger.logins import LastUse
 from sftpgate.logs import Logger
+from sftpgate.policy.bans import Offence
+from sftpgate.policy.exchanges import Group
 from sftpgate.policy.login import LoginRefusal, account_refusal
 from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining, required_of
 from sftpgate.settings import AuthMethod as Method
@@ -42,13 +45,24 @@ class LoginServices:
     """What logins need; one set per process."""
 
     registry: UserRegistry
-    hops: Hops
+    hops: Hops  # for passwords
+    files: Hops  # for users' files, which may be on a slow disk
+    exchanges: Exchanges
     clock: Clock
     min_rsa_bits: int
     max_attempts: int
     required_auth: Sequence[Method]
     signature_algs: frozenset[str]
     last_uses: LastUses
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whom a client says it is, as the keys directory has it at a moment, and which keys are revoked; None: nobody knows."""
+
+    name: str
+    user: User | None
+    revoked: Container[bytes] | None
 
 
 class Gatekeeper(asyncssh.SSHServer):
@@ -75,6 +89,9 @@ class Gatekeeper(asyncssh.SSHServer):
         self._lost_for_rounds = 0
         self._refused_channels = 0
         self._asked = 0
+        self._stage = Stage.CONNECTED
+        self._found = Found("", None, None)
+        self._checking = asyncio.Lock()  # held while a password is checked
         self._dropped = False
         self.came_at = self.quiet_since = asyncio.get_running_loop().time()  # quiet: without a session
         self.log = log.bind(address=visitor.address)
@@ -91,6 +108,7 @@ class Gatekeeper(asyncssh.SSHServer):
         self._accelerate(conn)
         ask_once(conn)
         guard_login(conn, self, self._services.signature_algs)
+        take_turns(conn, self)
         if self._dropped:
             conn.abort()
 
@@ -111,7 +129,7 @@ class Gatekeeper(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         """Everybody must log in. Called for each user that a client names: what it proved as another one does not count."""
-        self._claimed = self._services.registry.get(username)
+        self._claimed = self._user_of(username)
         self._candidate = None
         self._proofs = []
         return True
@@ -125,7 +143,7 @@ class Gatekeeper(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Somebody is logged in."""
-        user = self._services.registry.get(str(self.connection.get_extra_info("username")))
+        user = self._user_of(str(self.connection.get_extra_info("username")))
         if user is None or not self._is_complete():  # removed at this very moment
             self.log.warning("login.dropped", reason=LoginRefusal.UNKNOWN_USER if user is None else "a proof is missing")
             self.connection.abort()
@@ -137,6 +155,7 @@ class Gatekeeper(asyncssh.SSHServer):
             LastUse(owner=user.name, credential=proof.line, at=proof.at, address=self.address, client=self.client[:_CLIENT_SHOWN])
             for proof in self._proofs
         )
+        self._services.exchanges.note_login(self._visitor.source)
         if (refusal := self._door.logged_in(self._visitor, user.name)) is not None:
             self.hang_up(refusal, asyncssh.DISC_TOO_MANY_CONNECTIONS)
 
@@ -258,11 +277,47 @@ class Gatekeeper(asyncssh.SSHServer):
     def _is_complete(self) -> bool:
         return is_complete(required=self._required(), proven=self._proven())
 
-    def asked(self) -> None:
-        """A client that goes on asking, and never proves anything, has to go: a key that is accepted is no failed attempt."""
+    async def asked(self, username: str) -> None:
+        """Find out who the client says it is, when its last password is decided: each waits for the one before.
+
+        A client that goes on asking, and never proves anything, has to go: a key that is accepted is no failed attempt.
+        """
+        self._progressed(Stage.ASKS)
         self._asked += 1
         if self._asked == MAX_LOGIN_REQUESTS:
             asyncio.get_running_loop().call_soon(self.hang_up, f"{MAX_LOGIN_REQUESTS} requests before the login")
+        async with self._checking:
+            await self._look_up(username)
+
+    async def _look_up(self, username: str) -> None:
+        """Read the user's files where they have changed, off the event loop."""
+        registry = self._services.registry
+        user, revoked = await self._services.files.run(lambda: (registry.get(username), registry.revocations.in_force()))
+        self._found = Found(username, user, revoked)
+
+    def _user_of(self, username: str) -> User | None:
+        return self._found.user if self._found.name == username else None
+
+    def speaks(self) -> None:
+        """The client has said what it offers for the exchange of keys."""
+        self._progressed(Stage.SPEAKS)
+
+    def _progressed(self, stage: Stage) -> None:
+        """Tell the door of each step once, however often the client takes it."""
+        if list(Stage).index(stage) > list(Stage).index(self._stage):
+            self._stage = stage
+            self._door.progressed(self._visitor, stage)
+
+    async def exchange(self, kind: str, is_wanted: Callable[[], bool], work: Callable[[], object]) -> object:
+        """Have a key exchange computed when it is its turn. A stranger that has used its allowance up is counted, and waits."""
+        exchanges = self._services.exchanges
+        if self.user is not None:
+            payer = Payer(Group.USER, self.user.name)
+        else:
+            payer = exchanges.payer_of(self._visitor.source, named=self._visitor.named)
+        if payer.group is Group.STRANGER and exchanges.has_used_up(payer):
+            self._door.failed(self._visitor, Offence.EXCHANGES)
+        return await exchanges.run(payer, kind, is_wanted, work)
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
@@ -270,7 +325,7 @@ class Gatekeeper(asyncssh.SSHServer):
         """Whether the user may log in with this key or certificate; asked before the signature is checked, and with it."""
         services = self._services
         now = services.clock()
-        self._claimed = services.registry.get(username)
+        self._claimed = self._user_of(username)
         self._candidate = None
         judgement = judge_key(
             username,
@@ -280,7 +335,7 @@ class Gatekeeper(asyncssh.SSHServer):
             now=now,
             issued=now,
             min_rsa_bits=services.min_rsa_bits,
-            revoked=services.registry.revocations.in_force(),
+            revoked=self._found.revoked,
         )
         if judgement.refusal is None and not self._may_try(Method.PUBLICKEY):
             return Judgement(refusal=LoginRefusal.METHOD_NOT_ACCEPTED, login=judgement.login)
@@ -298,32 +353,45 @@ class Gatekeeper(asyncssh.SSHServer):
     # -- passwords ---------------------------------------------------------------------------------------------------
 
     async def validate_password(self, username: str, password: str) -> bool:
-        """Whether the password is the user's."""
+        """Whether the password is the user's. A client that does not wait for the answer has tried it all the same."""
         services = self._services
-        user = services.registry.get(username)
-        self._claimed = user
-        self._candidate = None
-        refusal = account_refusal(user, address=self.address, now=services.clock())
-        if refusal is None and not self._may_try(Method.PASSWORD):
-            refusal = LoginRefusal.METHOD_NOT_ACCEPTED
-        stored = user.password_hash if user is not None else None
-        right = await services.hops.run(passwords.verify, stored, password)
-        if refusal is None and not right:
-            refusal = LoginRefusal.WRONG_PASSWORD
+        async with self._checking:
+            await self._look_up(username)
+            user = self._user_of(username)
+            self._claimed = user
+            self._candidate = None
+            refusal = account_refusal(user, address=self.address, now=services.clock())
+            if refusal is None and not self._may_try(Method.PASSWORD):
+                refusal = LoginRefusal.METHOD_NOT_ACCEPTED
+            stored = user.password_hash if user is not None else None
+            found: list[bool] = []
+            try:
+                await services.hops.run(lambda: found.append(passwords.verify(stored, password)))
+            finally:
+                if refusal is None and found and not found[0]:
+                    refusal = LoginRefusal.WRONG_PASSWORD
+                if refusal is not None:
+                    self._refuse(username, refusal, "password")
         if refusal is not None:
-            self._refuse(username, refusal, "password")
             return False
         self._candidate = Proof(
             method=Method.PASSWORD, login="password", at=services.clock(), password_hash=stored, line="password"
         )
         return True
 
+    def refuse_long_secret(self, username: str) -> None:
+        """A password is longer than any can be: it was not looked at."""
+        self._refuse(username, LoginRefusal.LONG_PASSWORD, "password")
+
     def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> tuple[str, str, str, list[tuple[str, bool]]]:
         """One hidden question."""
         return "", "", lang, [("Password: ", False)]
 
     async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
-        """Whether the answer is the password."""
+        """Whether the answer is the password. One at a time: nobody answers before the last answer was judged."""
+        if self._checking.locked() or len("".join(responses)) > passwords.MAX_PASSWORD_BYTES:
+            self.refuse_long_secret(username)
+            return False
         return len(responses) == 1 and await self.validate_password(username, responses[0])
 
     # -- refusals ----------------------------------------------------------------------------------------------------

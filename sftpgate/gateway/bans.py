@@ -4,7 +4,8 @@ The answer at the door comes from memory: a set of banned sources, refreshed fro
 are summed up in memory and recorded about every second too, in one transaction in a thread, so that ten thousand failures
 a second cost one commit. What a crash forgets is a second's failures.
 
-A source may so fail some times more than the threshold, as many as fit into a second: the limits of ``defence`` bound that.
+A source may so fail some times more than the threshold, as many as fit into a second: the limits of ``defence`` bound that, and
+the connections that it has open then are ended (``door``).
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Bans:
         self._pending: dict[str, _Pending] = {}
         self._cleared: set[str] = set()
         self._rounds = 0
+        self.refreshed: Callable[[], None] = lambda: None  # called after each refresh
 
     def ban_of(self, address: str) -> Standing | None:
         """The ban by which a connection from ``address`` is refused, or None."""
@@ -74,6 +76,11 @@ class Bans:
         if standing is None or not standing.is_banned(self._clock()) or self.is_named(address):
             return None
         return standing
+
+    @property
+    def is_any(self) -> bool:
+        """Whether anybody is banned at all."""
+        return bool(self._banned)
 
     def is_named(self, address: str) -> bool:
         """Whether the admin named the address: it is never banned."""
@@ -108,6 +115,7 @@ class Bans:
                 await self.refresh()
             except LedgerError as error:
                 self._log.error("bans.not_refreshed", reason=error.message)
+            self.refreshed()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def refresh(self) -> None:

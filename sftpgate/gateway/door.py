@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sftpgate.errors import BadMessage
 from sftpgate.gateway.bans import Bans
-from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.defence import Stage, Visitor
 from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.proxy import read_header
 from sftpgate.logs import Logger
@@ -48,6 +48,7 @@ class Door:
 
     def __init__(self, bans: Bans, seats: Seats, limits: UserLimits, proxies: Proxies, log: Logger) -> None:
         self.bans = bans
+        bans.refreshed = self._end_banned
         self._seats = seats
         self._limits = limits
         self._proxies = proxies
@@ -79,6 +80,11 @@ class Door:
         self._inside[visitor] = entrance
         return visitor
 
+    def progressed(self, visitor: Visitor, stage: Stage) -> None:
+        """The visitor has made a step towards its login."""
+        if (entrance := self._inside.get(visitor)) is not None:
+            entrance.progressed(stage)
+
     def failed(self, visitor: Visitor, failure: LoginRefusal | Offence) -> None:
         """A login of the visitor failed, or did not come in time."""
         self.bans.failed(visitor.address, failure)
@@ -106,6 +112,15 @@ class Door:
     def end_session(self, seat: Seat) -> None:
         """A session has ended."""
         self._seats.leave(seat)
+
+    def _end_banned(self) -> None:
+        """End the open connections of banned addresses. Failures of strangers end no connection that has logged in, because
+        others may share the address; an admin who bans it means all of them.
+        """
+        for visitor in list(self._inside):
+            ban = self.bans.ban_of(visitor.address) if self.bans.is_any else None
+            if ban is not None and (ban.by_admin or visitor not in self._held):
+                visitor.hang_up(f"its address was banned: {ban.reason}")
 
     async def _behind_proxy(self, connection: socket.socket, proxy: str) -> str | None:
         try:

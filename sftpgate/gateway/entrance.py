@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.defence import Stage, Visitor
 from sftpgate.gateway.link import Kind, Message
 
 ANSWER_SECONDS = 10.0  # far above what a supervisor needs that is at work at all
@@ -38,6 +38,10 @@ class Entrance:
             return refusal
         self._visitor = visitor
         return None
+
+    def progressed(self, stage: Stage) -> None:
+        """The visitor has made a step towards its login."""
+        self._send(Message(Kind.PROGRESS, self._number, stage))
 
     def logged_in(self) -> None:
         """The visitor has logged in: it makes room for nobody any more."""

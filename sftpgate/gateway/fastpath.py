@@ -256,7 +256,7 @@ class Front(asyncio.BufferedProtocol):
         data = bytes(view)
         end = data.find(b"\n") + 1 or len(data)
         self._connection.data_received(data[:end])
-        if end < len(data):
+        if end < len(data) and self._connection._transport is not None:
             if self._hello is not None:
                 self._hello(view[end:])
             else:

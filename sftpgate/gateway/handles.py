@@ -27,7 +27,8 @@ from sftpgate.logs import Logger
 from sftpgate.store.spots import translated
 
 NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes
-SPACE_CHECK_BYTES = 64 * 1024 * 1024  # free space and quotas are looked at again after so much was written
+# Free space is looked at again after all uploads of this process have grown by so much, and quotas after one has.
+SPACE_CHECK_BYTES = 64 * 1024 * 1024
 COPY_BYTES = 1024 * 1024
 MAX_OFFSET = 2**63 - 1 - wire.MAX_READ_BYTES  # where a file can have bytes: off_t is signed
 
@@ -115,11 +116,7 @@ class Handles:
             raise InvalidHandle() if handle is None else PlaceRefused("this file was opened for reading only")
         services, upload = self._services, handle.upload
         size = sum(map(len, pieces))
-        handle.unchecked_bytes += size
-        if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
-            handle.unchecked_bytes = 0
-            upload.require(services.require_free_space)
-            services.spawn(self._look_at_quotas(upload))
+        self._admit(handle, size)
         upload.write(services.disk, offset, *pieces)
         self._counts.received_bytes += size
         if services.register.needs_note(upload):
@@ -129,6 +126,20 @@ class Handles:
         if services.durable and upload.behind.is_behind and not handle.writing_behind:
             handle.writing_behind = True
             services.spawn(self._write_behind(handle))
+
+    def _admit(self, handle: Writing, size: int) -> None:
+        """Let an upload take so many bytes more, whichever request brings them: now and then the floor of the disk and the quotas
+        are looked at anew (``Upload.write`` and ``Upload.truncate`` have what is left of the quotas). Raises NoSpace.
+        """
+        services, upload = self._services, handle.upload
+        services.unchecked.bytes += size
+        if services.unchecked.bytes >= SPACE_CHECK_BYTES:
+            services.unchecked.bytes = 0
+            upload.require(services.require_free_space)
+        handle.unchecked_bytes += size
+        if handle.unchecked_bytes >= SPACE_CHECK_BYTES:
+            handle.unchecked_bytes = 0
+            services.spawn(self._look_at_quotas(upload))
 
     async def _look_at_quotas(self, upload: Upload) -> None:
         """See what is left of the user's quotas, behind the writer; where that fails, the upload goes on as it was allowed to."""
@@ -191,6 +202,7 @@ class Handles:
             content = await self._read_file(source.fd, source_offset + done, want)
             if not content:
                 return
+            self._admit(target, len(content))
             await self._services.hops.run(target.upload.write, self._services.disk, target_offset + done, content)
             done += len(content)
 

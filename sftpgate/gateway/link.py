@@ -33,6 +33,7 @@ class Kind(StrEnum):
     READY = "ready"
     ALIVE = "alive"
     ENTER = "enter"  # a visitor asks to come in: the text is its address
+    PROGRESS = "progress"  # a visitor has made a step towards its login: the text is its stage
     LOGGED_IN = "logged in"
     CLOSED = "closed"
     OUTGROWN = "outgrown"  # its confinement keeps it from what it should reach: only a new process can

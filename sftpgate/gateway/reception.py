@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sftpgate.gateway.defence import Admission, Limits, Visitor
+from sftpgate.gateway.defence import Admission, Limits, Stage, Visitor
 from sftpgate.gateway.link import Kind, Message
 
 Answer = Callable[[Message], None]
@@ -36,6 +36,10 @@ class Reception:
         match message.kind:
             case Kind.ENTER:
                 self._enter(message, answer)
+            case Kind.PROGRESS if (visitor := self._visitors.get(message.connection)) is not None:
+                for stage in Stage:
+                    if stage == message.text:
+                        self._admission.progressed(visitor, stage)
             case Kind.LOGGED_IN if (visitor := self._visitors.get(message.connection)) is not None:
                 self._admission.authenticated(visitor)
             case Kind.CLOSED:

@@ -2,10 +2,15 @@
 
 Some things have no public hook: a certificate's principals and the signature of a login are not shown to the server's
 owner, one success ends the login where two proofs are asked for, a client that asks for the login service again after a
-failure is cut off, nobody counts requests to log in, host keys are not announced on a connection that was handed over, and
-variables of an environment are always taken. So one method of the *instance* of a channel is replaced, and four of that of a
-connection are wrapped, ``validate_public_key``, ``send_userauth_success``, ``send_userauth_failure`` and ``_finish_userauth``;
-asyncssh's own run inside and check every signature.
+failure is cut off, nobody counts requests to log in, host keys are not announced on a connection that was handed over,
+variables of an environment are always taken, and what a stranger sends is dealt with at any price. So methods of the
+*instances* of a channel, a connection and its key exchange are wrapped (``_EXPECTED`` names them); asyncssh's own run inside and
+check every signature.
+
+**What a stranger may cost** is bounded where packets are read: their length and number before the login, a name's and a
+password's length before they are prepared (asyncssh does that on the event loop, some two microseconds a byte), what waits while
+one is dealt with, and one check of a password at a time. Key exchanges, also later ones, wait for their turn (``exchanges``).
+
 ``check_asyncssh`` refuses to start on a release that has them in another shape, and where one were passed by all the same,
 nobody gets in: keys are accepted through the wrapper only, and ``Gatekeeper.auth_completed`` asks for every proof again.
 
@@ -15,7 +20,7 @@ Nothing here blocks.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import asyncssh
@@ -32,6 +37,16 @@ PACKET_OVERHEAD = 64  # what a small deferred packet costs at least
 _LEARNING = ("OpenSSH_", "AsyncSSH_")  # OpenSSH's PROTOCOL §2.5, UpdateHostKeys
 _USERAUTH = b"ssh-userauth"  # RFC 4252 §4
 
+MAX_LOGIN_PACKET_BYTES = 35_000  # what RFC 4253 §6.1 asks for; the largest honest one has a certificate of RSA, below 16 KiB
+MAX_LOGIN_PACKETS = 400  # each of MAX_LOGIN_REQUESTS, with what some clients send beside it
+MAX_LOGIN_NAME_BYTES = 255  # longer than the names of users can be; of what asyncssh would prepare
+MAX_LOGIN_SECRET_BYTES = 1100  # of what follows the method: a password of MAX_PASSWORD_BYTES, and what is around it
+MAX_WAITING_BYTES = (
+    256 * 1024
+)  # that a client may send while its packet is dealt with; in a key exchange it sends a packet or two
+_USERAUTH_REQUEST = 50
+_KEY_METHOD = b"publickey"
+
 _EXPECTED = (
     (asyncssh.SSHServerConnection, "validate_public_key", ["self", "username", "key_data", "msg", "signature"]),
     (asyncssh.SSHServerConnection, "send_userauth_success", ["self"]),
@@ -39,6 +54,9 @@ _EXPECTED = (
     (asyncssh.SSHServerConnection, "_finish_userauth", ["self", "begin_auth", "method", "packet"]),
     (asyncssh.SSHServerConnection, "send_server_host_keys", ["self"]),
     (asyncssh.SSHServerConnection, "_make_keepalive_request", ["self"]),
+    (asyncssh.SSHServerConnection, "choose_server_host_key", ["self", "peer_host_key_algs"]),
+    (asyncssh.SSHServerConnection, "process_packet", ["self", "pkttype", "pktid", "packet"]),
+    (asyncssh.SSHServerConnection, "_recv_data", ["self"]),
     (asyncssh.SSHServerConnection, "set_authorized_keys", ["self", "authorized_keys"]),
     (asyncssh.SSHServerChannel, "_process_env_request", ["self", "packet"]),
     (asyncssh.SSHAuthorizedKeys, "validate", ["self", "key", "client_host", "client_addr", "cert_principals", "ca"]),
@@ -58,8 +76,20 @@ class Desk(Protocol):
     def key_proven(self, username: str, blob: bytes, judgement: Judgement) -> None:
         """The client has signed with the key."""
 
-    def asked(self) -> None:
-        """The client sent a request to log in, of whatever kind."""
+    async def asked(self, username: str) -> None:
+        """The client sent a request to log in, of whatever kind. Returns when one before it is decided."""
+
+    def refuse_long_secret(self, username: str) -> None:
+        """Note that a password was refused for its length."""
+
+    def speaks(self) -> None:
+        """The client has said what it offers for the exchange of keys."""
+
+    async def exchange(self, kind: str, is_wanted: Callable[[], bool], work: Callable[[], object]) -> object:
+        """Have a key exchange of that kind computed when it is its turn; what that returns, None where it is not wanted."""
+
+    def cut_off(self, reason: str) -> None:
+        """End the connection at once."""
 
     def login_complete(self) -> bool:
         """One more proof is there; True where nothing more is asked for."""
@@ -121,6 +151,8 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
 
     async def send_userauth_success() -> None:
         if desk.login_complete():
+            connection._max_recv_pktlen = longest_packet  # noqa: SLF001
+            vars(connection).pop("process_packet", None)
             await succeed()
             # a server that was given its connection (asyncssh.run_server) does not do it by itself
             if not connection.is_closed() and _learns_host_keys(connection):
@@ -134,13 +166,73 @@ def guard_login(connection: asyncssh.SSHServerConnection, desk: Desk, signature_
         connection._next_service = _USERAUTH  # noqa: SLF001
 
     async def finish_userauth(begin_auth: bool, method: bytes, packet: SSHPacket) -> None:
-        desk.asked()
+        username = connection._username  # noqa: SLF001
+        await desk.asked(username)
+        if method != _KEY_METHOD and len(packet.get_remaining_payload()) > MAX_LOGIN_SECRET_BYTES:
+            desk.refuse_long_secret(username)
+            connection.send_userauth_failure(False)
+            return
         await finish(begin_auth, method, packet)
 
+    longest_packet = connection._max_recv_pktlen  # noqa: SLF001
+    connection._max_recv_pktlen = MAX_LOGIN_PACKET_BYTES  # noqa: SLF001
+    _bound_packets(connection)
     connection._finish_userauth = finish_userauth  # type: ignore[method-assign]  # noqa: SLF001
     connection.validate_public_key = validate_public_key  # type: ignore[method-assign]
     connection.send_userauth_success = send_userauth_success  # type: ignore[method-assign]
     connection.send_userauth_failure = send_userauth_failure  # type: ignore[method-assign]
+
+
+def _bound_packets(connection: asyncssh.SSHServerConnection) -> None:
+    """Bound the packets of a connection before its login, by their number, and names before they are prepared."""
+    process = connection.process_packet
+    packets = 0
+
+    def process_packet(pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        nonlocal packets
+        packets += 1
+        if packets > MAX_LOGIN_PACKETS:
+            raise asyncssh.ProtocolError(f"more than {MAX_LOGIN_PACKETS} packets before the login")
+        if pkttype == _USERAUTH_REQUEST:
+            name_bytes = int.from_bytes(packet.get_remaining_payload()[:4], "big")
+            if name_bytes > MAX_LOGIN_NAME_BYTES:
+                raise asyncssh.IllegalUserName("Username too long")
+        return process(pkttype, pktid, packet)
+
+    connection.process_packet = process_packet  # type: ignore[method-assign]
+
+
+def take_turns(connection: asyncssh.SSHServerConnection, desk: Desk) -> None:
+    """Have this connection's key exchanges wait for their turn, and bound what it sends meanwhile."""
+    choose, receive = connection.choose_server_host_key, connection._recv_data  # noqa: SLF001
+
+    def is_wanted() -> bool:
+        return connection._transport is not None  # noqa: SLF001
+
+    def choose_server_host_key(peer_host_key_algs: Sequence[bytes]) -> bool:
+        # called once an exchange, when its handler was made, which computes when it gets the client's half
+        kex = connection._kex  # noqa: SLF001
+        assert kex is not None
+        process, kind = kex.process_packet, kex.algorithm.decode("ascii")
+
+        async def process_packet(pkttype: int, pktid: int, packet: SSHPacket) -> None:
+            done = await desk.exchange(kind, is_wanted, lambda: process(pkttype, pktid, packet))
+            if done is False:
+                raise asyncssh.ProtocolError("Unexpected packet in a key exchange")
+
+        kex.process_packet = process_packet  # type: ignore[method-assign]
+        desk.speaks()
+        return choose(peer_host_key_algs)
+
+    def receive_data() -> None:
+        waiting = len(connection._inpbuf)  # noqa: SLF001
+        if waiting > MAX_WAITING_BYTES and (connection._kex is not None or not connection._auth_complete):  # noqa: SLF001
+            desk.cut_off(f"more than {MAX_WAITING_BYTES} bytes came while it was not their turn")
+            return
+        receive()
+
+    connection.choose_server_host_key = choose_server_host_key  # type: ignore[method-assign]
+    connection._recv_data = receive_data  # type: ignore[method-assign]  # noqa: SLF001
 
 
 def _learns_host_keys(connection: asyncssh.SSHServerConnection) -> bool:

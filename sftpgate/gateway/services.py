@@ -16,6 +16,13 @@ from sftpgate.store.disk import Disk
 Spawn = Callable[[Coroutine[object, object, None]], None]
 
 
+@dataclass(slots=True)
+class Unchecked:
+    """How much the uploads of this process have grown since the free space was looked at."""
+
+    bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What sessions need of the running gate; one set per process."""
@@ -29,6 +36,7 @@ class Services:
     change_hops: Hops  # for what waits for the store's lock
     require_free_space: Callable[[], None]
     look_at_quotas: Callable[[Upload], None]  # blocks; what it finds holds from the next write on
+    unchecked: Unchecked
     is_stopping: Callable[[], bool]
     spawn: Spawn
     max_handles: int

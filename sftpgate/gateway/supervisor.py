@@ -220,7 +220,7 @@ class Supervisor:
                 worker.ready.set()
                 log.info("worker.ready", worker=worker.start.number, pid=worker.process.pid, chief=worker.start.chief)
                 self._hand_out_waiting()
-            case Kind.ENTER | Kind.LOGGED_IN | Kind.CLOSED if message.connection in worker.connections:
+            case Kind.ENTER | Kind.PROGRESS | Kind.LOGGED_IN | Kind.CLOSED if message.connection in worker.connections:
                 self._reception.received(message, worker.tell)
                 if message.kind is Kind.CLOSED:
                     worker.connections.remove(message.connection)

@@ -99,9 +99,11 @@ class Edits:
             raise AlreadyExists()
         continued = None if mode.truncate else there
         quotas, budget = self.room.require(sender.user)
-        copied_bytes = continued.size if continued is not None and continued.partial is None else 0
+        copied_bytes = continued.size if continued is not None and self._is_continued_on_a_copy(continued) else 0
         replaced_bytes = copied_bytes if continued is not None and continued.arrival is not None else 0
         budget.require(copied_bytes, replaced_bytes)
+        if copied_bytes:
+            self.room.require_free_space(copied_bytes)
         if continued is None:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
@@ -117,6 +119,10 @@ class Edits:
                 self._staging.interrupt(upload)
                 raise
         return upload
+
+    def _is_continued_on_a_copy(self, there: Item) -> bool:
+        """Whether a writer gets a copy of what is there: of all but an interrupted upload that nobody has open."""
+        return there.partial is None or self._staging.is_open(there.partial)
 
     def _continue(self, there: Item, sender: Sender, path: str, trace: SessionTrace) -> Upload:
         if there.partial is not None:
@@ -322,6 +328,7 @@ class Edits:
             if there.partial is not None or size > there.size:
                 raise Refused("only a finished file can be given a size, and only a smaller one (rule: a file has no gaps)")
             self.room.require_today(sender.user, size)
+            self.room.require_free_space(there.size)  # for as long as there are both
             upload = self._copy_of(there, sender, path, SessionTrace())
             upload.continues = there.arrival.id if there.arrival is not None else None
             try:

@@ -107,9 +107,9 @@ class Room:
             budget.measured(quotas, self._usage(user, quotas))
             budget.require(size, replaced_bytes=quotas.max_pending_bytes)
 
-    def require_free_space(self) -> None:
-        """Raise NoSpace where the disk is below its floor."""
-        if self._disk.free_bytes(self._store) < self._free_space_floor:
+    def require_free_space(self, growth: int = 0) -> None:
+        """Raise NoSpace where the disk is below its floor, or would be with ``growth`` bytes more."""
+        if self._disk.free_bytes(self._store) - growth < self._free_space_floor:
             raise NoSpace(
                 "the server has less free space than it keeps in reserve: nothing is taken until there is more. "
                 "Try again later, or tell its administrator (rule: free_space_floor)"

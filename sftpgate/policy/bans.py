@@ -29,11 +29,13 @@ class Offence(StrEnum):
     """A failure of a connection that is no refused login."""
 
     LOGIN_TIMEOUT = "no login in time"
+    EXCHANGES = "too many key exchanges"
 
 
 _WEIGHTS: dict[LoginRefusal, float] = {
     LoginRefusal.UNKNOWN_USER: 2.0,
     LoginRefusal.WRONG_PASSWORD: 1.0,
+    LoginRefusal.LONG_PASSWORD: 1.0,
     # what a known user's own machine does for days: it offers all keys that it has, or one that was not renewed
     LoginRefusal.UNKNOWN_KEY: 0.25,
     LoginRefusal.WEAK_KEY: 0.25,
@@ -47,7 +49,8 @@ _WEIGHTS: dict[LoginRefusal, float] = {
     LoginRefusal.WRONG_KEY_NETWORK: 0.5,
     LoginRefusal.NO_PRINCIPAL: 0.5,
 }
-_OFFENCES: dict[Offence, float] = {Offence.LOGIN_TIMEOUT: 0.5}
+# of an exchange beyond the allowance of a source from which nobody has logged in lately: sixty new clients may come at once
+_OFFENCES: dict[Offence, float] = {Offence.LOGIN_TIMEOUT: 0.5, Offence.EXCHANGES: 0.05}
 _OTHER_WEIGHT = 0.5  # a refusal that is new here
 
 

@@ -69,6 +69,7 @@ class LoginRefusal(StrEnum):
     WRONG_CERTIFICATE_NETWORK = "wrong network for this certificate"
     CRITICAL_OPTION = "certificate with a critical option that is not supported"
     WRONG_PASSWORD = "wrong password"  # noqa: S105 - a reason, not a password
+    LONG_PASSWORD = "password that is too long, or several at a time"  # noqa: S105 - a reason
     METHOD_NOT_ACCEPTED = "method not accepted at this point (rule: required_auth)"
 
 

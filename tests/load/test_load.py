@@ -26,6 +26,8 @@ CONTENT = b"some,line,of,a,file\n" * 5000  # 100 kB
 MOST_BYTES_PER_SESSION = 256 * 1024  # measured: far less; a leak of a buffer per session is more
 AT_A_TIME = 10  # logins: fewer than max_unauthenticated_per_address
 
+CROWD = 60
+
 FAILURES, KEYS, PASSWORDS = 10_000, 49, 1  # of each connection, together what max_auth_attempts allows
 VALID = 9  # valid logins before and after
 MOST_GROWN_BYTES = 16 * 1024 * 1024  # measured: 1 to 3 MB
@@ -99,6 +101,25 @@ async def test_idle_and_active_sessions(gate: Gate, record_property: Record) -> 
     record_property("bytes_per_idle_session", round(each))
     record_property("uploads_per_second", round(ACTIVE * FILES / seconds, 1))
     assert each < MOST_BYTES_PER_SESSION
+
+
+@pytest.mark.timeout(120)
+async def test_sixty_clients_at_one_moment(base: Path) -> None:
+    """With the settings as they are by default, sixty clients that connect at one moment from one address all get in, also beside
+    connections of the same address that say nothing.
+    """
+    with Gate(base) as gate:
+        gate.start()
+        silent = [await asyncio.open_connection("127.0.0.1", gate.port) for _ in range(300)]
+
+        async def one(number: int) -> None:
+            async with await connect(gate) as connection, connection.start_sftp_client() as client:
+                await send(client, f"{number}.csv")
+
+        await asyncio.gather(*(one(number) for number in range(CROWD)))
+        assert all(gate.in_store(f"{number}.csv") == CONTENT for number in range(CROWD))
+        for _, writer in silent:
+            writer.close()
 
 
 class Guesser(asyncssh.SSHClient):

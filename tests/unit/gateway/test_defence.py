@@ -15,7 +15,7 @@ from proxyprotocol.result import ProxyResultIPv4, ProxyResultIPv6, ProxyResultLo
 from proxyprotocol.v2 import ProxyProtocolV2
 
 from sftpgate.errors import BadMessage
-from sftpgate.gateway.defence import Admission, Limits, Visitor
+from sftpgate.gateway.defence import PATIENCE_SECONDS, Admission, Limits, Stage, Visitor
 from sftpgate.gateway.proxy import MAX_V2_BYTES, client_of, read_header
 from sftpgate.store.disk import Disk
 from sftpgate.store.seats import Seats
@@ -30,7 +30,8 @@ class World:
 
     def __init__(self, **limits: int) -> None:
         usual = {"max_connections": 100, "max_unauthenticated": 4, "max_unauthenticated_per_address": 2}
-        self.admission = Admission(Limits(**(usual | limits)))
+        self.now = 0.0
+        self.admission = Admission(Limits(**(usual | limits)), lambda: self.now)
         self.dropped: list[str] = []
 
     def enter(self, name: str, address: str = "192.0.2.1", *, named: bool = False) -> Visitor:
@@ -48,6 +49,47 @@ def test_a_new_stranger_takes_the_place_of_the_oldest_of_its_address() -> None:
         world.enter(str(number))
     assert world.dropped == ["0: max_unauthenticated_per_address)", "1: max_unauthenticated_per_address)"]
     assert (len(world.admission), world.admission.strangers) == (3, 3)
+
+
+def test_who_stands_still_goes_before_who_comes_nearer() -> None:
+    """Of one address the one that should have taken its next step goes, and not the one that is about to log in."""
+    world = World(max_unauthenticated_per_address=3)
+    first, second = world.enter("first"), world.enter("second")
+    world.admission.progressed(first, Stage.SPEAKS)
+    world.admission.progressed(second, Stage.SPEAKS)
+    world.admission.progressed(first, Stage.ASKS)
+    for number in range(3):
+        world.enter(f"silent {number}")
+    assert [line.partition(":")[0] for line in world.dropped] == ["silent 0", "silent 1"]
+    world.now += PATIENCE_SECONDS[Stage.SPEAKS] + 0.1
+    world.enter("newer")
+    assert world.dropped[-1].startswith("silent 2")
+    world.enter("newest")
+    assert world.dropped[-1].startswith("second")
+
+
+def test_a_crowd_of_honest_ones_stays_where_others_stand_still() -> None:
+    """Sixty that come at once from one address lose nobody to a flood of connections that say nothing, from an address each."""
+    world = World(max_unauthenticated=100, max_unauthenticated_per_address=80, max_connections=200)
+    for number in range(100):
+        world.enter(f"silent {number}", f"203.0.113.{number}")
+    world.now += PATIENCE_SECONDS[Stage.CONNECTED] + 0.1
+    for number in range(60):
+        world.admission.progressed(world.enter(f"honest {number}", "198.51.100.1"), Stage.SPEAKS)
+    assert len(world.dropped) == 60
+    assert not [line for line in world.dropped if line.startswith("honest")]
+
+
+def test_a_flood_that_logs_in_slowly_keeps_nobody_out() -> None:
+    """Who holds every place by connections that got as far as a login loses them in time to who has just come."""
+    world = World(max_unauthenticated=10, max_unauthenticated_per_address=10)
+    for number in range(10):
+        visitor = world.enter(str(number), "203.0.113.1")
+        world.admission.progressed(visitor, Stage.ASKS)
+    world.now += PATIENCE_SECONDS[Stage.ASKS] + 0.1
+    for number in range(3):
+        world.enter(f"honest {number}", "198.51.100.1")
+    assert [line.partition(":")[0] for line in world.dropped] == ["0", "1", "2"]
 
 
 def test_ipv6_addresses_of_one_network_share_their_part() -> None:

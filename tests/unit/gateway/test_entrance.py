@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sftpgate.gateway.defence import Visitor
+from sftpgate.gateway.defence import Stage, Visitor
 from sftpgate.gateway.entrance import Entrance
 from sftpgate.gateway.link import Kind, Message
 
@@ -49,6 +49,14 @@ async def test_a_user_makes_room_for_nobody() -> None:
     world.entrance.received(Message(Kind.HANG_UP, 7, "too many"))
     assert world.ends == []
     assert world.sent[-1] == Message(Kind.LOGGED_IN, 7)
+
+
+async def test_steps_are_told() -> None:
+    """The supervisor learns how far a visitor has come."""
+    world = World()
+    await world.ask(Message(Kind.ANSWER, 7))
+    world.entrance.progressed(Stage.ASKS)
+    assert world.sent[-1] == Message(Kind.PROGRESS, 7, "asks")
 
 
 async def test_without_a_supervisor_nobody_comes_in() -> None:
