@@ -346,6 +346,9 @@ class Settings(BaseSettings):
     max_daily_bytes: ByteSize = Field(
         ByteSize(0), ge=0, description="bytes that one user may send in one day of UTC; 0: any number"
     )
+    max_directories: int = Field(
+        5000, gt=0, description="directories in a user's home, or in the drop outside of all homes, beyond which no more are made"
+    )
     free_space_floor: ByteSize = Field(
         ByteSize(256 * 1024**2), ge=0, description="bytes of free space below which uploads are refused"
     )

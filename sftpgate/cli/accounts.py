@@ -162,7 +162,22 @@ def quota_row(settings: Settings, user: User) -> dict[str, object]:
             with ledger.reading() as connection:
                 files, size = arrivals.usage(connection, user.name)
                 sent = volumes.sent_on(connection, user.name, day_of(datetime.now(UTC)))
-    return row | {"pending_files": files, "pending_bytes": size, "sent_today_bytes": sent}
+    used = {"pending_files": files, "pending_bytes": size, "sent_today_bytes": sent}
+    return row | used | {"directories": _directories(settings, user)}
+
+
+def _directories(settings: Settings, user: User) -> int:
+    """How many directories count for a user."""
+    from sftpgate.intake.directory_counts import DirectoryCounts
+    from sftpgate.store.disk import Disk
+    from sftpgate.store.layout import Layout
+    from sftpgate.users.registry import UserRegistry
+
+    registry = UserRegistry(settings.keys_dir)
+    homes = [other.home for other in registry.list() if other.home]
+    layout = Layout(store=settings.store, drop=settings.drop)
+    counts = DirectoryCounts(layout, Disk(), lambda: homes, processes=1, clock=lambda: datetime.now(UTC))
+    return counts.count(user.home)
 
 
 def key_row(user: str, key: AuthorizedKey, uses: Uses, terms: Terms) -> dict[str, object]:

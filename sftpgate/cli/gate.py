@@ -34,6 +34,7 @@ from sftpgate.gateway.services import Services, Unchecked
 from sftpgate.gateway.testimony import witness
 from sftpgate.gateway.view import Parts
 from sftpgate.gateway.worker import work
+from sftpgate.intake.directory_counts import DirectoryCounts
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.publish import Publisher
@@ -68,6 +69,17 @@ LOGIN_THREADS = 2  # that read users' files for logins; a pool of its own, so th
 HOPS_AT_ONCE = 2  # of those that do not wait long: with one, an OPEN waits for the commit of others
 
 
+def make_directory_counts(system: System, registry: UserRegistry) -> DirectoryCounts:
+    """What counts the directories of the drop."""
+    return DirectoryCounts(
+        system.layout,
+        system.disk,
+        lambda: [user.home for user in registry.list() if user.home],
+        processes=system.settings.worker_count,
+        clock=system.clock,
+    )
+
+
 def make_room(system: System, registry: UserRegistry) -> Room:
     """The limits of a system on what senders may send."""
     settings = system.settings
@@ -76,6 +88,7 @@ def make_room(system: System, registry: UserRegistry) -> Room:
         max_pending_bytes=settings.max_pending_bytes,
         max_pending_files=settings.max_pending_files,
         max_daily_bytes=settings.max_daily_bytes,
+        max_directories=settings.max_directories,
     )
 
     none = OwnQuotas()
@@ -90,6 +103,7 @@ def make_room(system: System, registry: UserRegistry) -> Room:
         system.disk,
         system.layout.store,
         quotas_of,
+        directories=make_directory_counts(system, registry),
         free_space_floor=settings.free_space_floor,
         processes=settings.worker_count,
         clock=system.clock,

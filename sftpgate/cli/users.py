@@ -202,6 +202,7 @@ def user_quota(
     max_pending_bytes: Annotated[str | None, Quota("Bytes that may wait, held and in staging.")] = None,
     max_pending_files: Annotated[str | None, Quota("Files that may wait, held and in staging.")] = None,
     max_daily_bytes: Annotated[str | None, Quota("Bytes that may be sent in one day of UTC; 0: any number.")] = None,
+    max_directories: Annotated[str | None, Quota("Directories in its home, or in the drop outside of all homes.")] = None,
     json: Json = False,
 ) -> None:
     """Give a user quotas of its own, or show what it has. They hold for its next upload. "default": as the settings have it.
@@ -216,6 +217,7 @@ def user_quota(
         "max_pending_bytes": max_pending_bytes,
         "max_pending_files": max_pending_files,
         "max_daily_bytes": max_daily_bytes,
+        "max_directories": max_directories,
     }
     given = {key: None if text == "default" else int(text) if text.isdecimal() else text for key, text in asked.items() if text}
     if given:

@@ -359,6 +359,7 @@ class Edits:
         if not self._union.is_directory(parent(path)):
             raise NoSuchFile("no such directory")
         refuse_foreign(sight.rows, sender.user)
+        self.room.require_directory(sender.user, path)
         self._make_directory(path)
 
     def make_home(self, home: str) -> None:

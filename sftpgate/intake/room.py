@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.errors import NoSpace
+from sftpgate.intake.directory_counts import DirectoryCounts
 from sftpgate.intake.ids import Clock
 from sftpgate.intake.staging import Staging
 from sftpgate.intake.uploads import Upload
@@ -58,6 +59,7 @@ class Room:
         store: Path,
         quotas_of: Callable[[str], Quotas],
         *,
+        directories: DirectoryCounts,
         free_space_floor: int,
         processes: int,
         clock: Clock,
@@ -67,6 +69,7 @@ class Room:
         self._disk = disk
         self._store = store
         self._quotas_of = quotas_of
+        self._directories = directories
         self._free_space_floor = free_space_floor
         self._parts = 2 * processes  # two for each: after a reload there are as many again, until the old ones' clients leave
         self._clock = clock
@@ -106,6 +109,10 @@ class Room:
             budget = Budget(0, None)
             budget.measured(quotas, self._usage(user, quotas))
             budget.require(size, replaced_bytes=quotas.max_pending_bytes)
+
+    def require_directory(self, user: str, path: str, growth: int = 1) -> None:
+        """Raise QuotaExceeded where ``user`` may not make so many directories more, at ``path`` and below it."""
+        self._directories.require(path, self._quotas_of(user).max_directories, growth)
 
     def require_free_space(self, growth: int = 0) -> None:
         """Raise NoSpace where the disk is below its floor, or would be with ``growth`` bytes more."""

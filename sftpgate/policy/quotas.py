@@ -22,6 +22,7 @@ class OwnQuotas:
     max_pending_bytes: int | None = None
     max_pending_files: int | None = None
     max_daily_bytes: int | None = None
+    max_directories: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Quotas:
     max_pending_bytes: int
     max_pending_files: int
     max_daily_bytes: int  # 0: any number
+    max_directories: int  # in the part of the drop that the user sees as its own
 
     def of(self, own: OwnQuotas) -> Quotas:
         """These, where the user has none of its own."""
@@ -40,6 +42,7 @@ class Quotas:
             max_pending_bytes=_first(own.max_pending_bytes, self.max_pending_bytes),
             max_pending_files=_first(own.max_pending_files, self.max_pending_files),
             max_daily_bytes=_first(own.max_daily_bytes, self.max_daily_bytes),
+            max_directories=_first(own.max_directories, self.max_directories),
         )
 
 
@@ -103,6 +106,14 @@ def require_room(quotas: Quotas, usage: Usage) -> None:
         raise QuotaExceeded(
             f"this account has sent {usage.daily_bytes} bytes today, the limit is {quotas.max_daily_bytes}: "
             "there is room again from 00:00 UTC on (rule: max_daily_bytes)"
+        )
+
+
+def require_directories(limit: int, count: int, growth: int = 1) -> None:
+    """Raise QuotaExceeded where so many directories more would be too many."""
+    if count + growth > limit:
+        raise QuotaExceeded(
+            f"{count} directories are in this part of the drop, the limit is {limit}: remove empty ones (rule: max_directories)"
         )
 
 

@@ -114,6 +114,11 @@ class Disk:
                 with contextlib.suppress(FileNotFoundError):
                     yield Entry(item.name, item.stat(follow_symlinks=False))
 
+    def directories_in(self, spot: Spot) -> list[str]:
+        """The names of the directories in a directory, not of links to some."""
+        with translated("list", spot), self.directory(spot) as directory, listed(directory) as fd, os.scandir(fd) as found:
+            return [item.name for item in found if item.is_dir(follow_symlinks=False)]
+
     def names(self, spot: Spot) -> list[str]:
         """The names in a directory; none where it does not exist."""
         try:

@@ -27,7 +27,7 @@ from sftpgate.users.passwords import valid_hash
 
 Value = str | bool | int | datetime | date | tuple[str, ...]
 
-QUOTA_KEYS = ("max_upload_bytes", "max_pending_bytes", "max_pending_files", "max_daily_bytes")
+QUOTA_KEYS = ("max_upload_bytes", "max_pending_bytes", "max_pending_files", "max_daily_bytes", "max_directories")
 KNOWN_KEYS = (
     "password_hash",
     "home",

@@ -10,7 +10,7 @@ import pytest
 from sftpgate.errors import QuotaExceeded
 from sftpgate.policy.quotas import Budget, OwnQuotas, Quotas, Usage, day_of, require_room
 
-GATES = Quotas(max_upload_bytes=10, max_pending_bytes=100, max_pending_files=3, max_daily_bytes=50)
+GATES = Quotas(max_upload_bytes=10, max_pending_bytes=100, max_pending_files=3, max_daily_bytes=50, max_directories=9)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_uploads_share_what_is_left() -> None:
 def test_own_quotas_take_the_place_of_the_gates() -> None:
     """One by one; 0 is a value, and lifts the limit of the day."""
     own = GATES.of(OwnQuotas(max_daily_bytes=0, max_upload_bytes=1))
-    assert own == Quotas(max_upload_bytes=1, max_pending_bytes=100, max_pending_files=3, max_daily_bytes=0)
+    assert own == Quotas(max_upload_bytes=1, max_pending_bytes=100, max_pending_files=3, max_daily_bytes=0, max_directories=9)
 
 
 def test_a_day_is_one_of_utc() -> None:
