@@ -1,52 +1,139 @@
 """Ready tables for the tools that a learning platform usually has, under the names that their files usually have.
 
-Users and courses have commands of Moodle's own (admin/tool/uploaduser and admin/tool/uploadcourse, with their defaults). For the
-others there is none: those tables are disabled until somebody writes the command.
+The commands are Moodle's own, with options that they really have; what their output means is taken from their public source, and
+tried against stand-ins in ``tests/platforms``. Enrolments by flat file, and the tasks of the synchronisation plugin, read a file
+at a place of their own: ``adapters/hand_in.php`` gives it to them. Tables for what a platform may not have are disabled.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import sftpgate
 from sftpgate.errors import UnknownTool
 
 _PLATFORM = "/var/www/moodle"
+_PLATFORM_DATA = "/var/moodledata"
+_HAND_IN = Path(sftpgate.__file__).parent / "adapters" / "hand_in.php"
+
+# What any script of the platform says if it cannot work at the moment (lib/setuplib.php, lib/clilib.php of Moodle 4.5).
+_NOT_THE_FILE = (
+    "Database connection failed",
+    "[Ee]rror (reading from|writing to) database",
+    "CLI maintenance mode active",
+    "^hand_in: ",
+)
+_CRASH = ("^!!!", "^PHP (Fatal|Parse) error:", "^Fatal error:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One tool. ``command`` is empty where the platform has none; ``comment`` says what the file has."""
+    """One tool. ``about`` says what its file has and what is to be known; ``enabled``: the platform surely has its command.
+
+    The patterns are those of ``ToolSettings``, without what all presets have.
+    """
 
     file: str
-    comment: str
-    command: tuple[str, ...] = ()
+    about: tuple[str, ...]
+    command: tuple[str, ...]
     after: tuple[str, ...] = ()
-    arrivals: str = "queue"
-    timeout: str = "1h"
+    enabled: bool = True
+    failed_output: tuple[str, ...] = ()
+    retry_exit_codes: tuple[int, ...] = (75,)
+    row_output: tuple[str, ...] = ()
+    rejected_output: str = ""
+    reason_output: str = ""
+    counts_output: tuple[str, ...] = ()
+    first_line: int = 1
+    header: bool = True
+
+
+def _task(file: str, task: str, about: str, after: tuple[str, ...]) -> Preset:
+    """A task of the synchronisation plugin: one file at a time, and only the task that it is for."""
+    directory = f"{_PLATFORM_DATA}/sync"
+    return Preset(
+        file=file,
+        about=(
+            about,
+            "Needs the synchronisation plugin (admin/tool/sync), whose setting for this tool names the same file; its scheduled",
+            "tasks are to be disabled: sftpgate runs them. It does not say what it rejected: that is in its own reports.",
+        ),
+        command=(
+            *("php", str(_HAND_IN), "--file={file}", f"--to={directory}/{file}"),
+            *(f"--busy={directory}/lock.txt", f"--busy={directory}/alock.txt", "--"),
+            *("php", "admin/cli/scheduled_task.php", f"--execute=\\tool_sync\\task\\{task}"),
+        ),
+        after=after,
+        enabled=False,
+    )
 
 
 PRESETS = {
     "users": Preset(
         file="users.csv",
-        comment="accounts to create, change or suspend",
-        command=("php", "admin/tool/uploaduser/cli/uploaduser.php", "--file={file}"),
+        about=(
+            "accounts to create, change or suspend (a column suspended with 0 or 1)",
+            "A first run may send a mail with a password to every new user: try it with ten users.",
+            "--uutype=2 adds and updates (0 only adds), --uuupdatetype=1 takes the file's values.",
+        ),
+        command=(
+            *("php", "admin/tool/uploaduser/cli/uploaduser.php", "--file={file}", "--uutype=2", "--uuupdatetype=1"),
+            *("--uuallowsuspends=1", "--delimiter_name=comma", "--encoding=UTF-8"),
+        ),
+        failed_output=("is not a valid field name",),
+        row_output=(r"^Line (?P<line>\d+)$",),
+        rejected_output=r"^\s+Error: (?P<reason>.*)",
+        counts_output=(r"^Errors: (?P<rejected>\d+)$",),
     ),
     "courses": Preset(
         file="courses.csv",
-        comment="courses to create or change",
+        about=("courses to create or change",),
         command=(
-            "php",
-            "admin/tool/uploadcourse/cli/uploadcourse.php",
-            "--mode=createorupdate",
-            "--updatemode=dataonly",
-            "--file={file}",
+            *("php", "admin/tool/uploadcourse/cli/uploadcourse.php", "--mode=createorupdate", "--updatemode=dataonly"),
+            *("--delimiter=comma", "--encoding=UTF-8", "--file={file}"),
         ),
+        failed_output=("^Invalid (mode|update mode|input CSV file|encoding|restore)",),
+        row_output=(r"^(?P<line>\d+)\t(OK|NOK)\t",),
+        rejected_output=r"^(?P<line>\d+)\tNOK\t",
+        reason_output=r"^\s+(?P<reason>\S.*)",
+        counts_output=(
+            r"^Courses total: (?P<rows>\d+)$",
+            r"^Courses (created|updated|deleted): (?P<accepted>\d+)$",
+            r"^Courses errors: (?P<rejected>\d+)$",
+        ),
+        first_line=2,
     ),
-    "cohorts": Preset(file="cohorts.csv", comment="cohorts and their members", after=("users",)),
-    "enrols": Preset(file="enrols.csv", comment="who is enrolled where", after=("users", "courses")),
-    "groups": Preset(file="groups.csv", comment="groups of courses and their members", after=("courses", "enrols")),
-    "userpictures": Preset(
-        file="userpictures_*.zip", comment="pictures, each named after its user; oldest archive first", after=("users",)
+    "flatfile": Preset(
+        file="enrolments.txt",
+        about=(
+            "enrolments without a header: add or del, role, the user's and the course's ID number",
+            "Needs the flat file plugin (enrol/flatfile), whose setting for the location names the same place as --to.",
+        ),
+        command=(
+            *("php", str(_HAND_IN), "--file={file}", f"--to={_PLATFORM_DATA}/flatfile/enrolments.txt", "--"),
+            *("php", "enrol/flatfile/cli/sync.php", "-v"),
+        ),
+        after=("users", "courses"),
+        enabled=False,
+        failed_output=("Flatfile enrolments file not found", "Error deleting enrolment file"),
+        retry_exit_codes=(75, 2),
+        row_output=(r"^\s+(?P<line>\d+): ", r"incorrectly formatted - ignoring (?P<line>\d+)$"),
+        rejected_output=r"^\s*(?P<reason>.*) - ignoring (line )?(?P<line>\d+)$",
+        header=False,
+    ),
+    "cohorts": _task("cohorts.csv", "cohortsync_task", "cohorts and their members", ("users",)),
+    "enrols": _task("enrols.csv", "enrolsync_task", "who is enrolled where", ("users", "courses")),
+    "groups": _task("groups.csv", "groupsync_task", "groups of courses and their members", ("courses", "enrols")),
+    "userpictures": _task("userpictures.zip", "userpicturessync_task", "pictures, each named after its user", ("users",)),
+    "generic": Preset(
+        file="generic.csv",
+        about=(
+            "a command of your own: it writes what it did to SFTPGATE_RESULT (docs/runners.md), and ends with 75 to be tried",
+            "later",
+        ),
+        command=("/path/to/command", "{file}"),
+        enabled=False,
     ),
 }
 
@@ -61,18 +148,31 @@ def as_toml(names: list[str], present: list[str]) -> str:
 
 def _table(name: str, preset: Preset, known: set[str]) -> str:
     after = [first for first in preset.after if first in known]
-    lines = [f"# {preset.comment}", f"[tools.{name}]", f"file = {_text(preset.file)}"]
-    if preset.command:
-        lines.append(f"command = {_list(preset.command)}")
-    else:
-        lines += [
-            f'command = ["/path/to/{name}-command", "{{file}}"]  # yours: the platform has none of its own',
-            f"enabled = false  # until the command is there: sftpgate tool enable {name}",
-        ]
-    lines += [f"working_directory = {_text(_PLATFORM)}", f"timeout = {_text(preset.timeout)}"]
+    lines = [*(f"# {text}" for text in preset.about), f"[tools.{name}]", f"file = {_text(preset.file)}"]
+    lines.append(f"command = {_list(preset.command)}")
+    if not preset.enabled:
+        lines.append(f"enabled = false  # until the command is there: sftpgate tool enable {name}")
+    lines += [f"working_directory = {_text(_PLATFORM)}", 'timeout = "1h"']
     if after:
         lines.append(f"after = {_list(after)}")
-    lines.append(f'arrivals = {_text(preset.arrivals)}  # every file, in order; "latest" takes the last one only')
+    lines += [
+        'arrivals = "queue"  # every file, in order; "latest" takes the last one only',
+        'retry_delay = "5m"  # before a file that failed is tried again',
+        f"retry_exit_codes = [{', '.join(map(str, preset.retry_exit_codes))}]",
+        f"retry_output = {_list(_NOT_THE_FILE)}",
+        f"failed_output = {_list((*_CRASH, *preset.failed_output))}",
+    ]
+    if preset.row_output:
+        lines.append(f"row_output = {_list(preset.row_output)}")
+    for key in ("rejected_output", "reason_output"):
+        if pattern := getattr(preset, key):
+            lines.append(f"{key} = {_text(pattern)}")
+    if preset.counts_output:
+        lines.append(f"counts_output = {_list(preset.counts_output)}")
+    if preset.first_line != 1:
+        lines.append(f"first_line = {preset.first_line}  # what the command calls row 1")
+    if not preset.header:
+        lines.append("header = false")
     return "\n".join(lines) + "\n"
 
 
@@ -81,4 +181,5 @@ def _list(items: tuple[str, ...] | list[str]) -> str:
 
 
 def _text(value: str) -> str:
-    return f'"{value}"'
+    """A string of TOML; one with a backslash is literal."""
+    return f"'{value}'" if "\\" in value else f'"{value}"'

@@ -176,9 +176,9 @@ class OutputRules:
 
     ``failed``: the run failed. ``not_the_file``: the file is not to blame. ``rejected``: a row was rejected; groups called
     ``line`` and ``reason`` say which and why, and a group ``rejected`` how many. ``row``: the lines that follow are about the row
-    that its group ``line`` names. ``reason``: why the row that was rejected last was, in its group ``reason``. ``counts``:
-    groups ``rows``, ``accepted`` and ``rejected``; what several lines say is added up. ``first_line``: the line of the file that
-    the tool calls 1.
+    that its group ``line`` names; how many there were is the number of rows, unless ``counts`` says it. ``reason``: why the row
+    that was rejected last was, in its group ``reason``. ``counts``: groups ``rows``, ``accepted`` and ``rejected``; what several
+    lines say is added up. ``first_line``: the line of the file that the tool calls 1.
     """
 
     failed: tuple[str, ...] = ()
@@ -210,12 +210,14 @@ class OutputReader:
         self._at = 0  # the row that the output is about
         self._last: int | None = None  # the key of the row that was rejected last
         self._more = 0
+        self._seen = 0  # rows that the output spoke of
 
     def feed(self, line: str) -> None:
         """Take one line, without its end."""
         line = line[:MAX_LINE_CHARACTERS]
         if found := _first(self._row, line):
             self._at, self._last = self._line_of(found), None
+            self._seen += 1
         if _first(self._failed, line):
             self._statement = replace(self._statement, failed=self._statement.failed or _cut(line.strip()))
         if _first(self._not_the_file, line):
@@ -231,11 +233,11 @@ class OutputReader:
         """What the output said."""
         listed = tuple(sorted(self._rows.values(), key=lambda row: (row.line == 0, row.line)))
         rejected = max(self._numbers.get("rejected", 0), len(listed) + self._more)
-        says = bool(self._numbers or listed or self._more)
+        says = bool(self._numbers or listed or self._more or self._seen)
         return completed(
             replace(
                 self._statement,
-                rows=self._numbers.get("rows"),
+                rows=self._numbers.get("rows", self._seen or None),
                 accepted=self._numbers.get("accepted"),
                 rejected=min(rejected, _LARGEST) if says else None,
                 rejected_rows=listed,

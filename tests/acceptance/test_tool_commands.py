@@ -145,17 +145,11 @@ def test_a_link_to_the_settings_stays_one(cli: Cli, settings: Path) -> None:
 def test_presets(cli: Cli, settings: Path) -> None:
     """Ready tables are printed, or added to the settings, which work at once; a tool that is there already is not touched."""
     printed = cli("tool", "preset").out
-    for name in ("users", "courses", "cohorts", "enrols", "groups", "userpictures"):
+    names = ["users", "courses", "flatfile", "cohorts", "enrols", "groups", "userpictures", "generic"]
+    for name in names:
         assert f"[tools.{name}]\n" in printed
     settings.write_text(printed)
-    assert [row["tool"] for row in cli("tool", "list", "--json").rows] == [
-        "users",
-        "courses",
-        "cohorts",
-        "enrols",
-        "userpictures",
-        "groups",
-    ]
+    assert sorted(row["tool"] for row in cli("tool", "list", "--json").rows) == sorted(names)
     settings.write_text(SETTINGS)
     assert "there is a tool 'users' already" in cli("tool", "preset", "--append", code=1).err
     cli("tool", "preset", "groups", "userpictures", "--append")
