@@ -132,7 +132,7 @@ class AppendRefused(Refused):
 
 
 class TakenMeanwhile(Refused):
-    """The file was taken by its tool while it was being changed: send what is new as a file of its own."""
+    """A tool took the file, or another session changed it, while this one did: send what is new again, as a file of its own."""
 
 
 class ShuttingDown(Refused):

@@ -9,6 +9,7 @@ import grp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.consumer import Consumer
@@ -18,6 +19,7 @@ from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.retention import Retention, RetentionRules
 from sftpgate.intake.staging import Staging
+from sftpgate.ledger import arrivals
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.retention import Keep
@@ -55,6 +57,7 @@ class System:
     def close(self) -> None:
         """Clear what is known to be durable, and close the ledger."""
         self.moves.flush()
+        self.staging.close()
         self.ledger.close()
 
 
@@ -117,8 +120,20 @@ def build(
         ledger=ledger,
         moves=moves,
         placer=Placer(moves, rules),
-        staging=Staging(layout, disk, clock=clock, max_upload_bytes=settings.max_upload_bytes, modes=modes),
+        staging=Staging(
+            layout,
+            disk,
+            clock=clock,
+            max_upload_bytes=settings.max_upload_bytes,
+            modes=modes,
+            newest_arrival=partial(_newest_arrival, ledger),
+        ),
     )
+
+
+def _newest_arrival(ledger: Ledger) -> str:
+    with ledger.reading() as connection:
+        return arrivals.newest_id(connection)
 
 
 def make_retention(system: System) -> Retention:

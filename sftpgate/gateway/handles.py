@@ -24,6 +24,7 @@ from sftpgate.gateway.view import View, times_of
 from sftpgate.intake.uploads import Upload
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import Logger
+from sftpgate.policy.lifecycle import UploadState
 from sftpgate.store.spots import translated
 
 NAMES_PER_REPLY = 100  # about 20 KiB a NAME reply: well below what every client takes
@@ -271,8 +272,11 @@ class Handles:
         except Exception as error:
             await self._interrupt(upload, error.message if isinstance(error, SftpgateError) else repr(error))
             raise
-        self._services.register.supersede(upload)
         self._services.register.remove(upload)
+        if upload.state is not UploadState.PUBLISHED:
+            self._log.info("upload.unchanged", arrival=arrival.id, path=upload.path, size=upload.size)
+            return
+        self._services.register.supersede(upload)
         self._counts.uploads += 1
         asyncio.get_running_loop().call_soon(partial(self._say_published, arrival, clock() - upload.closed_at))
 

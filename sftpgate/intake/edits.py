@@ -16,6 +16,7 @@ from datetime import datetime
 
 from sftpgate.errors import (
     AlreadyExists,
+    AppendRefused,
     DirectoryNotEmpty,
     FileExchanged,
     IsADirectory,
@@ -25,6 +26,7 @@ from sftpgate.errors import (
     PathIsAFile,
     Refused,
     SftpgateError,
+    TakenMeanwhile,
 )
 from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
@@ -40,6 +42,7 @@ from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.policy.appending import TAIL_TIME, is_tail
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
@@ -93,11 +96,13 @@ class Edits:
             self._refuse_hidden_directory(path)
             if not mode.create:
                 raise NoSuchFile()
+            if mode.append and not mode.truncate:
+                self._refuse_tail(sender.user, path)
         elif there.is_dir:
             raise IsADirectory()
         elif mode.create and mode.exclusive:
             raise AlreadyExists()
-        continued = None if mode.truncate else there
+        continued = None if mode.truncate or there is None else self._to_continue(sender.user, path, there)
         quotas, budget = self.room.require(sender.user)
         copied_bytes = continued.size if continued is not None and self._is_continued_on_a_copy(continued) else 0
         replaced_bytes = copied_bytes if continued is not None and continued.arrival is not None else 0
@@ -123,6 +128,35 @@ class Edits:
     def _is_continued_on_a_copy(self, there: Item) -> bool:
         """Whether a writer gets a copy of what is there: of all but an interrupted upload that nobody has open."""
         return there.partial is None or self._staging.is_open(there.partial)
+
+    def _refuse_tail(self, user: str, path: str) -> None:
+        """Refuse an append to a file that a tool has just taken: what comes would be a file without its beginning."""
+        with self._moves.ledger.reading() as connection:
+            last = arrivals.last_of(connection, path, user)
+        if last is not None and is_tail(last.state, self._moves.clock() - last.changed_at):
+            hour = int(TAIL_TIME.total_seconds()) // 60
+            raise AppendRefused(
+                "a tool has taken the file of this name, so what is appended now would be a file without its beginning: send it "
+                f"without APPEND, as a file of its own, or append {hour} minutes after that "
+                "(rule: an append goes to the end of a file that waits)"
+            )
+
+    def _to_continue(self, user: str, path: str, there: Item) -> Item:
+        """What an OPEN without truncation goes on with.
+
+        While another handle changes a copy of a finished file, that file and not the copy: whoever closes first has it, and
+        the other one is told.
+        """
+        if there.upload is not None:
+            is_edited = there.upload.is_edit
+        else:
+            is_edited = there.partial is not None and there.partial.continues is not None and self._staging.is_open(there.partial)
+        if not is_edited:
+            return there
+        finished = self._union.finished(user, path)
+        if finished is None or finished.is_dir:
+            raise TakenMeanwhile()
+        return finished
 
     def _continue(self, there: Item, sender: Sender, path: str, trace: SessionTrace) -> Upload:
         if there.partial is not None:

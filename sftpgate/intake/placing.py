@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
+from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError, TakenMeanwhile
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions, stem_of, stem_released_by
 from sftpgate.intake.local import is_unchanged
@@ -67,17 +67,21 @@ class Placer:
         actor: Actor,
         continues: ArrivalId | None = None,
         continues_local: Arrival | None = None,
+        extends: bool = False,
     ) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
-        ``continues`` is the arrival that it was made of, ``continues_local`` the same of a local file in the drop.
+        ``continues`` is the arrival that it was made of, ``continues_local`` the same of a local file in the drop; ``extends``:
+        it has all of that, and more behind it.
 
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
-        user's, IsADirectory where a directory has the name.
+        user's, IsADirectory where a directory has the name, TakenMeanwhile where what it was made of is gone.
         """
         earlier = change.line_at(draft.path)
         refuse_foreign(earlier, draft.owner)
         if continues is not None:
-            earlier = self._replace_continued(change, draft.path, earlier, continues)
+            earlier = self._replace_continued(change, draft.path, earlier, continues, extends=extends)
+        if continues_local is not None:
+            self._require_local(change, continues_local)
         found, grade = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
         if continues_local is not None:
@@ -99,19 +103,30 @@ class Placer:
             self.advance(change, arrival.path)  # the head may have been taken unnoticed
         return change.get(arrival.id)
 
-    def _replace_continued(self, change: Change, path: str, earlier: list[Arrival], continues: ArrivalId) -> list[Arrival]:
+    def _replace_continued(
+        self, change: Change, path: str, earlier: list[Arrival], continues: ArrivalId, *, extends: bool
+    ) -> list[Arrival]:
         """A changed copy takes the place of the arrival that it was made of, in a queue too; returns the other ones. Where a
-        stock consumer may have that one, the copy is a version of its own.
+        stock consumer may have that one, the copy is a version of its own. One that ``extends`` it keeps its content.
         """
         copied = [item for item in change.live_at(path) if item.id == continues]
         if self._is_swept(location(Area.STORE, path)) and (not copied or copied[0].state is ArrivalState.WAITING):
             return earlier
         if not copied or copied[0].state not in UNCLAIMED_STATES:
-            raise Refused("the file was taken while it was being changed: send what is new as a file of its own")
+            raise TakenMeanwhile()
         if copied[0].state is ArrivalState.IGNORED:
             return earlier
-        change.archive(copied[0], ArrivalEvent.REPLACED)
+        if extends:
+            change.event(copied[0], ArrivalEvent.REPLACED, location=None)
+        else:
+            change.archive(copied[0], ArrivalEvent.REPLACED)
         return [item for item in earlier if item.id != continues]
+
+    def _require_local(self, change: Change, local: Arrival) -> None:
+        """Raise TakenMeanwhile where a local file is not in the drop any more: it is an arrival's, or a tool has it."""
+        where = location(Area.DROP, local.path)
+        if change.accounts_for(where) or not self._disk.exists(self._layout.spot(where)):
+            raise TakenMeanwhile()
 
     def _set_aside(self, change: Change, local: Arrival, replaced: Location) -> None:
         """Archive a local file of the drop whose content is in what is being admitted: it must not run again for itself (promise

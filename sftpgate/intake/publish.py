@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from sftpgate.errors import LedgerError, SftpgateError
+from sftpgate.errors import LedgerError, SftpgateError, TakenMeanwhile
+from sftpgate.intake.changes import Change
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.staging import Staging
 from sftpgate.intake.undo import try_again
 from sftpgate.intake.uploads import Upload
+from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.policy.lifecycle import Area, ArrivalState
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
 
 # Enough to keep a disk's queue busy; the time of one flush is the disk's, not ours.
@@ -40,6 +43,13 @@ LOG_FILES = 200  # after so many files, some 10 MB, the ledger's log is moved in
 BATCH_LIMIT = 32
 
 Outcome = Arrival | SftpgateError
+
+
+@dataclass(frozen=True, slots=True)
+class _Unchanged:
+    """What a client opened again and left as it was."""
+
+    arrival: Arrival
 
 
 @dataclass(slots=True, eq=False)
@@ -155,7 +165,9 @@ class Publisher:
             self._staging.keep_names([upload])
 
     def commit(self, uploads: Sequence[Upload]) -> list[Outcome]:
-        """Publish uploads in their order; one outcome for each. Blocks."""
+        """Publish uploads in their order; one outcome for each: an arrival, or why there is none. Where an upload left a finished
+        file as it was, that is its outcome, and the state of the upload is DISCARDED. Blocks.
+        """
         with self._moves.disk.at_a_stretch():
             return self._commit(uploads)
 
@@ -164,8 +176,14 @@ class Publisher:
             if upload.is_unflushed:
                 self.flush_ahead(upload)
         drafts = [self._prepare(upload) for upload in uploads]
-        outcomes: list[Outcome] = list(drafts)
+        outcomes: list[Outcome] = [draft.arrival if isinstance(draft, _Unchanged) else draft for draft in drafts]
+        for upload, draft in zip(uploads, drafts, strict=True):
+            if isinstance(draft, _Unchanged):
+                self._leave(upload, draft.arrival)
+        if not any(isinstance(draft, Arrival) for draft in drafts):
+            return outcomes
         handed_over: list[int] = []
+        unchanged: dict[int, Arrival] = {}
         try:
             self._moves.ledger.require_in_place()
             if self._moves.durable:
@@ -178,20 +196,22 @@ class Publisher:
                 for index, draft in enumerate(drafts):
                     if isinstance(draft, Arrival):
                         try:
-                            upload = uploads[index]
-                            upload.admitted()
-                            outcomes[index] = self._placer.admit(
-                                change,
-                                draft,
-                                actor=upload.sender.actor,
-                                continues=upload.continues,
-                                continues_local=upload.continues_local,
-                            )
-                            handed_over.append(index)
+                            admitted = self._admit(change, uploads[index], draft)
                         except SftpgateError as error:
                             outcomes[index] = error
+                            continue
+                        if isinstance(admitted, _Unchanged):
+                            outcomes[index] = unchanged[index] = admitted.arrival
+                        else:
+                            outcomes[index] = admitted
+                            handed_over.append(index)
         except SftpgateError as error:
-            return [outcome if isinstance(outcome, SftpgateError) else error for outcome in outcomes]
+            return [
+                error if isinstance(draft, Arrival) and not isinstance(outcome, SftpgateError) else outcome
+                for draft, outcome in zip(drafts, outcomes, strict=True)
+            ]
+        for index, arrival in unchanged.items():
+            self._leave(uploads[index], arrival)
         left = try_again(self._moves, self._placer, change, {uploads[index].id: None for index in handed_over})
         for index in handed_over:
             upload = uploads[index]
@@ -201,11 +221,59 @@ class Publisher:
         self._follow_up([outcomes[index] for index in handed_over], change.unverified.values())
         return outcomes
 
-    def _prepare(self, upload: Upload) -> Outcome:
+    def _admit(self, change: Change, upload: Upload, draft: Arrival) -> Arrival | _Unchanged:
+        """Make the file of an upload an arrival, unless a waiting one of its name has just this content, as a client that opens
+        a file again and changes nothing leaves it.
+        """
+        upload.admitted()
+        continues = upload.continues
+        if continues is not None:
+            before = change.get(continues)
+            if _is_same(before, draft):
+                return _Unchanged(before)
+            if before.state not in UNCLAIMED_STATES and upload.is_written_anew:
+                continues = None  # a whole file, as scp sends one: it has nothing of the one that a tool has taken
+        try:
+            return self._placer.admit(
+                change,
+                draft,
+                actor=upload.sender.actor,
+                continues=continues,
+                continues_local=upload.continues_local,
+                extends=upload.extends,
+            )
+        except TakenMeanwhile:
+            upload.superseded = True  # nobody resumes it: lines that a tool has would run again (promise P4)
+            raise
+
+    def _leave(self, upload: Upload, arrival: Arrival) -> None:
+        """Nothing has changed: the arrival stays what it is, with the times that the client set."""
+        upload.kept()
+        with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
+            if upload.times_ns is not None and arrival.location is not None:
+                fd = self._moves.disk.open_read(self._moves.layout.spot(arrival.location))
+                try:
+                    if os.fstat(fd).st_ino == arrival.inode:
+                        self._moves.disk.set_times(fd, *upload.times_ns)
+                finally:
+                    os.close(fd)
+        with contextlib.suppress(SftpgateError):
+            self._staging.discard(upload)
+
+    def _continued(self, upload: Upload) -> Arrival | None:
+        """The finished file that an upload began as a copy of."""
+        if upload.continues is None:
+            return upload.continues_local
+        with self._moves.ledger.reading() as connection:
+            return arrivals.get(connection, upload.continues)
+
+    def _prepare(self, upload: Upload) -> Outcome | _Unchanged:
         """Everything that can be done for one upload alone: its hash, its grade, its times, and the flush."""
         disk, now = self._moves.disk, self._moves.clock()
         try:
             upload.close_begins()
+            if not upload.is_touched and (before := self._continued(upload)) is not None:
+                return _Unchanged(before)
             sha256 = upload.digest.finish(upload.fd, upload.size)
             grade = upload.grade()
             if upload.times_ns is not None:
@@ -246,10 +314,21 @@ class Publisher:
         with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
             self._staging.forget(upload)
             if moved:
-                self._staging.remove_partials(upload.sender.user, upload.path)
+                self._staging.remove_partials(upload.sender.user, upload.path, before=upload.id)
         upload.close()
 
     def _follow_up(self, published: Iterable[Outcome], unverified: Iterable[str]) -> None:
         """Look again at the files whose companions have just arrived."""
         speaks_of = self._placer.spoken_of(item.path for item in published if isinstance(item, Arrival))
         self._placer.look_again([*speaks_of, *unverified])
+
+
+# Where the same content again says that the file is whole after all: it is a file of its own then.
+_DOUBTS = frozenset({HoldReason.INCOMPLETE, HoldReason.CHECKSUM_MISMATCH})
+
+
+def _is_same(before: Arrival, draft: Arrival) -> bool:
+    """Whether a changed copy is what it was made of, and nothing was in doubt of that."""
+    if before.state not in UNCLAIMED_STATES or before.hold_reason in _DOUBTS:
+        return False
+    return (before.path, before.size, before.sha256) == (draft.path, draft.size, draft.sha256)

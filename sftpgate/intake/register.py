@@ -48,9 +48,9 @@ class OpenUploads:
         return [upload for upload in self._by_user.get(user, ()) if upload.state is not UploadState.DISCARDED]
 
     def supersede(self, upload: Upload) -> None:
-        """``upload`` was published: older ones of its path must not come back as interrupted."""
+        """``upload`` was published: those of its path that were opened before it must not come back as interrupted."""
         for other in self._by_user.get(upload.sender.user, ()):
-            if other is not upload and other.path == upload.path and other.opened_at <= upload.opened_at:
+            if other.path == upload.path and other.id < upload.id:
                 other.superseded = True
 
     def __iter__(self) -> Iterator[Upload]:

@@ -8,6 +8,9 @@ server, a *note* is written beside the staging file of an upload that is open fo
 which path, which machine boot, and how far its bytes can be trusted. A staging file without a note is garbage, unless
 the ledger knows its id: then it is an arrival whose move was cut off (see ``moves``).
 
+**Which of two uploads is the later one** is said by their ids, which begin with the number of a sequence (``store.sequence``): it
+grows with each OPEN, in all processes, and whatever the clock does.
+
 A note is called ``<upload>.<hash of its path>.json``, so that a look at one path opens the notes of that path alone,
 however many others the user has. Those of earlier versions are called ``<upload>.json``.
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -30,13 +33,14 @@ from threading import Lock
 
 from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.flushes import Names
-from sftpgate.intake.ids import Clock, new_id
+from sftpgate.intake.ids import Clock, number_of, numbered_id
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.lifecycle import UploadState
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
+from sftpgate.store.sequence import NumberSequence
 from sftpgate.store.spots import FileModes, Spot, translated
 
 _NOTE_SUFFIX = ".json"
@@ -49,7 +53,8 @@ Notes = Mapping[str, Sequence[str]]  # the names of notes, by upload
 class Partial:
     """An interrupted upload (or one that another connection still has open), as its note and its file tell.
 
-    ``notes`` are the names of its notes: one, or two after a crash.
+    ``notes`` are the names of its notes: one, or two after a crash. ``continues`` is the finished file that it changes, where it
+    is no new one: it is worth nothing without that.
     """
 
     upload: str
@@ -59,18 +64,30 @@ class Partial:
     mtime_ns: int
     noted_at: datetime
     notes: Sequence[str]
+    continues: ArrivalId | None = None
 
 
 class Staging:
     """The staging files of all users."""
 
-    def __init__(self, layout: Layout, disk: Disk, *, clock: Clock, max_upload_bytes: int, modes: FileModes) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        disk: Disk,
+        *,
+        clock: Clock,
+        max_upload_bytes: int,
+        modes: FileModes,
+        newest_arrival: Callable[[], str] = str,
+    ) -> None:
         self._layout = layout
         self._disk = disk
         self._clock = clock
         self._max_bytes = max_upload_bytes
         self._modes = modes
         self._names: dict[str, Names] = {}
+        self._newest_arrival = newest_arrival
+        self._sequence = NumberSequence(disk, layout.sequence, self._last_number)
         self._note_lock = Lock()  # the event loop and the regular round may both write one
 
     # -- beginning ---------------------------------------------------------------------------------------------------
@@ -109,8 +126,9 @@ class Staging:
                 return copy
             finally:
                 os.close(fd)
-        spot = old.parent / new_id(self._clock())
+        spot = old.parent / self._new_id()
         resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
+        resumed.continues = partial.continues
         try:
             self._set_mode(fd)
             self.note(resumed)  # before the rename: a file without a note cannot be resumed
@@ -123,8 +141,20 @@ class Staging:
             raise
         return resumed
 
+    def _new_id(self) -> str:
+        return numbered_id(self._sequence.next(int(self._clock().timestamp() * 1000)))
+
+    def _last_number(self) -> int:
+        """The largest number that an upload or an arrival has."""
+        uploads = (name for user in self.users() for name in self._disk.names(self._layout.staging(user)))
+        return max((number_of(name.partition(".")[0]) for name in (*uploads, self._newest_arrival())), default=0)
+
+    def close(self) -> None:
+        """Let go of the sequence's file."""
+        self._sequence.close()
+
     def _new_file(self, user: str) -> tuple[Spot, int]:
-        spot = self._layout.staging(user) / new_id(self._clock())
+        spot = self._layout.staging(user) / self._new_id()
         try:
             fd = self._disk.create(spot, 0o600)
         except NoSuchFile:
@@ -181,10 +211,15 @@ class Staging:
 
     def note(self, upload: Upload, *, synced: bool = False) -> None:
         """Write the note from which the upload can be resumed after a kill of the server; ``synced``: its bytes are flushed."""
+        if upload.continues_local is not None:
+            return  # it is worth nothing without the local file as it was, which nobody keeps
+        upload.notes_written += 1
         content = {
             "path": upload.path,
             "home": upload.sender.home,
             "noted_at": self._clock().isoformat(),
+            "number": upload.notes_written,
+            "continues": upload.continues,
             "boot": boot_id(),
             "synced_bytes": upload.trusted_bytes if synced else 0,
             "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
@@ -210,7 +245,8 @@ class Staging:
         directory = self._spot(partial).parent
         name = _note_name(partial.upload, path)
         note = json.loads(self._disk.read_small(directory / partial.notes[-1]))
-        self._write_note(directory / name, note | {"path": path, "noted_at": self._clock().isoformat()})
+        later = {"path": path, "noted_at": self._clock().isoformat(), "number": note.get("number", 0) + 1}
+        self._write_note(directory / name, note | later)
         self._unlink(directory, [other for other in partial.notes if other != name])
 
     def _write_note(self, spot: Spot, content: Mapping[str, object]) -> None:
@@ -226,7 +262,7 @@ class Staging:
             return
         upload.end_begins()
         try:
-            if upload.superseded or upload.state is UploadState.DISCARDED or not upload.trusted_bytes:
+            if not _is_worth_keeping(upload):
                 self._remove(upload)
                 return
             upload.flush(self._disk)
@@ -346,25 +382,48 @@ class Staging:
         status = self._disk.lstat(directory / upload)
         if status is None:
             return None
-        found: list[tuple[datetime, str, str, int]] = []
+        found: list[tuple[int, datetime, str, str, int, str]] = []
         for name in notes:
             try:
                 note = json.loads(self._disk.read_small(directory / name))
-                found.append((datetime.fromisoformat(note["noted_at"]), name, note["path"], _trusted_size(status.st_size, note)))
-            except (ValueError, KeyError, TypeError, NoSuchFile):
+                found.append(
+                    (
+                        int(note.get("number", 0)),
+                        datetime.fromisoformat(note["noted_at"]),
+                        name,
+                        note["path"],
+                        _trusted_size(status.st_size, note),
+                        str(note.get("continues") or ""),
+                    )
+                )
+            except (AttributeError, ValueError, KeyError, TypeError, NoSuchFile):
                 continue
         if not found:
             return None
-        noted_at, name, path, size = max(found)
+        _, noted_at, name, path, size, continues = max(found)
         if not size:
             return None
         names = (*(other for other in notes if other != name), name)
         return Partial(
-            upload=upload, user=user, path=path, size=size, mtime_ns=status.st_mtime_ns, noted_at=noted_at, notes=names
+            upload=upload,
+            user=user,
+            path=path,
+            size=size,
+            mtime_ns=status.st_mtime_ns,
+            noted_at=noted_at,
+            notes=names,
+            continues=ArrivalId(continues) if continues else None,
         )
 
     def _spot(self, partial: Partial) -> Spot:
         return self._layout.staging(partial.user) / partial.upload
+
+
+def _is_worth_keeping(upload: Upload) -> bool:
+    """Whether an upload that ended without a good CLOSE can be of use to its user."""
+    if upload.superseded or upload.state is UploadState.DISCARDED or upload.continues_local is not None:
+        return False
+    return bool(upload.trusted_bytes)
 
 
 def path_hash(path: str) -> str:

@@ -86,6 +86,12 @@ class Union:
                 break  # else its file was moved between the two looks
         return sight
 
+    def finished(self, user: str, path: str) -> Item | None:
+        """What ``user`` would see if it had no unfinished upload of the path."""
+        with self._ledger.reading() as connection:
+            rows = arrivals.line_at(connection, [path], owner=user)
+        return self._sight(user, path, rows, None).item
+
     def open_read(self, item: Item) -> int:
         """A descriptor of the bytes of an item that is no directory. Raises LinkedFile where a file with other names, and not
         the one that the ledger knows, is in its place by now.
@@ -187,8 +193,13 @@ def _has_file(user: str, rows: Sequence[Arrival]) -> bool:
 
 
 def _is_outdated(partial: Partial, user: str, rows: Sequence[Arrival]) -> bool:
-    """Whether a finished upload of the path is newer than this unfinished one; both ids begin with their time."""
-    return any(row.owner == user and row.state in UNCLAIMED_STATES and partial.upload < row.id for row in rows)
+    """Whether an unfinished upload is of no use any more: a finished one of its path was opened later (ids are made from a
+    sequence), or the file is gone that it changes a copy of (a tool has it: its lines must not run again, promise P4).
+    """
+    mine = [row for row in rows if row.owner == user and row.state in UNCLAIMED_STATES]
+    if partial.continues is not None and all(row.id != partial.continues for row in mine):
+        return True
+    return any(partial.upload < row.id for row in mine)
 
 
 def _path(row: Arrival) -> str:

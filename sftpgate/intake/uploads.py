@@ -97,6 +97,7 @@ class Upload:
     cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
     times_ns: tuple[int, int] | None = None
     size: int = 0
+    notes_written: int = 0
     note_name: str = ""  # in its staging directory; empty while it has no note
     gap_noted: bool = False
     closed_at: float | None = None  # when its CLOSE came, in the event loop's time
@@ -104,6 +105,8 @@ class Upload:
     name_number: int = 0  # of its name in staging (see ``flushes.Names``)
     digest: Digest = field(default_factory=Digest)
     behind: WriteBehind = field(default_factory=WriteBehind)
+    is_touched: bool = False  # something was written, or its size was changed
+    changes_existing: bool = False  # so were bytes that were there when it was opened
     is_closing: bool = False  # its end is under way: it stays what it is
     is_admitted: bool = False  # the ledger is about to say that it is an arrival
     _lock: Lock = field(default_factory=Lock)  # between its CLOSE and what other sessions of its user ask of its path
@@ -140,6 +143,8 @@ class Upload:
             raise
         self._flush.changed()
         self._charge(end)
+        self.is_touched = self.is_touched or bool(length)
+        self.changes_existing = self.changes_existing or (offset < self.existing_bytes and self.append is None)
         self.digest.written(offset, pieces)
         self.behind.written(end)
         self.size = max(self.size, end)
@@ -241,6 +246,8 @@ class Upload:
             raise
         self._flush.changed()
         self._charge(size)
+        self.is_touched = self.is_touched or size != self.size
+        self.changes_existing = self.changes_existing or size < self.existing_bytes
         self._coverage.truncate(size)
         if self.append is not None:
             self.append.truncated(size)
@@ -305,6 +312,21 @@ class Upload:
                 raise self._failed()
             self.is_admitted = True
 
+    @property
+    def is_edit(self) -> bool:
+        """True where it began as a copy of a finished file."""
+        return self.continues is not None or self.continues_local is not None
+
+    @property
+    def extends(self) -> bool:
+        """True where it has all of the finished file that it is a copy of, and more behind it."""
+        return self.continues is not None and not self.changes_existing and self.size > self.existing_bytes
+
+    @property
+    def is_written_anew(self) -> bool:
+        """True where it has nothing of what was there when it was opened: every byte was written, in order."""
+        return self.digest.in_order_bytes >= self.size
+
     def require_complete(self) -> None:
         """Raise UploadFailed after a failed write, UploadIncomplete where there is a gap."""
         if self.state is not UploadState.OPEN:
@@ -354,6 +376,10 @@ class Upload:
         with self._lock:
             if not self.is_admitted:
                 self._happen(UploadEvent.DROPPED)
+
+    def kept(self) -> None:
+        """It left the finished file that it is a copy of as it was."""
+        self._happen(UploadEvent.DROPPED)
 
     def published(self) -> None:
         """The staging file became an arrival."""

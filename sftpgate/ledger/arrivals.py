@@ -220,6 +220,17 @@ def get(connection: Connection, arrival: ArrivalId) -> Arrival:
     return _arrival(row)
 
 
+def newest_id(connection: Connection) -> str:
+    """The largest id of an arrival; empty where there is none."""
+    return connection.execute(select(func.max(arrivals.c.id))).scalar() or ""
+
+
+def last_of(connection: Connection, path: str, owner: str) -> Arrival | None:
+    """The last arrival of ``owner`` at a path, whatever became of it."""
+    found = find(connection, paths=[path], owner=owner, newest_first=True, limit=1)
+    return found[0] if found else None
+
+
 def find(
     connection: Connection,
     *,

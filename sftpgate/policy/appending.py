@@ -13,6 +13,25 @@ client does that resumes a little before the end. The caller compares, as this m
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from sftpgate.policy.lifecycle import ArrivalState
+
+# How long after a tool took a file an append to its name is its next piece, most likely, and no file of its own. A program that
+# sends a file in pieces sends them one after the other; one that makes each file by an append does so every few hours or days.
+TAIL_TIME = timedelta(hours=1)
+_AT_A_TOOL = frozenset(
+    {ArrivalState.WAITING, ArrivalState.QUEUED, ArrivalState.CLAIMED}
+)  # where the file is not there to be seen
+_TAKEN_BY_A_TOOL = frozenset({ArrivalState.DONE, ArrivalState.QUARANTINED, ArrivalState.TAKEN})
+
+
+def is_tail(last: ArrivalState, changed_ago: timedelta) -> bool:
+    """Whether what is appended to a name that has no file now is a piece without its beginning. ``last`` is how the sender's
+    last file of the name stands, ``changed_ago`` since when. Where the clock was set back, it counts as a short time ago.
+    """
+    return last in _AT_A_TOOL or (last in _TAKEN_BY_A_TOOL and changed_ago < TAIL_TIME)
+
 
 class AppendPlacement:
     """The places of the writes of one handle. ``existing_bytes`` were in the file when it was opened."""

@@ -10,6 +10,7 @@
                                                     may run as another user
     <store>/.sftpgate/tools/<tool>.lock             flock()ed by whoever runs the tool, never removed
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
+    <store>/.sftpgate/sequence                      the number of the last upload that was opened; may be removed
     <store>/.sftpgate/seats                         its bytes are locked, never removed
     <store>/.sftpgate/allowances/<user>             what the user may send and fetch at this moment; may be removed
     <drop>/                       Area.DROP
@@ -84,6 +85,11 @@ class Layout:
     def seats(self) -> Spot:
         """The file whose locks count connections and sessions of users."""
         return Spot(self.store, f"{MANAGED_NAME}/seats")
+
+    @property
+    def sequence(self) -> Spot:
+        """The file that has the number of the last upload."""
+        return Spot(self.store, f"{MANAGED_NAME}/sequence")
 
     def allowance(self, user: str) -> Spot:
         """The file that says how many bytes a user may send and fetch at this moment."""

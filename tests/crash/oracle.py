@@ -24,6 +24,7 @@ def problems(world: World) -> list[str]:
     rows = world.rows()
     return [
         *_promises(world, files),
+        *_appends(world, files),
         *_agreement(world, files, rows),
         *_partials(world),
         *_copies(world),
@@ -90,6 +91,17 @@ def _promises(world: World, files: dict[str, bytes]) -> Iterator[str]:
         if found[content] not in allowed:
             places = [where for where, other in files.items() if other == content]
             yield f"P2, P3: {_short(content)} is {found[content]} times there, allowed {sorted(allowed)}: {places}"
+
+
+def _appends(world: World, files: dict[str, bytes]) -> Iterator[str]:
+    """What somebody appended to is there as it was, or longer."""
+    found = set(files.values())
+    for old in world.journal.extended:
+        chain = [old]
+        while (longer := world.journal.extended.get(chain[-1])) is not None:
+            chain.append(longer)
+        if found.isdisjoint(chain):
+            yield f"P3: {_short(old)} is lost, and what was appended to it too"
 
 
 def _agreement(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterator[str]:

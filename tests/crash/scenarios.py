@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 
 from sftpgate.cli.compose import make_retention
+from sftpgate.errors import AppendRefused
 from tests.crash.world import RESUME, World
 
 Scenario = Callable[[World], Iterator[None]]
@@ -334,7 +336,48 @@ def append(world: World) -> Iterator[None]:
     """A waiting file is continued: on a copy, which takes its place."""
     world.publish("x.csv", OLD)
     yield
-    world.resume("x.csv", OLD + NEW)
+    world.append("x.csv", OLD, NEW)
+
+
+@scenario
+def append_twice(world: World) -> Iterator[None]:
+    """A file of a queue is appended to, and again."""
+    world.publish("queue.csv", OLD)
+    world.publish("queue.csv", THIRD)
+    yield
+    world.append("queue.csv", THIRD, NEW)
+    world.append("queue.csv", THIRD + NEW, NEW)
+
+
+@scenario
+def append_that_breaks(world: World) -> Iterator[None]:
+    """An append breaks off, is resumed, and is finished."""
+    world.publish("x.csv", OLD)
+    yield
+    world.break_append("x.csv", OLD, NEW, 5)
+    world.journal.extended[OLD] = OLD + NEW
+    with world.journal.act(removes=(OLD,)):
+        world.resume("x.csv", OLD + NEW)
+
+
+@scenario
+def append_to_what_a_tool_takes(world: World) -> Iterator[None]:
+    """An append breaks off before a tool takes its file, and nothing of it comes back."""
+    world.publish("x.csv", OLD)
+    yield
+    world.break_append("x.csv", OLD, NEW, 5)
+    claim = world.claim("x.csv")
+    with contextlib.suppress(AppendRefused):
+        world.break_append("x.csv", OLD, NEW, 5)
+    world.done(claim)
+
+
+@scenario
+def reopen(world: World) -> Iterator[None]:
+    """A file that waits is opened again, and closed as it was."""
+    arrival = world.publish("x.csv", OLD)
+    yield
+    assert world.open_and_close("x.csv") == arrival
 
 
 @scenario

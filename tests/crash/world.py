@@ -37,6 +37,7 @@ PERHAPS = frozenset({0, 1})
 
 NEW = OpenMode(create=True, truncate=True, exclusive=False, append=False)
 RESUME = OpenMode(create=True, truncate=False, exclusive=False, append=False)
+APPEND = OpenMode(create=True, truncate=False, exclusive=False, append=True)
 
 
 @dataclass(slots=True)
@@ -44,12 +45,14 @@ class Journal:
     """How often each complete content may be found, by what was acknowledged.
 
     ``sent``: the whole contents that the uploads of a path were going to have. ``strangers``: contents that others put into the
-    store; the ledger need not know them.
+    store; the ledger need not know them. ``extended``: contents to which something was appended, with what they became: one of
+    the two is there.
     """
 
     counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
     strangers: set[bytes] = field(default_factory=set)
+    extended: dict[bytes, bytes] = field(default_factory=dict)
     handover: Handover = Handover.TOOLS
 
     @contextlib.contextmanager
@@ -196,6 +199,26 @@ class World:
             with self.sending(upload, content):
                 self.write(upload, content, start=upload.size)
             self.commit(upload)
+
+    def append(self, path: str, old: bytes, tail: bytes, *, user: str = "erp") -> None:
+        """Append to a waiting file that has ``old``, counting from 0 in writes of a few bytes, as libssh2 and others do."""
+        self.journal.extended[old] = old + tail
+        with self.journal.act(adds=(old + tail,), removes=(old,)):
+            upload = self.open(path, APPEND, user)
+            with self.sending(upload, old + tail):
+                self.write(upload, tail, length=5)
+            self.commit(upload)
+
+    def break_append(self, path: str, old: bytes, tail: bytes, sent_bytes: int, *, user: str = "erp") -> None:
+        """An append of which only the first bytes were sent when the connection broke."""
+        upload = self.open(path, APPEND, user)
+        with self.sending(upload, old + tail):
+            self.write(upload, tail[:sent_bytes], length=5)
+        self.system.staging.interrupt(upload)
+
+    def open_and_close(self, path: str, *, user: str = "erp") -> str:
+        """A resume that finds nothing to do; returns the id of the arrival that stays."""
+        return self.commit(self.open(path, RESUME, user))[0].id
 
     # -- other acts of users, of the machine's other programs, and of the sweeper ------------------------------------
 

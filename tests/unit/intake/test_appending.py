@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sftpgate.errors import AppendRefused, SftpgateError, UploadFailed
+from sftpgate.errors import AppendRefused, SftpgateError, TakenMeanwhile, UploadFailed
 from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.uploads import SessionTrace, Upload
 from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.lifecycle import ArrivalState, UploadState
+from sftpgate.policy.runs import RunOutcome
+from sftpgate.runners.claims import Claim
+from sftpgate.runners.endings import Ending
+from sftpgate.runners.holding import make_claims
 from tests.unit.intake.conftest import Gate
 
 OLD = b"0123456789\n"
@@ -113,3 +120,218 @@ def test_an_append_to_an_upload_that_is_under_way(gate: Gate) -> None:
     assert gate.read("x.csv") == b"half of it\n"
     for upload in (first, line):
         gate.system.staging.discard(upload)
+
+
+# -- what a tool takes meanwhile -------------------------------------------------------------------------------------
+
+
+def take(gate: Gate, path: str) -> Claim:
+    """A tool takes what waits."""
+    claim = make_claims(gate.system).take("queue" if path == "q.csv" else "any")
+    assert claim is not None
+    return claim
+
+
+@pytest.fixture
+def tools(make_gate: Any) -> Gate:
+    """A gate with a tool for each file."""
+    made: Gate = make_gate(
+        tools={
+            "queue": {"file": "q.csv", "command": ["true"], "arrivals": "queue"},
+            "any": {"file": "x.csv", "command": ["true"]},
+        }
+    )
+    return made
+
+
+@pytest.mark.parametrize("path", ["x.csv", "q.csv"])
+def test_an_append_to_a_file_that_a_tool_takes_meanwhile(tools: Gate, path: str) -> None:
+    """P4: its CLOSE is refused, and nothing stays to be resumed, or the lines that the tool has would run again."""
+    tools.put(path, OLD)
+    upload = append(tools, path)
+    upload.write(tools.system.disk, 0, b"more\n")
+    take(tools, path)
+    with pytest.raises(TakenMeanwhile, match="as a file of its own"):
+        close(tools, upload)
+    assert tools.edits._union.lookup("erp", path) is None
+    assert list(tools.system.staging.partials("erp")) == [] and not list(upload.spot.parent.local.iterdir())
+
+
+@pytest.mark.parametrize("path", ["x.csv", "q.csv"])
+def test_an_append_that_breaks_off_before_a_tool_takes_the_file(tools: Gate, path: str) -> None:
+    """P4: a broken append can be resumed as long as its file waits, and takes its place then; after that it is not offered."""
+    first = tools.put(path, OLD)
+    upload = append(tools, path)
+    upload.write(tools.system.disk, 0, b"mo")
+    tools.system.staging.interrupt(upload)
+    resumed = append(tools, path)
+    resumed.write(tools.system.disk, len(OLD) + 2, b"re\n")
+    close(tools, resumed)
+    assert tools.read(path) == OLD + b"more\n" and tools.now(first).state is ArrivalState.REPLACED
+    upload = append(tools, path)
+    upload.write(tools.system.disk, 0, b"and m")
+    tools.system.staging.interrupt(upload)
+    claim = take(tools, path)
+    assert claim.path.read_bytes() == OLD + b"more\n"
+    assert tools.edits._union.lookup("erp", path) is None
+    with pytest.raises(AppendRefused, match="without its beginning"):
+        append(tools, path)
+
+
+def test_a_piece_without_its_beginning(tools: Gate) -> None:
+    """P1: an append to a name that a tool has just taken is refused by the rule; an hour later it begins a new file."""
+    tools.put("x.csv", OLD)
+    claim = take(tools, "x.csv")
+    with pytest.raises(AppendRefused, match="without its beginning"):
+        append(tools)
+    make_claims(tools.system).end(claim, Ending(outcome=RunOutcome.DONE))
+    with pytest.raises(AppendRefused, match="without its beginning"):
+        append(tools)
+    tools.system.staging.discard(append(tools, append=False))
+    tools.system.staging.discard(append(tools, truncate=True))
+    tools.clock.ahead = timedelta(minutes=61)
+    upload = append(tools)
+    upload.write(tools.system.disk, 0, b"new\n")
+    close(tools, upload)
+    assert tools.read("x.csv") == b"new\n"
+
+
+def test_an_append_to_what_a_plain_program_has_just_taken(gate: Gate) -> None:
+    """P1: the same where nobody has noticed yet that the file was taken from the store."""
+    gate.put("x.csv", OLD)
+    (gate.store / "x.csv").unlink()
+    with pytest.raises(AppendRefused, match="without its beginning"):
+        append(gate)
+
+
+def test_an_append_to_what_its_sender_removed(gate: Gate) -> None:
+    """P5: a sender that removes its file and appends to the name begins a new one."""
+    gate.put("x.csv", OLD)
+    gate.edits.remove(gate.sender(), "x.csv", [])
+    upload = append(gate)
+    upload.write(gate.system.disk, 0, b"new\n")
+    close(gate, upload)
+    assert gate.read("x.csv") == b"new\n"
+
+
+# -- two at a time ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [0, len(OLD)])
+@pytest.mark.parametrize("path", ["x.csv", "_x.csv"])
+def test_two_appends_at_a_time(gate: Gate, path: str, offset: int) -> None:
+    """P3: whoever closes first is in the file; the other one's CLOSE is refused, and its lines are not lost without a word."""
+    gate.put(path, OLD)
+    first = append(gate, path)
+    first.write(gate.system.disk, offset, b"one\n")
+    second = append(gate, path, uploads=(first,))
+    second.write(gate.system.disk, offset, b"two\n")
+    close(gate, second)
+    with pytest.raises(TakenMeanwhile):
+        close(gate, first)
+    seen = gate.edits._union.lookup("erp", path)
+    assert seen is not None and seen.spot.local.read_bytes() == OLD + b"two\n"
+
+
+def test_two_appends_of_two_processes(gate: Gate, tmp_path: Path) -> None:
+    """P3: the same where another worker has the first one open, and knows it by its note alone."""
+    gate.put("x.csv", OLD)
+    first = append(gate)
+    first.write(gate.system.disk, 0, b"one\n")
+    gate.system.staging.note(first)
+    second = append(gate)
+    assert second.size == len(OLD)
+    second.write(gate.system.disk, 0, b"two\n")
+    close(gate, second)
+    with pytest.raises(TakenMeanwhile):
+        close(gate, first)
+    assert gate.read("x.csv") == OLD + b"two\n"
+
+
+def test_two_appends_to_a_local_file(gate: Gate) -> None:
+    """P3: the same for a file that another program put into the drop."""
+    (gate.drop / "x.csv").write_bytes(OLD)
+    uploads = [append(gate), append(gate)]
+    for number, upload in enumerate(uploads):
+        upload.write(gate.system.disk, 0, b"%d\n" % number)
+    close(gate, uploads[0])
+    with pytest.raises(TakenMeanwhile):
+        close(gate, uploads[1])
+    assert gate.read("x.csv") == OLD + b"0\n" and gate.archived() == [OLD]
+
+
+def test_a_whole_file_over_one_that_a_tool_takes_meanwhile(tools: Gate) -> None:
+    """P1: what scp sends without truncation is a file of its own where every byte of it is new."""
+    tools.put("x.csv", OLD)
+    upload = append(tools, append=False)
+    take(tools, "x.csv")
+    upload.write(tools.system.disk, 0, b"anew\n")
+    upload.truncate(tools.system.disk, 5)
+    close(tools, upload)
+    assert tools.read("x.csv") == b"anew\n"
+
+
+# -- nothing was changed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["x.csv", "q.csv", "_x.csv"])
+@pytest.mark.parametrize("how", ["nothing", "size", "same bytes", "empty write"])
+def test_a_file_that_is_opened_again_and_left_as_it_was(gate: Gate, path: str, how: str) -> None:
+    """P4: a resume of a file that is complete already is no second arrival; its times are set."""
+    arrival = gate.put(path, OLD)
+    upload = append(gate, path, append=how == "nothing")
+    match how:
+        case "size":
+            upload.truncate(gate.system.disk, len(OLD))
+        case "same bytes":
+            upload.write(gate.system.disk, 3, OLD[3:])
+        case "empty write":
+            upload.write(gate.system.disk, len(OLD), b"")
+    upload.set_times((5_000_000_000, 5_000_000_000))
+    assert close(gate, upload).id == arrival.id and upload.state is UploadState.DISCARDED
+    assert gate.now(arrival).state is arrival.state and gate.archived() == []
+    seen = gate.edits._union.lookup("erp", path)
+    assert seen is not None and seen.status.st_mtime == 5 and seen.spot.local.read_bytes() == OLD
+    assert not list(upload.spot.parent.local.iterdir())
+
+
+def test_a_file_that_a_tool_takes_while_it_is_open_and_left_as_it_was(tools: Gate) -> None:
+    """P4: nothing was written, so nothing is refused, and nothing comes back."""
+    arrival = tools.put("x.csv", OLD)
+    upload = append(tools)
+    take(tools, "x.csv")
+    assert close(tools, upload).id == arrival.id and tools.read("x.csv") is None
+
+
+def test_a_doubtful_file_that_is_sent_again_without_truncation(gate: Gate) -> None:
+    """P1: the same content over a file that is held for being doubtful is an arrival of its own: it says something."""
+    held = gate.put("x.csv", b"y" * 65536)
+    upload = append(gate, append=False)
+    upload.write(gate.system.disk, 0, b"y" * 65536)
+    assert close(gate, upload).id != held.id
+
+
+def test_a_partial_that_was_whole_already(gate: Gate) -> None:
+    """P1: a resume that finds every byte there completes the upload."""
+    upload = gate.upload("x.csv", OLD)
+    gate.system.staging.interrupt(upload)
+    close(gate, append(gate, append=False))
+    assert gate.read("x.csv") == OLD
+
+
+# -- what an append costs --------------------------------------------------------------------------------------------
+
+
+def test_an_append_archives_nothing(gate: Gate) -> None:
+    """P3: what was there is in the longer file, so it is not kept a second time; a file that is changed is."""
+    first = gate.put("x.csv", OLD)
+    for number in range(5):
+        upload = append(gate)
+        upload.write(gate.system.disk, 0, b"%d\n" % number)
+        close(gate, upload)
+    assert gate.archived() == [] and gate.now(first).state is ArrivalState.REPLACED
+    content = gate.read("x.csv")
+    changed = append(gate, append=False)
+    changed.write(gate.system.disk, 0, b"X")
+    close(gate, changed)
+    assert gate.archived() == [content]

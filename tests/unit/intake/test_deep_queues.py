@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,11 @@ def test_a_version_in_the_queue_is_continued(gate: Gate, chosen: int) -> None:
     assert isinstance(outcome, Arrival), outcome
     assert gate.now(sent[chosen]).state is ArrivalState.REPLACED
     assert gate.now(outcome).state is ArrivalState.QUEUED
-    again = gate.upload("q.csv", b"changed again\n")
+    copied = os.memfd_create("copied")
+    os.write(copied, b"changed ")
+    again = gate.system.staging.copy_of(copied, gate.sender(), "q.csv", SessionTrace())
+    os.close(copied)
+    again.write(gate.system.disk, 8, b"again\n")
     again.continues = sent[chosen].id
     [refused] = gate.publisher.commit([again])
     assert isinstance(refused, SftpgateError)
