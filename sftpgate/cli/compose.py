@@ -13,7 +13,7 @@ from functools import partial
 
 from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.consumer import Consumer
-from sftpgate.intake.ids import Clock
+from sftpgate.intake.ids import Clock, Uptime, boot_seconds, steady
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
@@ -83,11 +83,13 @@ def build(
     *,
     disk: Disk | None = None,
     clock: Clock = utc_now,
+    uptime: Uptime | None = None,
     ledger: Ledger | None = None,
     pointers: Callable[[], Sequence[Pointer]] | None = None,
 ) -> System:
     """The system of these settings; directories and tables are made where they are missing, and a ledger that is new on a
-    disk that is not is made from the disk. ``pointers``: what the tools are pointed at, where that may change meanwhile.
+    disk that is not is made from the disk. ``uptime``: the machine's, or that of a ``clock`` that was given. ``pointers``:
+    what the tools are pointed at, where that may change meanwhile.
     """
     durable = settings.durability is Durability.FULL
     disk = disk or Disk()
@@ -101,7 +103,18 @@ def build(
     ledger.create()
     consumer = Consumer(layout, disk, timedelta(seconds=settings.consumer_lock_ttl))
     has_consumer = settings.handover is Handover.LOCK_TXT
-    moves = Moves(layout, disk, ledger, clock=clock, modes=modes, durable=durable, consumer=consumer if has_consumer else None)
+    if uptime is None:
+        uptime = boot_seconds if clock is utc_now else steady(clock)
+    moves = Moves(
+        layout,
+        disk,
+        ledger,
+        clock=clock,
+        uptime=uptime,
+        modes=modes,
+        durable=durable,
+        consumer=consumer if has_consumer else None,
+    )
     names = name_rules(settings)
     rebuild_if_new(moves, names)
     pointed = pointers_of(settings)

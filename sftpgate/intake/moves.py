@@ -31,7 +31,7 @@ from collections.abc import Iterable, Iterator
 from sftpgate.errors import NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change, refuse_occupied
 from sftpgate.intake.consumer import Consumer
-from sftpgate.intake.ids import Clock
+from sftpgate.intake.ids import Clock, Uptime, steady
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
@@ -57,6 +57,7 @@ class Moves:
         ledger: Ledger,
         *,
         clock: Clock,
+        uptime: Uptime | None = None,
         modes: FileModes,
         durable: bool = True,
         consumer: Consumer | None = None,
@@ -65,6 +66,7 @@ class Moves:
         self.disk = disk
         self.ledger = ledger
         self.clock = clock
+        self.uptime = uptime or steady(clock)
         self.modes = modes
         self.files = Files(layout, disk, modes, consumer)
         self.consumer = consumer

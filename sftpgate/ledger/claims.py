@@ -16,13 +16,17 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.ledger.schema import arrivals, claims
 from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.runs import Lease
 
 Token = NewType("Token", str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRecord:
-    """A runner's exclusive right to one arrival. ``pid`` is 0 where only the lease holds it: no process lives as long."""
+    """A runner's exclusive right to one arrival. ``pid`` is 0 where only the lease holds it: no process lives as long.
+
+    ``process_start`` tells the process from a later one of the same id. The times of the lease: see ``policy.runs.Lease``.
+    """
 
     arrival: ArrivalId
     token: Token
@@ -31,6 +35,14 @@ class ClaimRecord:
     pid: int
     claimed_at: datetime
     lease_until: datetime
+    lease_uptime: float = 0.0
+    lease_seconds: float = 0.0
+    process_start: int = 0
+
+    @property
+    def lease(self) -> Lease:
+        """How long it holds."""
+        return Lease(until=self.lease_until, until_uptime=self.lease_uptime, seconds=self.lease_seconds)
 
 
 _FIELDS = [field.name for field in fields(ClaimRecord)]
@@ -57,9 +69,10 @@ def tokens(connection: Connection) -> set[str]:
     return set(connection.execute(select(claims.c.token)).scalars())
 
 
-def extend(connection: Connection, token: str, lease_until: datetime) -> bool:
-    """Let the lease of a claim run until ``lease_until``. False where there is no such claim."""
-    return bool(connection.execute(update(claims).where(claims.c.token == token).values(lease_until=lease_until)).rowcount)
+def extend(connection: Connection, token: str, lease: Lease) -> bool:
+    """Give a claim another lease. False where there is no such claim."""
+    values = {"lease_until": lease.until, "lease_uptime": lease.until_uptime, "lease_seconds": lease.seconds}
+    return bool(connection.execute(update(claims).where(claims.c.token == token).values(values)).rowcount)
 
 
 def remove(connection: Connection, arrival: str) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection as Connection  # handed to callers, who pass it back and know nothing of it
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError, LedgerFull
@@ -163,6 +163,14 @@ def set_fact(connection: Connection, name: str, value: str) -> None:
     """Remember a single value."""
     if not connection.execute(update(facts).where(facts.c.name == name).values(value=value)).rowcount:
         connection.execute(insert(facts).values(name=name, value=value))
+
+
+def shared_time(connection: Connection) -> datetime | None:
+    """The database's own clock, which all hosts that share a ledger have in common; None for a database in this process."""
+    if connection.dialect.name != "postgresql":
+        return None
+    found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return found.astimezone(UTC)
 
 
 @contextlib.contextmanager

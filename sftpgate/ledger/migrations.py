@@ -74,8 +74,18 @@ def _what_runs_did(connection: Connection, at: datetime) -> None:
         connection.exec_driver_sql("ALTER TABLE runs ALTER COLUMN outcome TYPE VARCHAR(32)")
 
 
+def _time_claims(connection: Connection, at: datetime) -> None:
+    """4 → 5: claims say when they end by a clock that nobody can set; those that are held keep to the wall clock."""
+    known = {column["name"] for column in inspect(connection).get_columns("claims")}
+    double = "DOUBLE PRECISION" if connection.dialect.name == "postgresql" else "FLOAT"
+    for name, kind in (("lease_uptime", double), ("lease_seconds", double), ("process_start", "BIGINT")):
+        if name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE claims ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
+
+
 _STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {
     1: _chain_events,
     2: _count_volumes,
     3: _what_runs_did,
+    4: _time_claims,
 }

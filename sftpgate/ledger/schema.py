@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 4  # how an earlier ledger becomes one of this version: migrations.py
+SCHEMA_VERSION = 5  # how an earlier ledger becomes one of this version: migrations.py
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -127,6 +127,10 @@ claims = Table(
     Column("pid", Integer, nullable=False),
     Column("claimed_at", UtcTime, nullable=False),
     Column("lease_until", UtcTime, nullable=False),
+    # of the claiming host's boot clock, in seconds; 0: not known
+    Column("lease_uptime", Float, nullable=False, server_default="0"),
+    Column("lease_seconds", Float, nullable=False, server_default="0"),
+    Column("process_start", BigInteger, nullable=False, server_default="0"),  # of ``pid``, in ticks since that boot; 0: not known
 )
 
 runs = Table(

@@ -6,6 +6,7 @@ Pure. An attempt is counted when the claim begins, so that no way of dying escap
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from sftpgate.policy.lifecycle import ArrivalEvent
@@ -70,6 +71,32 @@ def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> 
     if outcome in PROCESSED or outcome in UNCOUNTED:
         return False
     return max_attempts is not None and attempts >= max_attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """How long a claim holds. ``until`` is by the wall clock: for people, and for hosts that have no other clock in common.
+
+    ``until_uptime`` is the same by the boot clock of the host that claimed, in seconds, and ``seconds`` how long it was when
+    it was made or extended last; both 0 where they are not known (claims of earlier versions).
+    """
+
+    until: datetime
+    until_uptime: float = 0.0
+    seconds: float = 0.0
+
+    def has_ended(self, claim_host: Host, here: Host, *, now: datetime, uptime: float) -> bool:
+        """Whether the lease of a claim that was made on ``claim_host`` has ended, asked on ``here``.
+
+        Within one boot the boot clock decides, which nobody can set. After a restart of the same machine the lease holds once
+        more in full, from the start on: it ends, whatever the clock says by now, and never too early. Other hosts have only
+        the wall clock: the caller takes it from the database where that has one (promise P4).
+        """
+        if here.boot and claim_host.boot == here.boot and self.until_uptime:
+            return self.until_uptime <= uptime
+        if here.machine and (claim_host.name, claim_host.machine) == (here.name, here.machine) and self.seconds:
+            return self.seconds <= uptime
+        return self.until <= now
 
 
 class ProofOfLife(StrEnum):

@@ -27,12 +27,13 @@ from sftpgate.ledger import runs
 from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.claims import ClaimRecord, Token
+from sftpgate.ledger.database import Connection, shared_time
 from sftpgate.ledger.runs import Run
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.outcome import OutputRules, Statement
-from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.runs import Host, Lease, RunOutcome
 from sftpgate.policy.tools import output_rules
 from sftpgate.runners import directories, locks
 from sftpgate.runners.candidates import Candidates
@@ -195,6 +196,7 @@ class Claims:
         attempts = item.attempts + 1
         claimed = change.event(item, ArrivalEvent.CLAIMED, actor=self._actor, location=where, attempts=attempts, not_before=None)
         token = Token(new_id(change.now))
+        granted = self._lease(change.connection, lease)
         record = ClaimRecord(
             arrival=item.id,
             token=token,
@@ -202,7 +204,10 @@ class Claims:
             host=str(locks.this_host()),
             pid=-script if undo is None else os.getpid(),
             claimed_at=change.now,
-            lease_until=change.now + lease,
+            lease_until=granted.until,
+            lease_uptime=granted.until_uptime,
+            lease_seconds=granted.seconds,
+            process_start=locks.start_of(script) if script else 0,
         )
         records.add(change.connection, record)
         run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)
@@ -256,17 +261,26 @@ class Claims:
 
     def extend(self, claim: Claim, lease: timedelta = LEASE) -> datetime:
         """Let the lease run from now on; returns until when. Raises ClaimLost."""
-        until = self._moves.clock() + lease
         with self._moves.ledger.transaction() as connection:
-            if not records.extend(connection, claim.token, until):
+            granted = self._lease(connection, lease)
+            if not records.extend(connection, claim.token, granted):
                 raise ClaimLost(f"claim {claim.token} is no longer held: it expired, and the file was given back")
-        return until
+        return granted.until
+
+    def _lease(self, connection: Connection, length: timedelta) -> Lease:
+        """A lease that begins now, by all the clocks that somebody could ask."""
+        now, seconds = shared_time(connection) or self._moves.clock(), length.total_seconds()
+        return Lease(until=now + length, until_uptime=self._moves.uptime() + seconds, seconds=seconds)
+
+    def _has_ended(self, connection: Connection, record: ClaimRecord) -> bool:
+        now = shared_time(connection) or self._moves.clock()
+        return record.lease.has_ended(Host.parse(record.host), locks.this_host(), now=now, uptime=self._moves.uptime())
 
     def _record(self, change: Change, token: str) -> ClaimRecord:
         record = records.by_token(change.connection, token)
         if record is None:
             raise ClaimLost(f"there is no claim {token}: it expired, has ended, or never existed (`sftpgate claim` makes one)")
-        if record.pid <= 0 and record.lease_until <= change.now:
+        if record.pid <= 0 and self._has_ended(change.connection, record):
             ended = record.lease_until.isoformat(timespec="seconds")
             raise ClaimLost(f"claim {token} expired at {ended}: claim anew with a longer --lease, or `sftpgate extend` in time")
         return record

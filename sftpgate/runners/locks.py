@@ -10,7 +10,6 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -61,21 +60,33 @@ def this_host() -> Host:
     return Host(name, _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id"), _process_namespace())
 
 
-def lives_since(pid: int, at: datetime) -> bool:
-    """Whether the process ``pid`` runs and was started before ``at``: ids are given again.
-
-    A zombie does not run. The kernel counts from its start, in ticks; a second is allowed for what the clock was set since. One
-    that we may not look at runs: whoever asks has a lease to go by too.
+def start_of(pid: int) -> int:
+    """When the process ``pid`` was started, in ticks since the machine was: with its id, this names a process. 0 where it does
+    not run or cannot be looked at. No clock that somebody could set is asked.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        boot = next(line for line in Path("/proc/stat").read_text(encoding="ascii").splitlines() if line.startswith("btime "))
+        return _stat(pid)[1]
+    except OSError:
+        return 0
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process ``pid`` that was started at ``started`` (``start_of``; 0: not known) still runs: ids are given again.
+
+    A zombie does not run. One that we may not look at does: whoever asks has a lease to go by too.
+    """
+    try:
+        state, found = _stat(pid)
     except PermissionError:
         return True
-    except (OSError, StopIteration):
+    except OSError:
         return False
-    started = int(boot.split()[1]) + int(fields[_STARTTIME]) / os.sysconf("SC_CLK_TCK")
-    return fields[0] not in ("Z", "X") and started <= at.timestamp() + 1
+    return state not in ("Z", "X") and started in (0, found)
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    return fields[0], int(fields[_STARTTIME])
 
 
 def _open(disk: Disk, spot: Spot) -> int:

@@ -16,6 +16,7 @@ from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, claims
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.claims import ClaimRecord
+from sftpgate.ledger.database import shared_time
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import Host, ProofOfLife, RunOutcome, proof_of_life
 from sftpgate.runners import directories, locks
@@ -78,7 +79,7 @@ class Returns:
                 return item and self._endings.place(change, item, "", RunOutcome.DIED)
         who = f"(pid {abs(record.pid)} on {Host.parse(record.host).name})"
         what = f"the runner {who} is gone" if record.pid else "its lease ended"
-        if record.pid < 0 and record.lease_until <= self._moves.clock():
+        if record.pid < 0 and self._has_ended(record):
             what = f"the lease of the script {who} ended"
         ending = Ending(outcome=RunOutcome.DIED, notices=(what,))
         with self._moves.ledger.reading() as connection:
@@ -101,10 +102,15 @@ class Returns:
         now = claims.of_arrival(change.connection, arrival)
         if (now.token if now else None) != (record.token if record else None):
             return None
-        if now is not None and record is not None and now.lease_until != record.lease_until and now.lease_until > change.now:
-            return None
+        if now is not None and record is not None and now.lease != record.lease:
+            return None  # its holder has extended it
         item = change.get(arrival)
         return item if record is not None or item.state is ArrivalState.CLAIMED else None
+
+    def _has_ended(self, record: ClaimRecord) -> bool:
+        with self._moves.ledger.reading() as connection:
+            now = shared_time(connection) or self._moves.clock()
+        return record.lease.has_ended(Host.parse(record.host), locks.this_host(), now=now, uptime=self._moves.uptime())
 
     @contextlib.contextmanager
     def _dead(self, arrival: ArrivalId, record: ClaimRecord | None) -> Iterator[bool]:
@@ -113,8 +119,8 @@ class Returns:
         if record is not None:
             proof = proof_of_life(Host.parse(record.host), record.pid, locks.this_host())
         if record is not None and proof in (ProofOfLife.LEASE, ProofOfLife.PROCESS):
-            expired = record.lease_until <= self._moves.clock()
-            yield expired or (proof is ProofOfLife.PROCESS and not locks.lives_since(-record.pid, record.claimed_at))
+            gone = proof is ProofOfLife.PROCESS and not locks.is_alive(-record.pid, record.process_start)
+            yield gone or self._has_ended(record)
             return
         spot = self._moves.layout.claim_lock(arrival)
         lock = locks.acquire(self._moves.disk, spot)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import inspect
 
 from sftpgate.errors import LedgerError, Refused, UnknownArrival
-from sftpgate.ledger import arrivals, audit, overview, volumes
+from sftpgate.ledger import arrivals, audit, claims, overview, volumes
 from sftpgate.ledger.actor import runner, sender
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.ledger.audit import Event
@@ -358,6 +360,25 @@ def test_volumes_of_a_day(ledger: Ledger) -> None:
         assert volumes.sent_on(connection, "erp", day_of(AT)) == 0
         volumes.fill(connection, AT)
         assert volumes.sent_on(connection, "erp", day_of(AT)) == 20
+
+
+def test_claims_of_an_earlier_version(tmp_path: Path) -> None:
+    """P4: a ledger whose claims know the wall clock alone is brought up to date, and what is claimed stays claimed."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with contextlib.closing(Ledger(url)) as ledger:
+        ledger.create()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        for name in ("lease_uptime", "lease_seconds", "process_start"):
+            connection.execute(f"ALTER TABLE claims DROP COLUMN {name}")
+        connection.execute("INSERT INTO claims VALUES ('1', 't', 'users', 'host', -7, 0, 60000000)")
+        connection.execute("UPDATE facts SET value = '4' WHERE name = 'schema_version'")
+        connection.commit()
+    with contextlib.closing(Ledger(url)) as ledger:
+        ledger.create()
+        with ledger.reading() as connection:
+            found = claims.by_token(connection, "t")
+    assert found is not None
+    assert (found.pid, found.lease.seconds, found.process_start) == (-7, 0, 0)
 
 
 def test_a_ledger_of_another_version(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,11 +17,11 @@ from sqlalchemy import delete, insert, select, update
 from sftpgate.errors import ClaimLost, StorageError, UnknownTool
 from sftpgate.ledger.schema import claims as claims_table
 from sftpgate.policy.lifecycle import ArrivalState
-from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.runs import Host, Lease, RunOutcome
 from sftpgate.runners.claims import LEASE, Claim
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import claimed, make_claims
-from sftpgate.runners.locks import lives_since, this_host
+from sftpgate.runners.locks import is_alive, start_of, this_host
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot
 from tests.unit.runners.world import World, shell
@@ -34,7 +34,7 @@ FAILED = Ending(outcome=RunOutcome.FAILED)
 # A process that claims, says so, and then lives until its input ends: what a runner looks like from outside.
 HOLDER = """
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tests.unit.runners.world import World, shell
 world = World(Path(sys.argv[1]), a=shell("exit 0", arrivals="queue", max_attempts=3))
@@ -193,7 +193,6 @@ def test_claim_of_a_script_ends_with_its_process(world: World) -> None:
     """P4: a claim made for a script comes back at once when the script is gone, before its lease ends."""
     arrival = world.send("a.csv")
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as script:
-        world.clock.advance(minutes=1)  # the clock stands still, and the script must not be younger than its claim
         claim = world.claims.take("a", live=False, script=script.pid)
         assert claim is not None and world.claims.find(claim.token).arrival.id == arrival.id
         assert world.claims.return_dead() == []
@@ -207,8 +206,9 @@ def test_claim_of_a_script_ends_with_its_process(world: World) -> None:
 
 def test_a_process_id_that_was_given_again(world: World) -> None:
     """P4: another process that got the id of a script does not keep its claim alive; and the lease of a living one ends."""
-    assert lives_since(os.getpid(), world.clock())
-    assert not lives_since(os.getpid(), world.clock() - timedelta(days=365))
+    assert is_alive(os.getpid(), start_of(os.getpid()))
+    assert is_alive(os.getpid(), 0)
+    assert not is_alive(os.getpid(), start_of(os.getpid()) - 1)
     arrival = world.send("a.csv")
     assert world.claims.take("a", live=False, script=os.getpid(), lease=timedelta(minutes=1)) is not None
     world.clock.advance(minutes=1)
@@ -372,3 +372,50 @@ async def test_cancellation_gives_the_file_back(world: World) -> None:
         await task
     assert world.now(arrival).state is ArrivalState.WAITING
     assert world.runs_of(arrival)[0].outcome is RunOutcome.INTERRUPTED
+
+
+JUMPS = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=365), timedelta(days=-365)]
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+def test_a_clock_that_is_set_takes_no_claim_away(world: World, jump: timedelta) -> None:
+    """P4: whatever the clock is set to, a living script keeps its file for as long as its lease is, and no longer."""
+    arrival = world.send("a.csv")
+    claim = world.claims.take("a", live=False, script=os.getpid(), lease=timedelta(minutes=10))
+    assert claim is not None
+    world.clock.set_by(jump)
+    assert world.claims.return_dead() == []
+    world.claims.extend(world.claims.find(claim.token), timedelta(minutes=10))
+    world.clock.set_by(jump)
+    world.clock.advance(seconds=599)
+    assert world.claims.find(claim.token).arrival.id == arrival.id
+    assert world.claims.return_dead() == []
+    world.clock.advance(seconds=1)
+    assert [item.id for item in world.claims.return_dead()] == [arrival.id]
+
+
+HERE, OTHER_BOOT, ELSEWHERE = (Host("h", "m", "boot"), Host("h", "m", "before"), Host("x", "y", "z"))
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("claim_host", "until", "uptime", "ended"),
+    [
+        (HERE, NOW - timedelta(days=365), 999.0, False),  # the clock was set forward
+        (HERE, NOW + timedelta(days=365), 1000.0, True),  # the clock was set back
+        (OTHER_BOOT, NOW - timedelta(days=365), 599.0, False),  # the machine came up with a clock that is ahead
+        (OTHER_BOOT, NOW + timedelta(days=365), 600.0, True),  # or that is behind
+        (ELSEWHERE, NOW, 0.0, True),
+        (ELSEWHERE, NOW + timedelta(seconds=1), 10.0**9, False),
+    ],
+)
+def test_when_a_lease_has_ended(claim_host: Host, until: datetime, uptime: float, ended: bool) -> None:
+    """P4: within a boot its own clock decides, after a restart a lease holds once more, and elsewhere the time that is shared."""
+    lease = Lease(until=until, until_uptime=1000.0, seconds=600.0)
+    assert lease.has_ended(claim_host, HERE, now=NOW, uptime=uptime) is ended
+
+
+def test_a_lease_of_an_earlier_version() -> None:
+    """A claim that was made before leases had a boot clock ends by the wall clock."""
+    assert Lease(until=NOW).has_ended(HERE, HERE, now=NOW, uptime=0.0)
+    assert not Lease(until=NOW + timedelta(seconds=1)).has_ended(HERE, HERE, now=NOW, uptime=10.0**9)

@@ -22,15 +22,23 @@ from sftpgate.settings import Settings
 
 @dataclass
 class Clock:
-    """Stands still."""
+    """Stands still. Somebody may set it, which no time passes for."""
 
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    passed: float = 1000.0
 
     def __call__(self) -> datetime:
         return self.now
 
     def advance(self, **duration: float) -> None:
         self.now += timedelta(**duration)
+        self.passed += timedelta(**duration).total_seconds()
+
+    def set_by(self, difference: timedelta) -> None:
+        self.now += difference
+
+    def uptime(self) -> float:
+        return self.passed
 
 
 @dataclass
@@ -77,7 +85,7 @@ class World:
             "tools": tools,
             **self._more,
         }
-        return build(Settings.model_validate(values), clock=self.clock)
+        return build(Settings.model_validate(values), clock=self.clock, uptime=self.clock.uptime)
 
     def close(self) -> None:
         self.system.close()
