@@ -278,9 +278,9 @@ class Handles:
             return
         self._services.register.supersede(upload)
         self._counts.uploads += 1
-        asyncio.get_running_loop().call_soon(partial(self._say_published, arrival, clock() - upload.closed_at))
+        asyncio.get_running_loop().call_soon(partial(self._say_published, arrival, upload.why, clock() - upload.closed_at))
 
-    def _say_published(self, arrival: Arrival, seconds: float) -> None:
+    def _say_published(self, arrival: Arrival, why: str, seconds: float) -> None:
         """After the answer, which the client waits for."""
         self._log.info(
             "upload.published",
@@ -289,6 +289,7 @@ class Handles:
             size=arrival.size,
             sha256=arrival.sha256,
             grade=arrival.grade,
+            why=why,
             state=arrival.state,
             reason=arrival.hold_reason,
             seconds=round(seconds, 6),

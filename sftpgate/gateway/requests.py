@@ -126,7 +126,7 @@ class Requests:
             truncate=bool(flags & Open.TRUNC),
             exclusive=bool(flags & Open.EXCL),
             append=bool(flags & Open.APPEND),
-            declared_size=attrs.size,
+            declared_size=attrs.size or None,  # some libraries send a size of 0 always: it declares nothing
         )
         upload = await self._hop(self._view.open_for_writing, path, mode)
         self._services.register.add(upload)
@@ -175,6 +175,7 @@ class Requests:
                 self._handles.find(packet.get_string())
                 return await self._filesystem(number, b".")
             case b"limits@openssh.com":
+                self._view.trace.asked_limits = True
                 return wire.limits(number, self._services.max_handles)
             case name:
                 await self._act_extended(name, packet)

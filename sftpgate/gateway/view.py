@@ -61,7 +61,7 @@ class View:
     def __init__(self, parts: Parts, sender: Sender) -> None:
         self._parts = parts
         self._sender = sender
-        self._trace = SessionTrace()
+        self.trace = SessionTrace()
 
     # -- paths -------------------------------------------------------------------------------------------------------
 
@@ -301,7 +301,7 @@ class View:
         self._located(raw)
         if mode.create and raw.endswith(b"/"):
             raise IsADirectory("a path with a slash at its end is a directory's: send the file under a name without one")
-        return self._parts.edits.open_for_writing(self._sender, self._writable(raw), mode, self._trace, self._uploads)
+        return self._parts.edits.open_for_writing(self._sender, self._writable(raw), mode, self.trace, self._uploads)
 
     def remove(self, raw: bytes) -> None:
         """REMOVE."""

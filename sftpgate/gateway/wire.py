@@ -15,9 +15,11 @@ from enum import IntEnum, IntFlag
 from asyncssh import SFTPAttrs, SFTPLimits, SFTPName, SFTPVFSAttrs
 from asyncssh.packet import SSHPacket, String, UInt16, UInt32
 
+from sftpgate.policy.clients import LONGEST_OFFERED_WRITE
+
 # What `limits@openssh.com` offers. OpenSSH takes min(server, 261120) as the length of its writes; 32 KiB, its default
 # without the extension, halves its speed.
-MAX_WRITE_BYTES = 261120
+MAX_WRITE_BYTES = LONGEST_OFFERED_WRITE
 MAX_READ_BYTES = 261120
 # The longest request taken: above the longest WRITE (others than OpenSSH send up to 256 KiB of data and more), below
 # what would let one session eat the memory.

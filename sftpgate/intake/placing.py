@@ -65,13 +65,14 @@ class Placer:
         draft: Arrival,
         *,
         actor: Actor,
+        why: str = "",
         continues: ArrivalId | None = None,
         continues_local: Arrival | None = None,
         extends: bool = False,
     ) -> Arrival:
         """Record the complete file ``draft``, which lies at its ``pending_from``, as an arrival, and say where it goes.
-        ``continues`` is the arrival that it was made of, ``continues_local`` the same of a local file in the drop; ``extends``:
-        it has all of that, and more behind it.
+        ``why``: the reason of its grade. ``continues`` is the arrival that it was made of, ``continues_local`` the same of a
+        local file in the drop; ``extends``: it has all of that, and more behind it.
 
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
         user's, IsADirectory where a directory has the name, TakenMeanwhile where what it was made of is gone.
@@ -98,6 +99,7 @@ class Placer:
             size=draft.size,
             sha256=draft.sha256,
             grade=grade,
+            **({"why": why} if why and grade is draft.grade else {}),
         )
         if found.state is ArrivalState.QUEUED:
             self.advance(change, arrival.path)  # the head may have been taken unnoticed

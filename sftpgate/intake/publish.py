@@ -21,6 +21,7 @@ from functools import partial
 from sftpgate.errors import LedgerError, SftpgateError, TakenMeanwhile
 from sftpgate.intake.changes import Change
 from sftpgate.intake.hops import Hops
+from sftpgate.intake.judging import Judge
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.staging import Staging
@@ -69,6 +70,7 @@ class Publisher:
         self._moves = moves
         self._placer = placer
         self._staging = staging
+        self._judge = Judge(moves)
         self._hops = hops or Hops(1, "publish")
         self._flushers = Hops(FLUSH_THREADS, "flush")
         self._waiting: list[_Waiting] = []
@@ -238,6 +240,7 @@ class Publisher:
                 change,
                 draft,
                 actor=upload.sender.actor,
+                why=upload.why,
                 continues=continues,
                 continues_local=upload.continues_local,
                 extends=upload.extends,
@@ -275,7 +278,8 @@ class Publisher:
             if not upload.is_touched and (before := self._continued(upload)) is not None:
                 return _Unchanged(before)
             sha256 = upload.digest.finish(upload.fd, upload.size)
-            grade = upload.grade()
+            verdict = self._judge.verdict(upload, sha256)
+            upload.why = verdict.why
             if upload.times_ns is not None:
                 disk.set_times(upload.fd, *upload.times_ns)
             if self._moves.durable:
@@ -292,7 +296,7 @@ class Publisher:
             state=ArrivalState.IGNORED,  # until it is placed
             size=status.st_size,
             sha256=sha256,
-            grade=grade,
+            grade=verdict.grade,
             location=None,
             pending_from=location(Area.STAGING, f"{sender.user}/{upload.id}"),
             inode=status.st_ino,

@@ -1,8 +1,8 @@
 """Uploads: one handle opened for writing, from OPEN to its end.
 
-An upload knows which of its bytes were written, whether a write failed, and what speaks for its being complete (promise
-P1). Its bytes are in a staging file of its own (see ``staging``). Writing and hashing are done on the event loop;
-``grade`` reads and ``write_behind`` may wait for the disk: both are called in a thread.
+An upload knows which of its bytes were written, whether a write failed, and how they came; whether it is complete is judged from
+that in ``judging`` (promise P1). Its bytes are in a staging file of its own (see ``staging``). Writing and hashing are done on
+the event loop; ``write_behind`` may wait for the disk and is called in a thread.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.appending import AppendPlacement
 from sftpgate.policy.coverage import Coverage
-from sftpgate.policy.evidence import Grade, WriteTrace, grade
+from sftpgate.policy.evidence import WriteTrace
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
 from sftpgate.policy.quotas import Budget
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot, translated
 
-SAMPLE_BYTES = 4096  # looked at on both ends and in the middle, to tell text from other content
 FULL_WRITE_BYTES = 32 * 1024  # the least that clients in use send as long as there is more (OpenSSH's for old servers)
 
 
@@ -62,9 +61,12 @@ class Sender:
 
 @dataclass(slots=True)
 class SessionTrace:
-    """What the uploads of one SFTP session have in common: the longest write seen tells how long the client's writes can be."""
+    """What the uploads of one SFTP session have in common: the longest write seen tells how long the client's writes can be, and
+    whether it asked how long they may be tells OpenSSH's own programs from others.
+    """
 
     longest_write_bytes: int = 0
+    asked_limits: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +97,7 @@ class Upload:
     continues_local: Arrival | None = None  # the same of a local file in the drop, as a draft
     size_set: bool = False  # the declared size came by FSETSTAT, and not with OPEN
     cut_back: bool = False  # truncated below what it was resumed with: what an interrupted client does
+    why: str = ""  # its grade is what it is
     times_ns: tuple[int, int] | None = None
     size: int = 0
     notes_written: int = 0
@@ -116,6 +119,7 @@ class Upload:
     _longest_write: int = 0
     _short_writes: int = 0
     _last_write: int = 0
+    _stated_after: int = -1  # how many writes had come when the client set the size to what they had brought
 
     def __post_init__(self) -> None:
         self._coverage = Coverage(self.existing_bytes)
@@ -255,8 +259,11 @@ class Upload:
             self.digest.truncated(size)
         if size < self.existing_bytes:
             self.cut_back = True
-        # Only a size beyond what was written says something that the client knew before: OpenSSH sets the size to what
-        # it has sent when it is interrupted (sftp-client.c), which proves nothing.
+        # Only a size beyond what was written says something that the client knew before: newer releases of OpenSSH's sftp set the
+        # size to what they have sent when a resumed upload is interrupted (sftp-client.c, sftp_upload). Others state it when
+        # they are done: see ``policy.evidence``.
+        if size == self.digest.in_order_bytes:
+            self._stated_after = self._writes
         if size > self.size:
             self.declared_size, self.size_set = size, True
         elif self.size_set:
@@ -334,26 +341,26 @@ class Upload:
         if gap := self._coverage.first_gap(self.size):
             raise UploadIncomplete(*gap)
 
-    def grade(self) -> Grade:
-        """How sure it is that the closed upload is complete (docs/promises.md); reads a sample where that decides."""
-        trace = WriteTrace(
+    @property
+    def write_trace(self) -> WriteTrace:
+        """How its bytes came in, as the rules of evidence have it."""
+        return WriteTrace(
             size=self.size,
             declared_size=self.declared_size,
             writes=self._writes,
             last_write_bytes=self._last_write,
             longest_write_bytes=max(self._longest_write, self.trace.longest_write_bytes),
             short_writes=self._short_writes,
+            existing_bytes=self.existing_bytes if self.continues is None and self.continues_local is None else 0,
+            stated=self._stated_after == self._writes > 0 and self.is_all_new,
+            # cut, and not written anew: scp cuts what it has overwritten from the start
+            cut_back=self.cut_back and not (self._writes and self.is_all_new),
         )
-        if self.cut_back and (not self._writes or self.digest.in_order_bytes < self.size):
-            return Grade.SUSPECT  # cut, and not written anew: scp cuts what it has overwritten from the start
-        worst = grade(trace, is_text=True, ends_with_newline=False)
-        if worst is not Grade.SUSPECT or self.declared_size is not None:
-            return worst
-        return grade(trace, is_text=self._looks_like_text(), ends_with_newline=self.read(self.size - 1, 1) == b"\n")
 
-    def _looks_like_text(self) -> bool:
-        places = {0, max(0, self.size // 2), max(0, self.size - SAMPLE_BYTES)}
-        return not any(b"\0" in self.read(place, SAMPLE_BYTES) for place in places)
+    @property
+    def is_all_new(self) -> bool:
+        """True where each byte was sent in this upload: it began empty, or was written anew from the start."""
+        return not self.existing_bytes or self.digest.in_order_bytes >= self.size
 
     @property
     def trusted_bytes(self) -> int:

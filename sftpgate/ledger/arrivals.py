@@ -142,6 +142,19 @@ _ENDED_ALIKE = Prepared(
         _IS_FINAL,
     )
 )
+_NO_WITNESS = _in_states({ArrivalState.DISCARDED, ArrivalState.LOST})
+_SENT_BEFORE = Prepared(
+    _first(
+        1,
+        select(arrivals.c.seq).where(
+            arrivals.c.path == bindparam("path"),
+            arrivals.c.size == bindparam("size"),
+            arrivals.c.sha256 == bindparam("sha256"),
+            arrivals.c.owner == bindparam("owner"),
+            ~_NO_WITNESS,
+        ),
+    )
+)
 _PENDING = Prepared(_ALL.where(arrivals.c.pending_from.is_not(None)).order_by(arrivals.c.seq))
 
 
@@ -378,6 +391,12 @@ def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> 
     """The SHA-256 of the files of this path, size and time that came to their end."""
     values = {"path": path, "size": size, "mtime_ns": storable_time(mtime_ns)}
     return frozenset(str(row[0]) for row in _ENDED_ALIKE.rows(connection, [values]))
+
+
+def sent_before(connection: Connection, path: str, *, owner: str, size: int, sha256: str) -> bool:
+    """Whether ``owner`` has sent this content under this path before. What an administrator discarded does not count."""
+    values = {"path": path, "owner": owner, "size": size, "sha256": sha256}
+    return bool(_SENT_BEFORE.rows(connection, [values]))
 
 
 def archives_of(connection: Connection, owner: str) -> list[str]:

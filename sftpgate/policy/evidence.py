@@ -1,15 +1,25 @@
 """Is a closed upload complete? (promise P1)
 
 Pure. A CLOSE alone proves nothing: OpenSSH's own client sends it after Ctrl-C, and so does every program that closes in
-``finally``. What such a client leaves is an upload of full-length writes only, cut in the middle of a line. Everything
-else that was closed is taken as complete, and some uploads carry a proof. Source of the rule: observed clients (see
-``tests/clients`` and the abort suite).
+``finally``. Three layers of evidence are asked in this order, and the first that knows decides (docs/promises.md):
+
+- what the client said: a size that it declared, or stated at the end;
+- what the content says of itself: a format that carries its own end (``formats``);
+- how the bytes came: the client's family (``clients``) and its last write; where that leaves it open, how the text ends
+  (``texts``) and how earlier files of the path ended.
+
+What is doubted then is believed all the same when the same content comes a second time. Neither error is made for long: a part
+is not published, and a good file is not held each time that it is sent.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
+
+from sftpgate.policy.clients import Family
+from sftpgate.policy.formats import Finding, Wholeness
+from sftpgate.policy.texts import Ending
 
 
 class Grade(StrEnum):
@@ -21,12 +31,14 @@ class Grade(StrEnum):
     SUSPECT = "suspect"
 
 
-# A single write of fewer bytes than this is the tail of a file, never a client's full write: the smallest full length seen is
-# 4096 (PuTTY's psftp of old); WinSCP, JSch, curl and OpenSSH use 16 KiB to 255 KiB.
-SMALLEST_FULL_WRITE = 4096
-# A single write of these lengths may be a full one whatever its length: JSch, phpseclib and libssh2 use odd lengths up
-# to 32 KiB. Longer full writes are whole KiB (OpenSSH: 255 KiB).
-ODD_FULL_WRITES = range(16384, 32768 + 1)
+# Lengths of full writes that libraries in use have, for a client that is not known: whole KiB from here on, and these odd ones.
+SMALLEST_BLOCK = 4096
+ODD_FULL_WRITES = frozenset({30000, 32000, 32597, 32739})
+# Odd lengths up to 32 KiB are the full writes of libraries that count the packet's head in: a single write of such a length
+# leaves it open whether there was to be more.
+ODD_LENGTHS = range(16384, 32768 + 1)
+UNKNOWN_BUFFER = 16 * 1024  # what programs read at a time is this, or a multiple of it; they may send it in several writes
+LEAST_REPEATED = 1024  # shorter writes of one length are a program's own records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +47,8 @@ class WriteTrace:
 
     ``longest_write_bytes`` is the longest write of the whole SFTP session so far, ``last_write_bytes`` the length of
     the write that ends at the end of the file, ``short_writes`` the number of writes of this upload shorter than its
-    own longest, that one not counted.
+    own longest. ``existing_bytes`` were there before it was opened; ``stated``: its client set the size to what it had written,
+    from the start, as its last act.
     """
 
     size: int
@@ -44,22 +57,96 @@ class WriteTrace:
     last_write_bytes: int
     longest_write_bytes: int
     short_writes: int
+    existing_bytes: int = 0
+    stated: bool = False
+    cut_back: bool = False
 
 
-def grade(trace: WriteTrace, *, is_text: bool, ends_with_newline: bool) -> Grade:
-    """The grade of an upload without gaps. ``is_text``: no NUL in the sample that was read."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A grade, and why: a part of a sentence."""
+
+    grade: Grade
+    why: str
+
+
+class Shape(Enum):
+    """What the last write says about the end."""
+
+    SHORT = "short"  # a write that the client makes at the end of a file only
+    UNSURE = "unsure"
+    FULL = "full"  # the client may have broken off here
+
+
+def shape(trace: WriteTrace, family: Family) -> Shape:
+    """What the writes of an upload say about its end."""
+    last = trace.last_write_bytes
+    if last in family.full_writes or (family.buffer and trace.size % family.buffer == 0):
+        return Shape.FULL
+    repeated = trace.writes - trace.short_writes > 1 and last == trace.longest_write_bytes
+    is_known = bool(family.full_writes)
+    if not is_known and trace.writes > 1 and trace.size % UNKNOWN_BUFFER == 0:
+        return Shape.FULL
+    if not is_known and last < trace.longest_write_bytes:
+        return Shape.SHORT
+    if not is_known and (last in ODD_FULL_WRITES or (last >= SMALLEST_BLOCK and last % 1024 == 0)):
+        return Shape.FULL if repeated or last in ODD_FULL_WRITES or not last & (last - 1) else Shape.UNSURE
+    if repeated and last >= LEAST_REPEATED:
+        return Shape.FULL if family.is_program else Shape.UNSURE
+    if not is_known and last in ODD_LENGTHS:
+        return Shape.UNSURE
+    return Shape.SHORT
+
+
+def said(trace: WriteTrace, family: Family) -> Verdict | None:
+    """What the client said about its upload, or None. It decides, whatever the content looks like."""
+    if trace.cut_back:
+        return Verdict(Grade.SUSPECT, "it was cut back, and not written anew")
     if trace.declared_size is not None:
-        return Grade.PROVEN if trace.declared_size == trace.size else Grade.SUSPECT
-    if not is_text or ends_with_newline or not trace.writes:
-        return Grade.PLAUSIBLE
-    if trace.short_writes or trace.last_write_bytes < trace.longest_write_bytes:
-        return Grade.PLAUSIBLE
-    return Grade.SUSPECT if _may_be_full(trace) else Grade.PLAUSIBLE
+        if trace.declared_size == trace.size:
+            return Verdict(Grade.PROVEN, "it has the size that its client declared")
+        return Verdict(Grade.SUSPECT, f"its client declared {trace.declared_size} bytes, and {trace.size} came")
+    if trace.stated and family.states_size:
+        return Verdict(Grade.PROVEN, "its client stated its size at the end")
+    return None
 
 
-def _may_be_full(trace: WriteTrace) -> bool:
-    """Whether the writes, all of one length, may have been as long as the client can make them."""
-    if trace.writes > 1:
-        return trace.last_write_bytes >= 1024
-    length = trace.last_write_bytes
-    return length in ODD_FULL_WRITES or (length >= SMALLEST_FULL_WRITE and length % 1024 == 0)
+def judged(
+    trace: WriteTrace, family: Family, finding: Finding, *, ending: Ending | None, ended_before: bool | None = None
+) -> Verdict:
+    """The verdict on an upload without gaps of which its client said nothing.
+
+    ``ending`` may be None where ``needs_ending`` says so; ``ended_before``: whether the earlier files of the path ended with a
+    line end, None where that is not known.
+    """
+    if finding.wholeness is Wholeness.CUT:
+        return Verdict(Grade.SUSPECT, f"it is {finding.format}, and its end is missing")
+    if finding.wholeness is Wholeness.WHOLE:
+        return Verdict(Grade.PROVEN, f"it is {finding.format} with its end")
+    if not family.closes_after_abort:
+        return Verdict(Grade.PLAUSIBLE, f"{family.name} closes a file only when it is complete")
+    if not trace.writes:
+        if trace.existing_bytes:
+            return Verdict(Grade.SUSPECT, "it was opened to be continued, and nothing was written")
+        return Verdict(Grade.PLAUSIBLE, "it is empty")
+    found = shape(trace, family)
+    if found is Shape.FULL:
+        return Verdict(Grade.SUSPECT, "it ends with a full write: its client may have been interrupted there")
+    if found is Shape.SHORT and family.is_program:
+        return Verdict(Grade.PLAUSIBLE, "it ends with a short write, as a complete file does")
+    if ending is Ending.RAGGED and ended_before is not False:
+        return Verdict(Grade.SUSPECT, "its last line is shorter than every line before, or ends inside a field")
+    if found is Shape.UNSURE and ending is Ending.INSIDE_LINE and ended_before is not False:
+        return Verdict(Grade.SUSPECT, "it ends inside a line, and its last write may be a full one")
+    return Verdict(Grade.PLAUSIBLE, "nothing speaks against it")
+
+
+def needs_ending(trace: WriteTrace, family: Family, finding: Finding) -> bool:
+    """Whether ``judged`` asks how the text ends."""
+    if finding.wholeness is not Wholeness.OPEN or not family.closes_after_abort or not trace.writes:
+        return False
+    found = shape(trace, family)
+    return found is Shape.UNSURE or (found is Shape.SHORT and not family.is_program)
+
+
+SENT_TWICE = Verdict(Grade.PROVEN, "the same content was sent before")

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused, TooScattered
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.appending import AppendPlacement
+from sftpgate.policy.clients import FAMILIES, Family
 from sftpgate.policy.coverage import MAX_RANGES, Coverage
-from sftpgate.policy.evidence import Grade, WriteTrace, grade
+from sftpgate.policy.evidence import Grade, WriteTrace, judged, needs_ending, said
+from sftpgate.policy.formats import Finding, Wholeness
 from sftpgate.policy.lifecycle import (
     TRANSITIONS,
     UNCLAIMED_STATES,
@@ -48,6 +50,7 @@ from sftpgate.policy.names import (
 )
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
 from sftpgate.policy.stamps import archive_names, report_names, split_suffix, tryback_names
+from sftpgate.policy.texts import Ending
 from sftpgate.policy.tools import is_pattern, matches
 
 MOUNTS = st.sampled_from([VirtualPath("/sync"), VirtualPath("/var/moodledata/sync")])
@@ -181,22 +184,42 @@ TRACES = st.builds(
     size=st.integers(0, 10**6),
     declared_size=st.none() | st.integers(0, 10**6),
     writes=st.integers(0, 50),
-    last_write_bytes=st.integers(0, 70_000),
-    longest_write_bytes=st.integers(0, 70_000),
+    last_write_bytes=st.integers(0, 300_000),
+    longest_write_bytes=st.integers(0, 300_000),
     short_writes=st.integers(0, 50),
+    existing_bytes=st.integers(0, 9),
+    stated=st.booleans(),
+    cut_back=st.booleans(),
 )
+FINDINGS = st.builds(Finding, st.sampled_from(Wholeness))
 
 
-@given(TRACES, st.booleans(), st.booleans())
-def test_grades(trace: WriteTrace, is_text: bool, newline: bool) -> None:
-    """P1: a declared size decides alone; without one only text that does not end with a newline is ever doubted."""
-    found = grade(trace, is_text=is_text, ends_with_newline=newline)
-    if trace.declared_size is not None:
-        assert found is (Grade.PROVEN if trace.declared_size == trace.size else Grade.SUSPECT)
-    else:
-        assert found is not Grade.PROVEN
-        if newline or not is_text or not trace.writes or trace.short_writes:
-            assert found is Grade.PLAUSIBLE
+@given(TRACES, st.sampled_from(FAMILIES), FINDINGS, st.sampled_from(Ending), st.none() | st.booleans())
+def test_evidence(trace: WriteTrace, family: Family, finding: Finding, ending: Ending, before: bool | None) -> None:
+    """P1: a declared size decides alone, then a format that carries its end; a full write is never believed of who closes after
+    an abort, and the ending counts only where it is asked for.
+    """
+    said_so = said(trace, family)
+    if trace.declared_size is not None and not trace.cut_back:
+        assert said_so is not None
+        assert said_so.grade is (Grade.PROVEN if trace.declared_size == trace.size else Grade.SUSPECT)
+    found = judged(trace, family, finding, ending=ending, ended_before=before)
+    assert found.why
+    match finding.wholeness:
+        case Wholeness.WHOLE:
+            assert found.grade is Grade.PROVEN
+        case Wholeness.CUT:
+            assert found.grade is Grade.SUSPECT
+        case Wholeness.OPEN:
+            assert found.grade in (Grade.PLAUSIBLE, Grade.SUSPECT)
+            if family.closes_after_abort and trace.writes and trace.last_write_bytes in family.full_writes:
+                assert found.grade is Grade.SUSPECT
+            if not family.closes_after_abort:
+                assert found.grade is Grade.PLAUSIBLE
+    if not needs_ending(trace, family, finding):
+        assert judged(trace, family, finding, ending=None) == found
+    if ending in (Ending.LINE, Ending.NO_TEXT):
+        assert judged(trace, family, finding, ending=ending) == found, "history speaks of lines that do not end"
 
 
 # -- states ------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.coverage import Coverage
-from sftpgate.policy.evidence import Grade, WriteTrace, grade
+from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import (
     FINAL_STATES,
     LIVE_STATES,
@@ -206,34 +206,6 @@ def test_coverage_is_a_set_of_bytes(writes: list[tuple[int, int]], cut: int) -> 
     missing = [byte for byte in range(size) if byte not in model]
     gap = coverage.first_gap(size)
     assert (gap[0] if gap else None) == (missing[0] if missing else None)
-
-
-def trace(*, size: int, writes: int, last: int, longest: int, short: int = 0, declared: int | None = None) -> WriteTrace:
-    """A trace, shorter to write."""
-    return WriteTrace(
-        size=size, declared_size=declared, writes=writes, last_write_bytes=last, longest_write_bytes=longest, short_writes=short
-    )
-
-
-@pytest.mark.parametrize(
-    ("found", "text", "newline", "expected"),
-    [
-        (trace(size=300_000, writes=10, last=30_000, longest=30_000), True, False, Grade.SUSPECT),
-        (trace(size=300_000, writes=10, last=30_000, longest=30_000), True, True, Grade.PLAUSIBLE),
-        (trace(size=300_000, writes=10, last=30_000, longest=30_000), False, False, Grade.PLAUSIBLE),
-        (trace(size=299_999, writes=10, last=29_999, longest=30_000, short=1), True, False, Grade.PLAUSIBLE),
-        (trace(size=3, writes=1, last=3, longest=3), True, False, Grade.PLAUSIBLE),
-        (trace(size=32_768, writes=1, last=32_768, longest=32_768), True, False, Grade.SUSPECT),
-        (trace(size=30_001, writes=1, last=30_001, longest=30_001), True, False, Grade.SUSPECT),
-        (trace(size=100_001, writes=1, last=100_001, longest=100_001), True, False, Grade.PLAUSIBLE),
-        (trace(size=0, writes=0, last=0, longest=0), True, False, Grade.PLAUSIBLE),
-        (trace(size=9, writes=1, last=9, longest=9, declared=9), True, False, Grade.PROVEN),
-        (trace(size=9, writes=1, last=9, longest=9, declared=10), True, True, Grade.SUSPECT),
-    ],
-)
-def test_grades(found: WriteTrace, text: bool, newline: bool, expected: Grade) -> None:
-    """P1: only text of full-length writes that ends in the middle of a line, or of another size than declared, is doubted."""
-    assert grade(found, is_text=text, ends_with_newline=newline) is expected
 
 
 # -- states and placement ----------------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""How a text ends: with its last line, inside one, or where no line of it ends (promise P1).
+
+Pure and bounded: looks at the beginning and the end of a file, given as its size and a function that reads a piece of it.
+These are signs, and no proof: a text may end as it likes. They count where the way of the bytes leaves it open.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from enum import Enum
+
+from sftpgate.policy.formats import Read
+
+SAMPLE_BYTES = 4096  # in front and in the middle
+END_BYTES = 64 * 1024
+_LEAST_LINES = 3  # of which a rule is made
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+class Ending(Enum):
+    """How a text ends."""
+
+    NO_TEXT = "no text"
+    LINE = "at the end of a line"
+    INSIDE_LINE = "inside a line"
+    RAGGED = "where no line before ends"  # inside a quoted field, a character or a record, or with fewer fields than every line
+
+
+def ending(size: int, read: Read) -> Ending:
+    """How the file ends."""
+    start = max(0, size - END_BYTES)
+    end = read(start, END_BYTES)
+    head = end if start == 0 else read(0, SAMPLE_BYTES)
+    if not end:
+        return Ending.LINE
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return _ending_of_utf16(head, end, start)
+    if b"\0" in head or b"\0" in end[-SAMPLE_BYTES:] or b"\0" in read(size // 2, SAMPLE_BYTES):
+        return Ending.NO_TEXT
+    return _ending_of_lines(end, whole=start == 0)
+
+
+def _ending_of_utf16(head: bytes, end: bytes, start: int) -> Ending:
+    """The same of its characters; a pair that is cut in the middle cannot be decoded."""
+    codec = "utf-16-le" if head.startswith(b"\xff\xfe") else "utf-16-be"
+    if len(end) % 2 or 0xD800 <= int.from_bytes(end[-2:], "little" if codec.endswith("le") else "big") < 0xDC00:
+        return Ending.RAGGED
+    text = end.decode(codec, "replace").removeprefix("\ufeff")
+    return _ending_of_lines(text.encode("utf-8", "replace"), whole=start == 0)
+
+
+def _ending_of_lines(end: bytes, *, whole: bool) -> Ending:
+    """Of what ends a text; ``whole``: it is all of it."""
+    if end.endswith(b"\r"):
+        end += b"\n"  # the line ends of old Macintoshes, or the first half of another's
+    lines = end.split(b"\n")
+    before, last = lines[:-1] if whole else lines[1:-1], lines[-1]
+    if _is_inside_character(before, last):
+        return Ending.RAGGED
+    if len(before) < _LEAST_LINES:
+        return Ending.INSIDE_LINE if last else Ending.LINE
+    lengths = {len(line) + 1 for line in before}
+    if last and len(lengths) == 1 and len(before) > 2 * _LEAST_LINES:  # records of one length
+        [length] = lengths
+        if len(last) in (length, length - 1, length - 2):  # the last one may do without its line end
+            return Ending.LINE
+        return Ending.RAGGED if len(last) < length else Ending.INSIDE_LINE
+    if _ends_inside_field(before, last):
+        return Ending.RAGGED
+    return Ending.INSIDE_LINE if last else Ending.LINE
+
+
+def _is_inside_character(before: list[bytes], last: bytes) -> bool:
+    """Whether a text in UTF-8 (that is, with at least one character of several bytes) ends inside one."""
+    try:
+        b"\n".join([*before, last]).decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data" and any(byte > 0x7F for line in before for byte in line)
+    return False
+
+
+def _ends_inside_field(before: list[bytes], last: bytes) -> bool:
+    """Whether lines of one number of fields are followed by one with fewer, or by one whose quoted field does not end."""
+    first = before[0].decode("latin-1")
+    delimiter = max(_DELIMITERS, key=first.count)
+    if delimiter not in first:
+        return False
+    rows = csv.reader((line.decode("latin-1") + "\n" for line in [*before, last] if line), delimiter=delimiter, strict=True)
+    counts: list[int] = []
+    try:
+        counts.extend(len(row) for row in rows)  # those before an error are kept
+    except csv.Error as error:
+        return "unexpected end of data" in str(error) and _is_regular(counts)
+    return bool(last) and _is_regular(counts[:-1]) and counts[-1] < min(counts[:-1])
+
+
+def _is_regular(counts: list[int]) -> bool:
+    return len(counts) >= _LEAST_LINES and min(counts) > 1
+
+
+def last_line_ends(size: int, read: Read) -> bool | None:
+    """Whether a text ends with a line end; None where it is no text, or empty."""
+    found = ending(size, read)
+    if not size or found is Ending.NO_TEXT:
+        return None
+    return re.search(rb"\n\0?\Z", read(max(0, size - 2), 2)) is not None
