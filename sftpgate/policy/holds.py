@@ -19,14 +19,16 @@ REPORT_AFTER = {
 }
 
 
-def explanation(reason: HoldReason, name: str, *, batch_lock_name: str) -> tuple[str, str]:
-    """Why a file called ``name`` is held, and what its sender can do: two sentences for the ERP's admin."""
+def explanation(reason: HoldReason, name: str, *, batch_lock_name: str, evidence: str = "") -> tuple[str, str]:
+    """Why a file called ``name`` is held, and what its sender can do: two sentences for the ERP's admin. ``evidence``: what
+    speaks against its being complete.
+    """
     match reason:
         case HoldReason.INCOMPLETE:
             return (
-                "The upload looks interrupted: the file ends in the middle of a line, or has another size than was announced.",
-                "Send the file again: a complete upload takes its place. If it is complete as it is, send "
-                f"{name}.sha256 with its SHA-256, or ask the administrators to release it.",
+                f"The upload looks interrupted: {evidence or 'nothing says that it is complete'}.",
+                "Send the file again: a complete upload takes its place, and the same content a second time is taken as complete. Or "
+                f"send {name}.sha256 with its SHA-256, or ask the administrators to release it.",
             )
         case HoldReason.CHECKSUM_MISMATCH:
             return (

@@ -18,12 +18,12 @@ from sftpgate.errors import AlreadyExists, NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import Moves
-from sftpgate.ledger import reports
+from sftpgate.ledger import audit, reports
 from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
 from sftpgate.logs import get_logger, printable
 from sftpgate.policy.holds import REPORT_AFTER, explanation
-from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.policy.locations import LOCAL_STAGING
 from sftpgate.policy.stamps import report_names
 from sftpgate.runners.reports import link_free, local_time
@@ -127,9 +127,16 @@ class Notices:
     def _hold_text(self, item: Arrival) -> str:
         assert item.hold_reason is not None
         name = item.path.rpartition("/")[2]
-        because, to_do = explanation(item.hold_reason, name, batch_lock_name=self._batch_lock_name)
+        evidence = self._evidence(item) if item.hold_reason is HoldReason.INCOMPLETE else ""
+        because, to_do = explanation(item.hold_reason, name, batch_lock_name=self._batch_lock_name, evidence=evidence)
         since = {"held since": local_time(item.changed_at), "reason": item.hold_reason.value}
         return _text(item, "held", since, because, to_do)
+
+    def _evidence(self, item: Arrival) -> str:
+        """What spoke against its being complete when it came; empty where the record has nothing of it."""
+        with self._moves.ledger.reading() as connection:
+            events = audit.history(connection, item.id)
+        return next((str(event.details["why"]) for event in events if "why" in event.details), "")
 
 
 def _text(item: Arrival, outcome: str, more: Mapping[str, str], because: str, to_do: str) -> str:

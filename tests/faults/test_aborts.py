@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
+import shutil
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -70,6 +74,81 @@ async def test_interrupted_client(gate: Gate) -> None:
     assert (row.state, row.hold_reason) == (ArrivalState.HELD, HoldReason.INCOMPLETE)
     assert 0 < row.size < len(ENDLESS)
     assert gate.in_store("interrupted.csv") is None
+
+
+# What an interrupted upload was once published as: it ends as a complete file may.
+RECORDS = b"".join(b"%099d\n" % number for number in range(400_000))  # fixed width, and some block always ends with a record
+CUT_SHORT = {
+    "records": RECORDS,
+    "utf-16": ("\ufeff" + RECORDS[:20_000_000].decode()).encode("utf-16-le"),
+    "gzip": gzip.compress(os.urandom(40_000_000), 0),
+    "binary": os.urandom(40_000_000),
+}
+
+
+async def require_held(gate: Gate, path: str, whole: bytes) -> None:
+    """A part of the content is held, and nothing is in the store."""
+    await asyncio.to_thread(until, lambda: gate.rows(path), "it was closed")
+    [row] = gate.rows(path)
+    assert (row.state, row.hold_reason) == (ArrivalState.HELD, HoldReason.INCOMPLETE)
+    assert 0 < row.size < len(whole)
+    assert gate.in_store(path) is None
+
+
+@pytest.mark.parametrize("kind", CUT_SHORT)
+async def test_interrupted_in_any_content(gate: Gate, kind: str) -> None:
+    """P1: Ctrl-C in OpenSSH's sftp leaves a held part, whatever is in it; the whole file that is sent then is published."""
+    path, whole = f"cut-{kind}", CUT_SHORT[kind]
+    (gate.directory / path).write_bytes(whole)
+    client = gate.sftp(f"put {path}\n", *SLOWLY)
+    await asyncio.to_thread(until, lambda: gate.staged_bytes() > 1_000_000, "some of it arrived")
+    client.send_signal(signal.SIGINT)
+    await asyncio.to_thread(client.wait)
+    await require_held(gate, path, whole)
+    assert await asyncio.to_thread(gate.sftp(f"put {path}\n").wait) == 0
+    assert gate.in_store(path) == whole
+
+
+PARAMIKO_PUT = """
+import sys, paramiko
+host, port, key, local, remote, least = sys.argv[1:]
+with paramiko.SSHClient() as ssh:
+    ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+    ssh.connect(host, int(port), "erp", key_filename=key, allow_agent=False, look_for_keys=False)
+    def broken(done, total):
+        if done > int(least):
+            raise RuntimeError("broken")
+    ssh.open_sftp().put(local, remote, callback=broken)
+"""
+
+
+@pytest.mark.parametrize("kind", CUT_SHORT)
+async def test_exception_in_paramiko(gate: Gate, kind: str) -> None:
+    """P1: an exception in paramiko's put, which closes the file then, leaves a held part, whatever is in it."""
+    path, whole = f"broken-{kind}", CUT_SHORT[kind]
+    local = gate.directory / path
+    local.write_bytes(whole)
+    words = [sys.executable, "-c", PARAMIKO_PUT, "127.0.0.1", str(gate.port), str(gate.key), str(local), path, "2000000"]
+    done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
+    assert "RuntimeError: broken" in done.stderr
+    await require_held(gate, path, whole)
+
+
+async def test_curl_that_runs_out_of_time(gate: Gate) -> None:
+    """P1: curl closes the file when its time is over, behind a short write in the middle: the part is held."""
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    local = gate.directory / "timed"
+    local.write_bytes(RECORDS)
+    key = gate.directory / "id_ecdsa"
+    make = ["ssh-keygen", "-q", "-t", "ecdsa", "-b", "256", "-m", "PEM", "-N", "", "-f", str(key)]
+    await asyncio.to_thread(subprocess.run, make, check=True)
+    gate.command("key", "add", "erp", f"{key}.pub")
+    words = ["curl", "-sk", "--user", "erp:", "--key", str(key), "--pubkey", f"{key}.pub", "--upload-file", str(local)]
+    url = f"sftp://127.0.0.1:{gate.port}/sync/timed.csv"
+    done = await asyncio.to_thread(subprocess.run, [*words, "--limit-rate", "2M", "--max-time", "2", url], check=False)
+    assert done.returncode == 28
+    await require_held(gate, "timed.csv", RECORDS)
 
 
 # -- channels and connections ----------------------------------------------------------------------------------------
