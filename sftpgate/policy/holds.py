@@ -27,8 +27,8 @@ def explanation(reason: HoldReason, name: str, *, batch_lock_name: str, evidence
         case HoldReason.INCOMPLETE:
             return (
                 f"The upload looks interrupted: {evidence or 'nothing says that it is complete'}.",
-                "Send the file again: a complete upload takes its place, and the same content a second time is taken as complete. Or "
-                f"send {name}.sha256 with its SHA-256, or ask the administrators to release it.",
+                "Send the file again: a complete upload takes its place, and the same content a second time counts as complete. "
+                f"Or send {name}.sha256 with its SHA-256, or ask the administrators to release it.",
             )
         case HoldReason.CHECKSUM_MISMATCH:
             return (
