@@ -352,15 +352,15 @@ class Upload:
             longest_write_bytes=max(self._longest_write, self.trace.longest_write_bytes),
             short_writes=self._short_writes,
             existing_bytes=self.existing_bytes if self.continues is None and self.continues_local is None else 0,
-            stated=self._stated_after == self._writes > 0 and self.is_all_new,
+            stated=self._stated_after == self._writes > 0 and self.is_written_anew,
             # cut, and not written anew: scp cuts what it has overwritten from the start
-            cut_back=self.cut_back and not (self._writes and self.is_all_new),
+            cut_back=self.cut_back and not (self._writes and self.is_written_anew),
         )
 
     @property
     def is_all_new(self) -> bool:
         """True where each byte was sent in this upload: it began empty, or was written anew from the start."""
-        return not self.existing_bytes or self.digest.in_order_bytes >= self.size
+        return not self.existing_bytes or self.is_written_anew
 
     @property
     def trusted_bytes(self) -> int:
