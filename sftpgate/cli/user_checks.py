@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.cli.accounts import terms_of
-from sftpgate.cli.findings import Findings, error, warning
+from sftpgate.cli.findings import Finding, Findings, error, warning
 from sftpgate.errors import UserFileError
 from sftpgate.gateway.algorithms import profiles_with
 from sftpgate.logs import printable
@@ -18,10 +18,9 @@ from sftpgate.policy.methods import first_methods, required_of
 from sftpgate.settings import LEAST_RSA_BITS, AuthMethod, Settings
 from sftpgate.users.expiry import endings
 from sftpgate.users.keys import AuthorizedKey
+from sftpgate.users.modes import Unsafe, unsafe
 from sftpgate.users.registry import User, UserRegistry
 from sftpgate.users.terms import Terms
-
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_users(settings: Settings, now: datetime) -> Findings:
@@ -29,6 +28,8 @@ def check_users(settings: Settings, now: datetime) -> Findings:
     directory = settings.keys_dir / "users"
     registry = UserRegistry(settings.keys_dir)
     yield from _check_revocations(registry)
+    if (above := unsafe(directory, settings.keys_dir)) is not None:
+        yield _unsafe(above)
     names = registry.names()
     if not names:
         yield warning("users", "there is no user: nobody can log in", "sftpgate user add NAME --key FILE.pub")
@@ -46,6 +47,10 @@ def check_users(settings: Settings, now: datetime) -> Findings:
                 f"{name} is what people call somebody else who acts: the record tells them apart, a reader may not",
                 f"make a user of another name for this sender, then sftpgate user remove {name}",
             )
+        if (exposed := registry.unsafe(name)) is not None:
+            if exposed != above:
+                yield _unsafe(exposed)
+            continue
         yield from _check_files(directory / name)
         try:
             user = registry.load(name)
@@ -63,15 +68,14 @@ def _check_revocations(registry: UserRegistry) -> Findings:
         yield error("users", f"the list of revoked keys cannot be used: {problem}", what_to_do)
 
 
+def _unsafe(found: Unsafe) -> Finding:
+    return error("users", f"{found.path} {found.what}", found.what_to_do)
+
+
 def _check_files(directory: Path) -> Findings:
-    for path in (directory, directory / "user.toml", directory / "authorized_keys"):
-        if not path.exists():
-            continue
-        mode = path.stat().st_mode
-        if mode & _OTHERS_WRITE:
-            yield error("users", f"{path} can be written by others: they could let themselves in", f"chmod go-w {path}")
-        elif path.name == "user.toml" and mode & stat.S_IROTH:
-            yield warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
+    path = directory / "user.toml"
+    if path.exists() and path.stat().st_mode & stat.S_IROTH:
+        yield warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
 
 
 def _check_user(user: User, settings: Settings, terms: Terms, now: datetime) -> Findings:

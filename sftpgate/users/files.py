@@ -29,7 +29,7 @@ from sftpgate.errors import StorageError, UserFileError
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
-_MAX_FILE_BYTES = 1024 * 1024  # thousands of keys; more is a mistake, and would be read by the server's event loop
+MAX_FILE_BYTES = 1024 * 1024  # thousands of keys; more is a mistake
 
 _NEW, _OLD = ".new-", ".old-"
 
@@ -53,33 +53,38 @@ def signature(path: Path | str) -> Signature | None:
     return Signature(status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
-def check_not_public(path: Path) -> None:
-    """Raise UserFileError where everybody on this machine can write to ``path``, and so let themselves in."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return  # not there, or not ours to see: whoever reads it says so
-    if mode & stat.S_IWOTH:
-        raise UserFileError(f"{path} can be written by everybody on this machine: chmod go-w {path}")
+def read_bytes(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes | None:
+    """The content of ``path``, None where there is no such file. A pipe or device of that name is never waited for.
 
-
-def read_text(path: Path) -> str | None:
-    """The content of ``path``, None where there is no such file.
-
-    Bytes that are not UTF-8 come as surrogates. Raises UserFileError.
+    Raises UserFileError.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
+        # the look comes first: to open a device can do something, and to open a pipe waits for whoever writes into it
+        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
+            raise UserFileError(f"{path}: cannot be read: it is no regular file")
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+            if not stat.S_ISREG(os.fstat(fd).st_mode):  # it was exchanged in between
+                raise UserFileError(f"{path}: cannot be read: it is no regular file")
+            data = file.read(most_bytes + 1)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserFileError(
             f"{path}: cannot be read: {error.strerror} (it belongs to the user that sftpgate runs as, and is chmod 600)"
         ) from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise UserFileError(f"{path}: larger than {_MAX_FILE_BYTES} bytes")
-    return data.decode("utf-8", "surrogateescape")
+    if len(data) > most_bytes:
+        raise UserFileError(f"{path}: larger than {most_bytes} bytes")
+    return data
+
+
+def read_text(path: Path, most_bytes: int = MAX_FILE_BYTES) -> str | None:
+    """The content of ``path``, None where there is no such file.
+
+    Bytes that are not UTF-8 come as surrogates. Raises UserFileError.
+    """
+    data = read_bytes(path, most_bytes)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
 
 
 def links_below(keys_dir: Path) -> Iterator[Path]:
@@ -91,15 +96,23 @@ def links_below(keys_dir: Path) -> Iterator[Path]:
             yield from _links_in(Path(user.path))
 
 
-def write_text(path: Path, text: str, *, mode: int = FILE_MODE) -> None:
-    """Replace or create ``path``, durably. Text is written as ``read_text`` reads it, byte for byte."""
+def write_text(path: Path, text: str, *, mode: int = FILE_MODE, most_bytes: int = MAX_FILE_BYTES) -> None:
+    """Replace or create ``path``, durably. Text is written as ``read_text`` reads it, byte for byte.
+
+    Raises UserFileError where it could not be read again: a file that is refused as a whole would say nothing any more.
+    """
+    data = text.encode("utf-8", "surrogateescape")
+    if len(data) > most_bytes:
+        raise UserFileError(
+            f"{path}: it would be larger than {most_bytes} bytes, and could not be read any more: nothing was changed"
+        )
     temporary = _beside(path, _NEW)
     with _translated(path):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
             _give_to_owner(fd, path.parent)
             os.fchmod(fd, mode)  # whatever the umask
-            file.write(text.encode("utf-8", "surrogateescape"))
+            file.write(data)
             file.flush()
             os.fsync(fd)
         os.replace(temporary, path)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from sftpgate.errors import HostKeyError, KeyRefused, UserFileError
-from sftpgate.users.files import locked, make_directory, read_text, write_text
+from sftpgate.users.files import locked, make_directory, read_bytes, read_text, write_text
 from sftpgate.users.keys import parse_public_key
 
 HostPrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -142,9 +142,9 @@ def _load(path: Path) -> HostPrivateKey:
         mode = path.stat().st_mode
         if mode & 0o077:
             raise HostKeyError(f"{path}: others can read this private key (mode {mode & 0o777:04o}): chmod 600 {path}")
-        data = path.read_bytes()
-    except OSError as error:
-        raise HostKeyError(f"{path}: cannot be read: {error.strerror}") from error
+        data = read_bytes(path) or b""
+    except (OSError, UserFileError) as error:
+        raise HostKeyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     load = load_ssh_private_key if b"BEGIN OPENSSH PRIVATE KEY" in data else load_pem_private_key
     try:
         key = load(data, password=None)

@@ -6,7 +6,7 @@ any more ends it. The rules are ``policy``'s. Nothing here touches the disk or c
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -67,15 +67,22 @@ def judge_key(
     except KeyRefused:
         return Judgement(refusal=refusal or LoginRefusal.UNREADABLE_KEY, login=fingerprint(blob))
     if certificate is None:
-        line = user.find_key(blob) if user is not None else None
         refusal = refusal or revocation_refusal(blob, None, revoked)
-        refusal = refusal or key_refusal(line, address=address, now=now, min_rsa_bits=min_rsa_bits)
+        refused, line = _first_that_fits(
+            user.lines_of_key(blob) if user is not None else [],
+            lambda line: key_refusal(line, address=address, now=now, min_rsa_bits=min_rsa_bits),
+        )
+        refusal = refusal or refused
         return Judgement(refusal=refusal, login=fingerprint(blob), line=line)
-    authority = user.find_authority(certificate.authority_blob) if user is not None else None
+    known = certificate
     refusal = refusal or revocation_refusal(certificate.key_blob, certificate.authority_blob, revoked)
-    refusal = refusal or certificate_refusal(
-        certificate, authority, user=name, address=address, now=now, issued=issued, min_rsa_bits=min_rsa_bits
+    refused, authority = _first_that_fits(
+        user.lines_of_authority(certificate.authority_blob) if user is not None else [],
+        lambda line: certificate_refusal(
+            known, line, user=name, address=address, now=now, issued=issued, min_rsa_bits=min_rsa_bits
+        ),
     )
+    refusal = refusal or refused
     key_id = printable(certificate.key_id[:_KEY_ID_CHARACTERS])
     return Judgement(
         refusal=refusal,
@@ -84,6 +91,14 @@ def judge_key(
         line=authority,
         certificate=certificate,
     )
+
+
+def _first_that_fits(
+    lines: Sequence[AuthorizedKey], refusal_of: Callable[[AuthorizedKey | None], LoginRefusal | None]
+) -> tuple[LoginRefusal | None, AuthorizedKey | None]:
+    """The first of a key's lines that lets it in, as OpenSSH tries each; where none does, the first with its refusal."""
+    refusals = [(refusal_of(line), line) for line in lines]
+    return next((found for found in refusals if found[0] is None), refusals[0] if refusals else (refusal_of(None), None))
 
 
 def end_reason(

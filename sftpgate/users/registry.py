@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import TypeVar
 
 from sftpgate.errors import AlreadyExists, SftpgateError, UnknownUser, UserFileError
@@ -26,7 +27,6 @@ from sftpgate.settings import Language
 from sftpgate.users.accounts import Account, Value, new_account_text, parse_account, with_value
 from sftpgate.users.files import (
     Signature,
-    check_not_public,
     locked,
     make_directory,
     new_directory,
@@ -37,6 +37,7 @@ from sftpgate.users.files import (
 )
 from sftpgate.users.keyedits import expiring, replaced, succeeding, with_key, without_key
 from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
+from sftpgate.users.modes import Unsafe, Watchman
 from sftpgate.users.revocations import Revocations
 
 T = TypeVar("T")
@@ -53,16 +54,16 @@ class User(Account):
     name: str
     keys: tuple[AuthorizedKey, ...] = ()
 
-    def find_key(self, blob: bytes) -> AuthorizedKey | None:
-        """The user's key with this blob (SSH's wire format); an authority's own key is none to log in with."""
-        return next((key for key in self.keys if key.blob == blob and not key.cert_authority), None)
+    def lines_of_key(self, blob: bytes) -> list[AuthorizedKey]:
+        """The lines of the user's key with this blob (SSH's wire format); an authority's own key is none to log in with."""
+        return [key for key in self.keys if key.blob == blob and not key.cert_authority]
 
-    def find_authority(self, blob: bytes) -> AuthorizedKey | None:
-        """The cert-authority line of the key that signed a client's certificate."""
-        return next((key for key in self.keys if key.blob == blob and key.cert_authority), None)
+    def lines_of_authority(self, blob: bytes) -> list[AuthorizedKey]:
+        """The cert-authority lines of the key that signed a client's certificate."""
+        return [key for key in self.keys if key.blob == blob and key.cert_authority]
 
 
-_Signatures = tuple[Signature | None, Signature | None]
+_Signatures = tuple[Signature | None, Signature | None, Unsafe | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,16 @@ def _now() -> datetime:
 class UserRegistry:
     """The users of one keys directory. One instance serves all threads; its cache is never the only copy of anything."""
 
-    def __init__(self, keys_dir: Path, *, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(
+        self,
+        keys_dir: Path,
+        *,
+        clock: Callable[[], datetime] = _now,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         self._directory = keys_dir / "users"
-        self.revocations = Revocations(keys_dir)
+        self._watchman = Watchman(keys_dir, seconds)
+        self.revocations = Revocations(keys_dir, self._watchman)
         self._clock = clock
         self._cache: dict[str, _Read] = {}
         self._quotas: dict[str, tuple[Signature | None, OwnQuotas]] = {}
@@ -126,7 +134,7 @@ class UserRegistry:
         if not valid_user_name(name) or not _is_directory(directory):
             self._cache.pop(name, None)
             return None
-        found = _signatures(directory)
+        found = self._signatures(directory)
         known = self._cache.get(name)
         if known is None or known.signatures != found:
             known = _Read(found, self._read(name, known))
@@ -143,17 +151,28 @@ class UserRegistry:
             known = self._quotas[name] = found, OwnQuotas() if user is None else user.quotas
         return known[1]
 
+    def unsafe(self, name: str) -> Unsafe | None:
+        """What lets others write a user's files, for people to mend; None where nothing does."""
+        return self._unsafe(self._directory / name)
+
     def load(self, name: str) -> User:
         """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
         directory = self._existing(name)
-        for path in (directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE):
-            check_not_public(path)
+        if problem := self._unsafe(directory):
+            raise UserFileError(str(problem))
         text = read_text(directory / _ACCOUNT_FILE)
         if text == "":  # it would lift every limit, and is more likely just being written in place
             raise UserFileError(f"{_ACCOUNT_FILE} is empty: write it, or remove it for a user without limits and password")
         account = parse_account(text or "")
         keys = parse_authorized_keys(read_text(directory / _KEYS_FILE) or "")
         return User(name=name, keys=tuple(keys), **{item.name: getattr(account, item.name) for item in fields(Account)})
+
+    def _signatures(self, directory: Path) -> _Signatures:
+        return signature(directory / _ACCOUNT_FILE), signature(directory / _KEYS_FILE), self._unsafe(directory)
+
+    def _unsafe(self, directory: Path) -> Unsafe | None:
+        """What on the way to a user's files lets others write them; its text says what to do."""
+        return self._watchman.unsafe(directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE)
 
     def _read(self, name: str, known: _Read | None) -> User | None:
         try:
@@ -274,6 +293,7 @@ class UserRegistry:
         with locked(directory):
             path = directory / _KEYS_FILE
             text, result = edit(read_text(path) or "")
+            parse_authorized_keys(text)  # what is written can be read
             write_text(path, text)
         return result
 
@@ -296,7 +316,3 @@ def _is_directory(path: Path) -> bool:
         return path.is_dir()
     except OSError:  # a directory above it is closed to us
         return False
-
-
-def _signatures(directory: Path) -> _Signatures:
-    return signature(directory / _ACCOUNT_FILE), signature(directory / _KEYS_FILE)

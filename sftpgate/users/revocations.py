@@ -25,12 +25,14 @@ from pathlib import Path
 from sftpgate.errors import KeyRefused, UserFileError
 from sftpgate.logs import get_logger
 from sftpgate.users.certificates import is_certificate, parse_certificate
-from sftpgate.users.files import Signature, check_not_public, locked, make_directory, read_text, signature, write_text
+from sftpgate.users.files import Signature, locked, make_directory, read_text, signature, write_text
 from sftpgate.users.keys import AuthorizedKey, parse_line
+from sftpgate.users.modes import Watchman
 
 log = get_logger("users")
 
 FILE_NAME = "revoked_keys"
+MAX_LIST_BYTES = 8 * 1024 * 1024  # some 50,000 keys, of which no user needs to be known any more
 _KRL_MAGIC = "SSHKRL\n"  # PROTOCOL.krl
 _KRL_SPECIFICATION = re.compile(r"(serial|id|key|sha1|sha256|hash|string|prefix):", re.IGNORECASE)
 _CERTIFICATE = re.compile(r"([a-z0-9@.-]+-cert-v01@openssh\.com)[ \t]+([A-Za-z0-9+/=]+)(.*)")
@@ -47,8 +49,9 @@ class _Read:
 class Revocations:
     """The list of one keys directory. One instance serves all threads; its cache is never the only copy of anything."""
 
-    def __init__(self, keys_dir: Path) -> None:
+    def __init__(self, keys_dir: Path, watchman: Watchman) -> None:
         self.file = keys_dir / FILE_NAME
+        self._watchman = watchman
         self._last: _Read | None = None
 
     def in_force(self) -> frozenset[bytes] | None:
@@ -73,10 +76,11 @@ class Revocations:
         with locked(self.file.parent):
             if any(known.blob == key.blob for known in self.load()):
                 return False
-            before = read_text(self.file) or ""
+            before = read_text(self.file, MAX_LIST_BYTES) or ""
             said = " ".join(part for part in (f"# revoked {at:%Y-%m-%dT%H:%M:%SZ} {key.fingerprint}", remark) if part)
             line = " ".join(part for part in (key.type, base64.b64encode(key.blob).decode("ascii"), key.comment) if part)
-            write_text(self.file, before + ("\n" if before and not before.endswith("\n") else "") + f"{said}\n{line}\n")
+            text = before + ("\n" if before and not before.endswith("\n") else "") + f"{said}\n{line}\n"
+            write_text(self.file, text, most_bytes=MAX_LIST_BYTES)
         return True
 
     def _read(self, last: _Read | None) -> frozenset[bytes] | None:
@@ -95,8 +99,9 @@ class Revocations:
     def _parsed(self) -> tuple[list[AuthorizedKey], str | None]:
         """What can be read, and what is wrong with the first thing that cannot."""
         try:
-            check_not_public(self.file)
-            text = read_text(self.file) or ""
+            if unsafe := self._watchman.unsafe(self.file):
+                return [], str(unsafe)
+            text = read_text(self.file, MAX_LIST_BYTES) or ""
         except UserFileError as error:
             return [], error.message
         if text.startswith(_KRL_MAGIC):

@@ -262,10 +262,10 @@ def test_a_blob_finds_a_key_or_an_authority_but_not_one_as_the_other(registry: U
     """An authority's own key is not one to log in with, and a user's key signs no certificates."""
     authority = parse_public_key(f"cert-authority {OTHER.line}")
     user = registry.add("erp", keys=[KEY, authority])
-    assert user.find_key(KEY.blob) == KEY
-    assert user.find_authority(KEY.blob) is None
-    assert user.find_key(authority.blob) is None
-    assert user.find_authority(authority.blob) == authority
+    assert user.lines_of_key(KEY.blob) == [KEY]
+    assert user.lines_of_authority(KEY.blob) == []
+    assert user.lines_of_key(authority.blob) == []
+    assert user.lines_of_authority(authority.blob) == [authority]
 
 
 LINES = st.one_of(
