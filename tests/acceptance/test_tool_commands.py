@@ -149,7 +149,7 @@ def test_presets(cli: Cli, settings: Path) -> None:
     for name in names:
         assert f"[tools.{name}]\n" in printed
     settings.write_text(printed)
-    assert sorted(row["tool"] for row in cli("tool", "list", "--json").rows) == sorted(names)
+    assert sorted(str(row["tool"]) for row in cli("tool", "list", "--json").rows) == sorted(names)
     settings.write_text(SETTINGS)
     assert "there is a tool 'users' already" in cli("tool", "preset", "--append", code=1).err
     cli("tool", "preset", "groups", "userpictures", "--append")
