@@ -19,7 +19,7 @@ from sftpgate.errors import AlreadyExists, IsADirectory, LinkRefused, NoSuchFile
 from sftpgate.gateway.longname import longname
 from sftpgate.intake.edits import Edits, OpenMode
 from sftpgate.intake.register import OpenUploads
-from sftpgate.intake.union import Item, Union
+from sftpgate.intake.union import PAGE, Item, Union
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger import arrivals, reports
 from sftpgate.ledger.database import Ledger
@@ -172,18 +172,21 @@ class View:
         if not place.is_top:
             self._record_status(place)
             raise PathIsAFile()
-        with self._parts.ledger.reading() as connection:
-            if place.zone is Zone.REPORTS:
-                names = reports.of_owner(connection, self._sender.user)
-            else:
-                names = arrivals.archives_of(connection, self._sender.user)
-        return self._existing(place.zone, names)
+        return self._existing(place.zone)
 
-    def _existing(self, zone: Zone, names: Sequence[str]) -> Iterator[SFTPName]:
-        for name in names:
-            found = self._parts.disk.lstat(self._parts.layout.spot(location(Area(zone), name)))
-            if found is not None:
-                yield self._name(name, self._of_file(found, _READ_ONLY_FILE_MODE))
+    def _existing(self, zone: Zone) -> Iterator[SFTPName]:
+        """The files of this user in a read-only directory. A page of names is read at a time: there may be a million."""
+        pages, after = reports.of_owner if zone is Zone.REPORTS else arrivals.archives_of, ""
+        while True:
+            with self._parts.ledger.reading() as connection:
+                names = pages(connection, self._sender.user, after=after, limit=PAGE)
+            for name in names:
+                found = self._parts.disk.lstat(self._parts.layout.spot(location(Area(zone), name)))
+                if found is not None:
+                    yield self._name(name, self._of_file(found, _READ_ONLY_FILE_MODE))
+            if len(names) < PAGE:
+                return
+            after = names[-1]
 
     def _item(self, place: Place) -> Item:
         item = self._parts.union.lookup(self._sender.user, self._drop_path(place), self._uploads)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -31,6 +31,8 @@ from sftpgate.store.layout import Layout
 from sftpgate.store.spots import Spot
 
 _LOOKS = 3  # at a file that is not where the ledger said a moment before: it was just moved
+WINDOW = 1000  # names that an open listing keeps; some 150 bytes each
+_WINDOWS = 32  # of a larger directory: each is a look at all of its names
 PAGE = 100  # items of a listing that are made with one look into the ledger: what a reply has room for
 
 
@@ -58,6 +60,16 @@ class Sight:
 
     item: Item | None
     rows: Sequence[Arrival] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """A part of a listing: its paths, sorted, and the interrupted uploads among them."""
+
+    paths: Sequence[str]
+    partials: Mapping[str, Partial]
+    is_last: bool
+    names_in_drop: int  # of the whole directory
 
 
 class Union:
@@ -107,13 +119,39 @@ class Union:
     def listing(self, user: str, directory: str, uploads: Sequence[Upload] = ()) -> Iterator[Item]:
         """What ``user`` sees in ``directory``, sorted by name; nothing where it does not exist.
 
-        Only the names are collected; each item is made when it is asked for, so that a large directory costs little memory
-        for as long as a client takes to list it. What went in between is left out.
+        It goes by windows of names behind the last one, and each item is made when it is asked for: a listing that is open keeps
+        a part of the names of a large directory, however slowly a client reads it. What is there all the time is in it once, what
+        comes or goes meanwhile may be. A directory of a million names is looked at some dozens of times, a usual one once.
         """
-        partials = {partial.path: partial for partial in self._staging.partials(user) if parent(partial.path) == directory}
-        paths = sorted(
-            self._paths(user, directory) | partials.keys() | {item.path for item in uploads if parent(item.path) == directory}
-        )
+        after, limit = "", WINDOW
+        while True:
+            window = self._window(user, directory, uploads, after, limit)
+            yield from self._items(user, window.paths, window.partials, uploads)
+            if window.is_last:
+                return
+            after, limit = window.paths[-1], max(WINDOW, window.names_in_drop // _WINDOWS)
+
+    def _window(self, user: str, directory: str, uploads: Sequence[Upload], after: str, limit: int) -> _Window:
+        """What comes next behind ``after``: ``limit`` names of the drop at most, and as many of arrivals elsewhere."""
+        top = join(directory, "")
+        spot = self._layout.spot(location(Area.DROP, directory))
+        names, count = self._disk.names_after(spot, after.removeprefix(top), limit, is_showable)
+        lying = [join(directory, name) for name in names]
+        with self._ledger.reading() as connection:
+            arrived = arrivals.paths_in(connection, directory, owner=user, after=after, limit=limit)
+        last = min((found[-1] for found in (lying, arrived) if len(found) >= limit), default=None)
+        partials = {
+            partial.path: partial
+            for partial in self._staging.partials(user)
+            if partial.path > after and (last is None or partial.path <= last) and parent(partial.path) == directory
+        }
+        opened = {upload.path for upload in uploads if parent(upload.path) == directory}
+        found = {path for path in {*lying, *arrived, *opened} if path > after and (last is None or path <= last)}
+        return _Window(sorted(found | partials.keys()), partials, is_last=last is None, names_in_drop=count)
+
+    def _items(
+        self, user: str, paths: Sequence[str], partials: Mapping[str, Partial], uploads: Sequence[Upload]
+    ) -> Iterator[Item]:
         for start in range(0, len(paths), PAGE):
             page = paths[start : start + PAGE]
             with self._ledger.reading() as connection:
@@ -126,14 +164,6 @@ class Union:
                     item = self.lookup(user, path, uploads)
                 if item is not None:
                     yield item
-
-    def _paths(self, user: str, directory: str) -> set[str]:
-        """The paths in a directory that a user may see: all that lie in the drop, and those of its arrivals elsewhere."""
-        entries = self._disk.entries(self._layout.spot(location(Area.DROP, directory)))
-        found = {join(directory, entry.name) for entry in entries if (entry.is_dir or entry.is_file) and is_showable(entry.name)}
-        with self._ledger.reading() as connection:
-            found.update(arrivals.paths_in(connection, directory, owner=user))
-        return found
 
     def _sight(self, user: str, path: str, rows: Sequence[Arrival], partial: Partial | None) -> Sight:
         if partial is not None and not _is_outdated(partial, user, rows):

@@ -304,14 +304,18 @@ def find(
     return [_arrival(row) for row in connection.execute(query)]
 
 
-def paths_in(connection: Connection, directory: str, *, owner: str) -> set[str]:
-    """The paths of an owner's live arrivals that are in ``directory`` itself (relative to the drop; empty: its top)."""
+def paths_in(connection: Connection, directory: str, *, owner: str, after: str = "", limit: int | None = None) -> list[str]:
+    """The first ``limit`` paths behind ``after`` of an owner's live arrivals that are in ``directory`` itself (relative to the
+    drop; empty: its top), sorted. Costs what is live there, however many records there are.
+    """
     top = directory + "/" if directory else ""
     path = arrivals.c.path
-    query = select(path).where(_LIVE, arrivals.c.owner == owner, path > top, path.not_like(_escaped(top) + "%/%", escape="\\"))
+    # An owner has a million records that are at their end: the index of those must not look like the better one.
+    is_owners = func.coalesce(arrivals.c.owner, "") == owner
+    query = select(path).where(_LIVE, path > max(top, after), is_owners, path.not_like(_escaped(top) + "%/%", escape="\\"))
     if top:
         query = query.where(path < directory + "0")  # "0" follows "/"
-    return set(connection.scalars(query))
+    return list(connection.scalars(query.distinct().order_by(path).limit(limit)))
 
 
 def live_paths_of_stem(connection: Connection, stem: str) -> list[str]:
@@ -399,10 +403,11 @@ def sent_before(connection: Connection, path: str, *, owner: str, size: int, sha
     return bool(_SENT_BEFORE.rows(connection, [values]))
 
 
-def archives_of(connection: Connection, owner: str) -> list[str]:
-    """The names in the archives of the files of ``owner``, sorted."""
-    query = select(arrivals.c.archived_as).where(arrivals.c.owner == owner, arrivals.c.archived_as.is_not(None))
-    return sorted(connection.execute(query).scalars())
+def archives_of(connection: Connection, owner: str, *, after: str = "", limit: int | None = None) -> list[str]:
+    """The first ``limit`` names behind ``after`` in the archives of the files of ``owner``, sorted."""
+    name = arrivals.c.archived_as
+    query = select(name).where(arrivals.c.owner == owner, name.is_not(None), name > after).order_by(name).limit(limit)
+    return list(connection.execute(query).scalars())
 
 
 def archive_owner(connection: Connection, name: str) -> str | None:

@@ -83,9 +83,17 @@ def _time_claims(connection: Connection, at: datetime) -> None:
             connection.exec_driver_sql(f"ALTER TABLE claims ADD COLUMN {name} {kind} NOT NULL DEFAULT 0")
 
 
+def _index_archives(connection: Connection, at: datetime) -> None:
+    """5 → 6: a user's archives are read in pages."""
+    connection.exec_driver_sql(
+        "CREATE INDEX IF NOT EXISTS arrivals_archives ON arrivals (owner, archived_as) WHERE archived_as IS NOT NULL"
+    )
+
+
 _STEPS: Mapping[int, Callable[[Connection, datetime], None]] = {
     1: _chain_events,
     2: _count_volumes,
     3: _what_runs_did,
     4: _time_claims,
+    5: _index_archives,
 }

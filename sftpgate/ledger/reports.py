@@ -23,9 +23,9 @@ def add(connection: Connection, name: str, *, owner: str, arrival: str, at: date
     connection.execute(insert(reports).values(values))
 
 
-def of_owner(connection: Connection, owner: str) -> list[str]:
-    """The names of the reports and rejected lines of the files of ``owner``, sorted."""
-    query = select(reports.c.name).where(reports.c.owner == owner).order_by(reports.c.name)
+def of_owner(connection: Connection, owner: str, *, after: str = "", limit: int | None = None) -> list[str]:
+    """The first ``limit`` names behind ``after`` of the reports and rejected lines of the files of ``owner``, sorted."""
+    query = select(reports.c.name).where(reports.c.owner == owner, reports.c.name > after).order_by(reports.c.name).limit(limit)
     return list(connection.execute(query).scalars())
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 5  # how an earlier ledger becomes one of this version: migrations.py
+SCHEMA_VERSION = 6  # how an earlier ledger becomes one of this version: migrations.py
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -62,9 +62,9 @@ def utc_time(value: int) -> datetime:
 metadata = MetaData()
 
 
-def _partial(name: str, column: str, *, where: str) -> Index:
+def _partial(name: str, *columns: str, where: str) -> Index:
     """An index of the rows that fit a condition."""
-    return Index(name, column, sqlite_where=text(where), info={_WHERE: where})
+    return Index(name, *columns, sqlite_where=text(where), info={_WHERE: where})
 
 
 @event.listens_for(metadata, "before_create")
@@ -113,6 +113,7 @@ arrivals = Table(
     Index("arrivals_state", "state", "path", "seq"),
     Index("arrivals_owner", "owner", "state", "size"),
     Index("arrivals_archived", "archived_as"),
+    _partial("arrivals_archives", "owner", "archived_as", where="archived_as IS NOT NULL"),
     Index("arrivals_alike", "path", "size", "mtime_ns"),
     _partial("arrivals_pending", "seq", where="pending_from IS NOT NULL"),
 )

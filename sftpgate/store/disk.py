@@ -19,9 +19,10 @@ import ctypes
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
+from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from sftpgate.errors import (
     FileExchanged,
     IsADirectory,
     NoSuchFile,
+    NotADirectory,
     SettingsError,
 )
 from sftpgate.store.descriptors import copy_bytes, try_lock
@@ -128,6 +130,25 @@ class Disk:
             return []
         except OSError as error:
             raise translate(error, f"list {spot.local}") from error
+
+    def names_after(self, spot: Spot, after: str, limit: int, wanted: Callable[[str], bool]) -> tuple[list[str], int]:
+        """The first ``limit`` wanted names of a directory behind ``after``, sorted, and how many names the directory has; none
+        where it does not exist. Costs a look at all names, and the memory of those that are returned.
+        """
+        count = 0
+
+        def behind(found: Iterator[os.DirEntry[str]]) -> Iterator[str]:
+            nonlocal count
+            for item in found:
+                count += 1
+                if item.name > after and wanted(item.name):
+                    yield item.name
+
+        try:
+            with translated("list", spot), self.directory(spot) as kept, listed(kept) as fd, os.scandir(fd) as found:
+                return nsmallest(limit, behind(found)), count
+        except (NoSuchFile, NotADirectory):
+            return [], 0
 
     def open_read(self, spot: Spot) -> int:
         """A descriptor of the regular file at ``spot``, for reading."""
