@@ -54,6 +54,7 @@ def user_add(
 
     Example: sftpgate user add erp --key erp.pub --home campus-north
     """
+    from sftpgate.cli import former
     from sftpgate.policy.accounts import check_home, check_user_name
     from sftpgate.users.passwords import hash_password
 
@@ -63,11 +64,15 @@ def user_add(
     terms = terms_of(settings, registry)
     keys = [read_key(path, terms) for path in key or []]
     password_hash = hash_password(_first_line(sys.stdin)) if password_stdin else None
+    is_known = former.has_anything(settings, name)  # of one that was removed by hand, or whose last upload came after that
     user = registry.add(name, keys=keys, password_hash=password_hash, home=home)
     typer.echo(f"user {name} added")
     for added in keys:
         typer.echo(f"key {added.fingerprint} added")
     say_if_locked_out(user)
+    if is_known:  # last: a command of root goes on as the store's owner, who may write no keys
+        for sentence in former.part(settings, name):
+            typer.echo(sentence)
 
 
 @user_app.command("list")
@@ -144,15 +149,22 @@ def user_enable(name: Name) -> None:
 @user_app.command("remove")
 @changes
 def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Remove a user with its keys and password. Its files in the drop and the store stay.
+    """Remove a user with its keys and password. What it has sent stays, and nobody who gets its name later sees it.
 
     Example: sftpgate user remove erp --yes
     """
-    from sftpgate.errors import Refused, UnknownUser
+    from sftpgate.cli import former
+    from sftpgate.errors import LedgerError, Refused, UnknownUser
 
-    _, registry = open_registry()
+    settings, registry = open_registry()
     if name not in registry.names():
         raise UnknownUser
+    try:
+        left = former.describe(former.estate(settings, name))
+    except LedgerError as error:  # whoever must not get in any more is kept out all the same
+        left = [f"what it has sent cannot be looked up: {error.message}"]
+    for sentence in left:
+        typer.echo(f"{name} leaves {sentence}" if sentence[0].isdigit() else sentence, err=not yes)
     if not yes:
         if not sys.stdin.isatty():
             raise Refused("there is no terminal to ask on: say --yes")
@@ -160,6 +172,8 @@ def user_remove(name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do 
             raise Refused(f"user {name} not removed")
     registry.remove(name)
     typer.echo(f"user {name} removed")
+    for sentence in former.part(settings, name):
+        typer.echo(sentence)
 
 
 @user_app.command("passwd")
@@ -242,6 +256,7 @@ def user_import(
     """
     from dataclasses import asdict
 
+    from sftpgate.cli import former
     from sftpgate.cli.output import emit
     from sftpgate.errors import ExitCode
     from sftpgate.users.imports import import_users
@@ -250,6 +265,9 @@ def user_import(
     if dry_run:
         only_looked()
     found = list(import_users(directory, registry, min_rsa_bits=settings.min_rsa_bits, dry_run=dry_run))
+    for item in found if not dry_run else ():
+        for sentence in former.part(settings, item.name) if item.new_user else ():
+            typer.echo(sentence, err=True)
     rows = [asdict(item) for item in found]
     columns = ["name", "new_user", "added", "known"]
     emit(rows, [*columns, "problem"] if any(item.problem for item in found) else columns, json=json)

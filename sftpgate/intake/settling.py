@@ -56,7 +56,7 @@ class Files:
                 self.disk.unlink(source, missing_ok=True)
         else:
             target = self.layout.spot(item.location)
-            self._write_note(item)
+            self.write_note(item)
             try:
                 if area_of(item.location) in NEVER_REPLACED:
                     inode = self._move_beside(item, source, target, keep_source=replaced_next)
@@ -183,7 +183,7 @@ class Files:
         finally:
             os.close(fd)
 
-    def _write_note(self, item: Arrival) -> None:
+    def write_note(self, item: Arrival) -> None:
         """Beside a file named by its id lies what is needed to know it again without the ledger."""
         if item.location is not None and area_of(item.location) in NAMED_BY_ID:
             note = {
