@@ -131,6 +131,16 @@ class AppendRefused(Refused):
     """What is in the file already would be changed (rule: an append goes to the end)."""
 
 
+class SharedUpload(Refused):
+    """Another handle of this account has a part of the same file."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another handle of this account has this file open, or had it, to write a part of it: send the whole file again by "
+            "one handle when the others are closed (rule: one handle writes a whole file)"
+        )
+
+
 class TakenMeanwhile(Refused):
     """A tool took the file, or another session changed it, while this one did: send what is new again, as a file of its own."""
 

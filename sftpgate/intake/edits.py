@@ -115,6 +115,10 @@ class Edits:
             upload = self._continue(continued, sender, path, trace)
         if mode.append:
             upload.continue_at_end()
+        if not mode.truncate:
+            upload.is_truncated = False
+            if upload.goes_on_with is not None or self._staging.has_others(upload):
+                self._staging.note(upload)  # they learn of it when they are closed
         upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
         budget.charge(copied_bytes)
         if mode.declared_size is not None:
@@ -163,7 +167,8 @@ class Edits:
             return self._staging.resume(there.partial, sender, trace)
         trusted = there.upload.trusted_bytes if there.upload is not None else None
         upload = self._copy_of(there, sender, path, trace, trusted_bytes=trusted)
-        upload.takes_over = there.upload is not None
+        if there.upload is not None and upload.size:
+            upload.goes_on_with = there.upload.id
         if there.arrival is not None:
             upload.continues = there.arrival.id
         elif there.upload is None:

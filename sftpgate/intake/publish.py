@@ -24,7 +24,7 @@ from sftpgate.intake.hops import Hops
 from sftpgate.intake.judging import Judge
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import Placer
-from sftpgate.intake.staging import Staging
+from sftpgate.intake.staging import Notes, Staging
 from sftpgate.intake.undo import try_again
 from sftpgate.intake.uploads import Upload
 from sftpgate.ledger import arrivals
@@ -177,7 +177,8 @@ class Publisher:
         for upload in uploads[1:]:  # the first one's is made here, and theirs beside it
             if upload.is_unflushed:
                 self.flush_ahead(upload)
-        drafts = [self._prepare(upload) for upload in uploads]
+        notes = {user: self._staging.notes(user) for user in {upload.sender.user for upload in uploads}}
+        drafts = [self._prepare(upload, notes[upload.sender.user]) for upload in uploads]
         outcomes: list[Outcome] = [draft.arrival if isinstance(draft, _Unchanged) else draft for draft in drafts]
         for upload, draft in zip(uploads, drafts, strict=True):
             if isinstance(draft, _Unchanged):
@@ -218,7 +219,7 @@ class Publisher:
         for index in handed_over:
             upload = uploads[index]
             if upload.id not in left.taken_back:
-                self._hand_over(upload, moved=upload.id not in left.failures)
+                self._hand_over(upload, notes[upload.sender.user], moved=upload.id not in left.failures)
             outcomes[index] = left.failures.get(upload.id, outcomes[index])
         self._follow_up([outcomes[index] for index in handed_over], change.unverified.values())
         return outcomes
@@ -270,13 +271,14 @@ class Publisher:
         with self._moves.ledger.reading() as connection:
             return arrivals.get(connection, upload.continues)
 
-    def _prepare(self, upload: Upload) -> Outcome | _Unchanged:
+    def _prepare(self, upload: Upload, notes: Notes) -> Outcome | _Unchanged:
         """Everything that can be done for one upload alone: its hash, its grade, its times, and the flush."""
         disk, now = self._moves.disk, self._moves.clock()
         try:
             upload.close_begins()
             if not upload.is_touched and (before := self._continued(upload)) is not None:
                 return _Unchanged(before)
+            self._staging.require_sole(upload, notes)
             sha256 = upload.digest.finish(upload.fd, upload.size)
             verdict = self._judge.verdict(upload, sha256)
             upload.why = verdict.why
@@ -312,13 +314,13 @@ class Publisher:
         self._placer.prepare([draft])
         return draft
 
-    def _hand_over(self, upload: Upload, *, moved: bool) -> None:
+    def _hand_over(self, upload: Upload, notes: Notes, *, moved: bool) -> None:
         """The file is an arrival's now, whatever happens next; older unfinished ones of its path are of no use any more."""
         upload.published()
         with contextlib.suppress(SftpgateError):  # what stays is removed by the sweeper
             self._staging.forget(upload)
             if moved:
-                self._staging.remove_partials(upload.sender.user, upload.path, before=upload.id)
+                self._staging.remove_partials(upload.sender.user, upload.path, before=upload.id, notes=notes)
         upload.close()
 
     def _follow_up(self, published: Iterable[Outcome], unverified: Iterable[str]) -> None:

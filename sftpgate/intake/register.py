@@ -62,8 +62,10 @@ class OpenUploads:
 
     @staticmethod
     def needs_note(upload: Upload) -> bool:
-        """True where an upload has grown so much, or got such gaps, that its note must be written now."""
-        return (upload.size >= NOTE_AT_BYTES and not upload.noted) or upload.has_unnoted_gap
+        """True where an upload has grown so much, or got such gaps, or such a share of its file, that its note must be written
+        now. A look at a few numbers.
+        """
+        return (upload.size >= NOTE_AT_BYTES and not upload.noted) or upload.has_unnoted_gap or upload.has_unnoted_share
 
     def note_lingering(self, uploads: list[Upload]) -> None:
         """Write the notes of uploads that are open for a while, so that a kill of the server leaves something to resume.

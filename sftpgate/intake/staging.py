@@ -25,18 +25,20 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
-from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.errors import NoSuchFile, SftpgateError, SharedUpload
 from sftpgate.intake.flushes import Names
 from sftpgate.intake.ids import Clock, number_of, numbered_id
 from sftpgate.intake.uploads import Sender, SessionTrace, Upload
 from sftpgate.ledger.arrivals import ArrivalId
 from sftpgate.policy.lifecycle import UploadState
+from sftpgate.policy.sharing import Handle, Share, is_in_the_way
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
@@ -65,6 +67,7 @@ class Partial:
     noted_at: datetime
     notes: Sequence[str]
     continues: ArrivalId | None = None
+    handle: Handle
 
 
 class Staging:
@@ -122,7 +125,7 @@ class Staging:
         if not try_lock(fd):
             try:
                 copy = self.copy_of(fd, sender, partial.path, trace, trusted_bytes=partial.size)
-                copy.takes_over = True
+                copy.goes_on_with = ArrivalId(partial.upload)
                 return copy
             finally:
                 os.close(fd)
@@ -220,6 +223,10 @@ class Staging:
             "noted_at": self._clock().isoformat(),
             "number": upload.notes_written,
             "continues": upload.continues,
+            "share": upload.share,
+            "truncated": upload.is_truncated,
+            "goes_on_with": upload.goes_on_with,
+            "ended": self._new_id() if synced else "",
             "boot": boot_id(),
             "synced_bytes": upload.trusted_bytes if synced else 0,
             "trusted_bytes": upload.trusted_bytes if synced or upload.trusted_bytes < upload.size else None,
@@ -232,6 +239,7 @@ class Staging:
             if upload.note_name not in ("", name):
                 self._disk.unlink(upload.spot.parent / upload.note_name, missing_ok=True)
             upload.note_name = name
+        upload.noted_share = upload.share
         upload.gap_noted = content["trusted_bytes"] is not None
 
     def forget(self, upload: Upload) -> None:
@@ -287,13 +295,32 @@ class Staging:
         self.forget(upload)
         self._disk.unlink(upload.spot, missing_ok=True)
 
-    def remove_partials(self, user: str, path: str, *, before: str | None = None) -> int:
-        """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many."""
+    def remove_partials(self, user: str, path: str, *, before: str | None = None, notes: Notes | None = None) -> int:
+        """Remove the interrupted uploads of a path, those with an id up to ``before`` where it is given; returns how many.
+        ``notes`` are those of the user, where the caller has just looked.
+        """
         return sum(
             self.remove_idle(user, partial.upload, partial.notes)
-            for partial in self._at(user, path)
+            for partial in self._at(user, path, notes)
             if before is None or partial.upload <= before
         )
+
+    def require_sole(self, upload: Upload, notes: Notes) -> None:
+        """Raise SharedUpload where another handle has a part of the file that ``upload`` is about to become. ``notes`` are
+        those of its user.
+        """
+        mine = Handle(id=upload.id, share=upload.share, truncated=upload.is_truncated)
+        for partial in self._at(upload.sender.user, upload.path, notes):
+            handle = partial.handle
+            if handle.id != mine.id and not handle.ended and not self.is_open(partial):
+                handle = replace(handle, ended=handle.id)  # its process died
+            if is_in_the_way(mine, handle):
+                raise SharedUpload()
+
+    def has_others(self, upload: Upload) -> bool:
+        """Whether the user of an upload has another one open, or interrupted."""
+        found = self._disk.names(upload.spot.parent)
+        return any(name != upload.id and not name.startswith(".") and not name.endswith(_NOTE_SUFFIX) for name in found)
 
     def remove_idle(self, user: str, upload: str, notes: Sequence[str]) -> bool:
         """Remove one staging file and its notes, unless a live upload has it."""
@@ -321,16 +348,16 @@ class Staging:
     def partials(self, user: str) -> Iterator[Partial]:
         """The uploads of ``user`` that can be resumed, and noted ones that are open, newest last."""
         for upload, notes in sorted(self.notes(user).items()):
-            if partial := self._read(user, upload, notes):
+            if (partial := self._read(user, upload, notes)) and partial.size:
                 yield partial
 
     def partial_at(self, user: str, path: str) -> Partial | None:
         """The newest upload of ``user`` to ``path`` that can be resumed."""
-        return next(self._at(user, path), None)
+        return next((partial for partial in self._at(user, path) if partial.size), None)
 
-    def _at(self, user: str, path: str) -> Iterator[Partial]:
-        """The uploads to a path that can be resumed, newest first."""
-        found = self.notes(user)
+    def _at(self, user: str, path: str, notes: Notes | None = None) -> Iterator[Partial]:
+        """The uploads to a path that have a note, newest first."""
+        found = self.notes(user) if notes is None else notes
         wanted = path_hash(path)
         for upload in sorted(found, reverse=True):
             if any(_hash_in(note) in ("", wanted) for note in found[upload]):
@@ -377,53 +404,54 @@ class Staging:
                 yield entry.name, entry.status
 
     def _read(self, user: str, upload: str, notes: Sequence[str]) -> Partial | None:
-        """What the latest good note of an upload says; None where there is none, or its file is gone."""
+        """What the latest good note of an upload says; None where there is none, or its file is gone. ``size`` is 0 where nothing
+        can be resumed.
+        """
         directory = self._layout.staging(user)
         status = self._disk.lstat(directory / upload)
         if status is None:
             return None
-        found: list[tuple[int, datetime, str, str, int, str]] = []
+        found: list[tuple[int, datetime, str, Partial]] = []
         for name in notes:
             try:
                 note = json.loads(self._disk.read_small(directory / name))
-                found.append(
-                    (
-                        int(note.get("number", 0)),
-                        datetime.fromisoformat(note["noted_at"]),
-                        name,
-                        note["path"],
-                        _trusted_size(status.st_size, note),
-                        str(note.get("continues") or ""),
-                    )
-                )
+                partial = _partial_of(note, user, upload, status)
+                names = (*(other for other in notes if other != name), name)
+                found.append((int(note.get("number", 0)), partial.noted_at, name, replace(partial, notes=names)))
             except (AttributeError, ValueError, KeyError, TypeError, NoSuchFile):
                 continue
-        if not found:
-            return None
-        _, noted_at, name, path, size, continues = max(found)
-        if not size:
-            return None
-        names = (*(other for other in notes if other != name), name)
-        return Partial(
-            upload=upload,
-            user=user,
-            path=path,
-            size=size,
-            mtime_ns=status.st_mtime_ns,
-            noted_at=noted_at,
-            notes=names,
-            continues=ArrivalId(continues) if continues else None,
-        )
+        return max(found, key=lambda each: each[:3])[-1] if found else None
 
     def _spot(self, partial: Partial) -> Spot:
         return self._layout.staging(partial.user) / partial.upload
+
+
+def _partial_of(note: Mapping[str, Any], user: str, upload: str, status: os.stat_result) -> Partial:
+    """What a note says. Raises what one that is none of ours makes Python raise."""
+    return Partial(
+        upload=upload,
+        user=user,
+        path=note["path"],
+        size=_trusted_size(status.st_size, note),
+        mtime_ns=status.st_mtime_ns,
+        noted_at=datetime.fromisoformat(note["noted_at"]),
+        notes=(),
+        continues=note.get("continues"),
+        handle=Handle(
+            id=upload,
+            share=Share(note.get("share", Share.WHOLE)),
+            truncated=note.get("truncated", True),
+            goes_on_with=note.get("goes_on_with") or "",
+            ended=note.get("ended", ""),
+        ),
+    )
 
 
 def _is_worth_keeping(upload: Upload) -> bool:
     """Whether an upload that ended without a good CLOSE can be of use to its user."""
     if upload.superseded or upload.state is UploadState.DISCARDED or upload.continues_local is not None:
         return False
-    return bool(upload.trusted_bytes)
+    return bool(upload.trusted_bytes) or upload.is_part  # whose note keeps other parts from being taken for the whole
 
 
 def path_hash(path: str) -> str:

@@ -34,6 +34,7 @@ from sftpgate.policy.coverage import Coverage
 from sftpgate.policy.evidence import WriteTrace
 from sftpgate.policy.lifecycle import UploadEvent, UploadState, upload_after
 from sftpgate.policy.quotas import Budget
+from sftpgate.policy.sharing import Share
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import Spot, translated
 
@@ -88,7 +89,10 @@ class Upload:
     budget: Budget | None = None  # of its user; None: nobody asked for it, as for what is no upload of a client
     replaced_bytes: int = 0  # of the arrival that it will replace
     append: AppendPlacement | None = None  # of a handle that was opened with APPEND
-    takes_over: bool = False  # it goes on with what another open upload had written when it was opened
+    goes_on_with: ArrivalId | None = None  # the open upload whose bytes it had when it was opened
+    is_truncated: bool = True  # nothing of what was there is in it
+    is_part: bool = False  # it has written in the middle, or behind a gap, of a file that it did not begin
+    noted_share: Share | None = None
     existing_bytes: int = 0
     declared_size: int | None = None
     state: UploadState = UploadState.OPEN
@@ -141,6 +145,8 @@ class Upload:
             end = offset + length
             self.require_size(end)
             disk.write(self.fd, offset, *pieces)
+            if not self.is_truncated and length and not self._is_next(offset):
+                self.is_part = True
             self._coverage.add(offset, end)
         except SftpgateError as error:
             self._fail(error)
@@ -164,6 +170,10 @@ class Upload:
         elif length < self._longest_write:
             self._short_writes += 1
 
+    def _is_next(self, offset: int) -> bool:
+        """Whether a write at ``offset`` goes on from the end, or from what was written from the beginning on."""
+        return offset == self.size or (offset < self.size and (self.append is not None or offset == self.digest.in_order_bytes))
+
     def _require_open(self) -> None:
         if self.state is not UploadState.OPEN or self.is_closing:
             raise self._failed()
@@ -182,7 +192,7 @@ class Upload:
     def _append_offset(self, append: AppendPlacement, offset: int, pieces: Sequence[bytes | memoryview]) -> int:
         """Where a write of an upload opened with APPEND goes. Raises AppendRefused where it would change what is there."""
         place = append.place(offset, self.size)
-        if self.takes_over and append.counts_from_zero:
+        if self.goes_on_with is not None and append.counts_from_zero:
             raise AppendRefused(
                 "another session of this account is still uploading this file: append to it when that has ended "
                 "(rule: an append goes to the end of a finished file)"
@@ -318,6 +328,22 @@ class Upload:
             if self.state is not UploadState.OPEN:
                 raise self._failed()
             self.is_admitted = True
+
+    @property
+    def share(self) -> Share:
+        """What it has of its file, for those who have the same path open."""
+        if self.is_part:
+            return Share.PART
+        if self.is_truncated or (self.append is not None and self.goes_on_with is None):
+            return Share.WHOLE
+        if not self.is_touched:
+            return Share.SILENT
+        return Share.GOES_ON if self.goes_on_with is not None and not self.is_written_anew else Share.WHOLE
+
+    @property
+    def has_unnoted_share(self) -> bool:
+        """True where other processes must learn from its note what it has of its file."""
+        return not self.is_truncated and (self.is_part or self.noted) and self.share is not self.noted_share
 
     @property
     def is_edit(self) -> bool:
