@@ -312,11 +312,11 @@ def test_a_doubtful_file_that_is_sent_again_without_truncation(gate: Gate) -> No
 
 
 def test_a_partial_that_was_whole_already(gate: Gate) -> None:
-    """P1: a resume that finds every byte there completes the upload."""
+    """P1: a resume that finds every byte there ends the upload: it is judged, and is no partial any more."""
     upload = gate.upload("x.csv", OLD)
     gate.system.staging.interrupt(upload)
-    close(gate, append(gate, append=False))
-    assert gate.read("x.csv") == OLD
+    assert close(gate, append(gate, append=False)).size == len(OLD)
+    assert list(gate.system.staging.partials("erp")) == []
 
 
 # -- what an append costs --------------------------------------------------------------------------------------------
