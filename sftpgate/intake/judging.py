@@ -52,6 +52,8 @@ class Judge:
             return said
         size, read = upload.size, partial(_read, upload.fd)
         finding = _asked(upload, partial(formats.examine, size, read), formats.NOTHING)
+        if finding is formats.NOTHING and (broken := _asked(upload, partial(texts.breaks_off, size, read), "")):
+            finding = formats.Finding(formats.Wholeness.CUT, broken)
         ending = None
         if evidence.needs_ending(trace, family, finding):
             ending = _asked(upload, partial(texts.ending, size, read), texts.Ending.NO_TEXT)

@@ -23,7 +23,8 @@ class Family:
 
     ``full_writes``: the lengths of its full writes; none where they are not known. ``buffer``: what it reads from its file at
     a time, where it sends that in several writes of different lengths; it can break off at each multiple of it.
-    ``is_program``: it sends files as they are; a library also sends what an application writes, piece by piece.
+    ``is_program``: it sends files as they are, so that writes of one length are full ones; a library also sends what an
+    application writes, piece by piece.
     ``states_size``: it sets the size to what it has written when it is done, and does not when it breaks off.
     """
 

@@ -120,7 +120,7 @@ def judged(
     line end, None where that is not known.
     """
     if finding.wholeness is Wholeness.CUT:
-        return Verdict(Grade.SUSPECT, f"it is {finding.format}, and its end is missing")
+        return Verdict(Grade.SUSPECT, f"it is {finding.format}, and its end is missing or breaks off")
     if finding.wholeness is Wholeness.WHOLE:
         return Verdict(Grade.PROVEN, f"it is {finding.format} with its end")
     if not family.closes_after_abort:
@@ -132,10 +132,10 @@ def judged(
     found = shape(trace, family)
     if found is Shape.FULL:
         return Verdict(Grade.SUSPECT, "it ends with a full write: its client may have been interrupted there")
-    if found is Shape.SHORT and family.is_program:
+    if found is Shape.SHORT and family.full_writes:
         return Verdict(Grade.PLAUSIBLE, "it ends with a short write, as a complete file does")
     if ending is Ending.RAGGED and ended_before is not False:
-        return Verdict(Grade.SUSPECT, "its last line is shorter than every line before, or ends inside a field")
+        return Verdict(Grade.SUSPECT, "its last line is shorter than every line before")
     if found is Shape.UNSURE and ending is Ending.INSIDE_LINE and ended_before is not False:
         return Verdict(Grade.SUSPECT, "it ends inside a line, and its last write may be a full one")
     return Verdict(Grade.PLAUSIBLE, "nothing speaks against it")
@@ -146,7 +146,7 @@ def needs_ending(trace: WriteTrace, family: Family, finding: Finding) -> bool:
     if finding.wholeness is not Wholeness.OPEN or not family.closes_after_abort or not trace.writes:
         return False
     found = shape(trace, family)
-    return found is Shape.UNSURE or (found is Shape.SHORT and not family.is_program)
+    return found is Shape.UNSURE or (found is Shape.SHORT and not family.full_writes)
 
 
 SENT_TWICE = Verdict(Grade.PROVEN, "the same content was sent before")

@@ -15,6 +15,7 @@ from sftpgate.policy.formats import Read
 SAMPLE_BYTES = 4096  # in front and in the middle
 END_BYTES = 64 * 1024
 _LEAST_LINES = 3  # of which a rule is made
+_LONGEST_FIELD, _LONGEST_FIELD_LINES = 4096, 20
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -24,7 +25,7 @@ class Ending(Enum):
     NO_TEXT = "no text"
     LINE = "at the end of a line"
     INSIDE_LINE = "inside a line"
-    RAGGED = "where no line before ends"  # inside a quoted field, a character or a record, or with fewer fields than every line
+    RAGGED = "where no line before ends"  # inside a record, or with fewer fields than every line before
 
 
 def ending(size: int, read: Read) -> Ending:
@@ -56,8 +57,6 @@ def _ending_of_lines(end: bytes, *, whole: bool) -> Ending:
         end += b"\n"  # the line ends of old Macintoshes, or the first half of another's
     lines = end.split(b"\n")
     before, last = lines[:-1] if whole else lines[1:-1], lines[-1]
-    if _is_inside_character(before, last):
-        return Ending.RAGGED
     if len(before) < _LEAST_LINES:
         return Ending.INSIDE_LINE if last else Ending.LINE
     lengths = {len(line) + 1 for line in before}
@@ -66,9 +65,52 @@ def _ending_of_lines(end: bytes, *, whole: bool) -> Ending:
         if len(last) in (length, length - 1, length - 2):  # the last one may do without its line end
             return Ending.LINE
         return Ending.RAGGED if len(last) < length else Ending.INSIDE_LINE
-    if _ends_inside_field(before, last):
+    counts, _ = _fields(before, last)
+    if last and _is_regular(counts[:-1]) and counts[-1] < min(counts[:-1]):
         return Ending.RAGGED
     return Ending.INSIDE_LINE if last else Ending.LINE
+
+
+def _fields(before: list[bytes], last: bytes) -> tuple[list[int], bool]:
+    """How many fields each record has, and whether the last one ends inside a quoted field: that one is not counted."""
+    first = before[0].decode("latin-1")
+    delimiter = max(_DELIMITERS, key=first.count)
+    if delimiter not in first:
+        return [], False
+    rows = csv.reader((line.decode("latin-1") + "\n" for line in [*before, last] if line), delimiter=delimiter, strict=True)
+    counts: list[int] = []
+    try:
+        counts.extend(len(row) for row in rows)  # those before an error are kept
+    except csv.Error as error:
+        return counts, "unexpected end of data" in str(error)
+    return counts, False
+
+
+def _is_regular(counts: list[int]) -> bool:
+    return len(counts) >= _LEAST_LINES and min(counts) > 1
+
+
+def breaks_off(size: int, read: Read) -> str:
+    """What a text ends inside of: a quoted field of a CSV file or a character of UTF-8, where no whole file ends; or empty.
+
+    Cheap where there is nothing to find: it is asked of every upload.
+    """
+    start = max(0, size - END_BYTES)
+    end = read(start, END_BYTES)
+    if end[-4:].isascii() and not end.count(b'"') % 2:
+        return ""
+    if b"\0" in end[-SAMPLE_BYTES:] or end.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return ""
+    lines = end.split(b"\n")
+    before, last = lines[:-1] if start == 0 else lines[1:-1], lines[-1]
+    if len(before) < _LEAST_LINES:
+        return ""
+    if _is_inside_character(before, last):
+        return "UTF-8"
+    counts, is_inside = _fields(before, last)
+    # a field that has begun long before is a stray quote: whatever follows one is its content for a parser
+    is_near = b'"' in end[-_LONGEST_FIELD:] and len(before) - len(counts) <= _LONGEST_FIELD_LINES
+    return "CSV" if is_inside and is_near and _is_regular(counts) else ""
 
 
 def _is_inside_character(before: list[bytes], last: bytes) -> bool:
@@ -78,25 +120,6 @@ def _is_inside_character(before: list[bytes], last: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.reason == "unexpected end of data" and any(byte > 0x7F for line in before for byte in line)
     return False
-
-
-def _ends_inside_field(before: list[bytes], last: bytes) -> bool:
-    """Whether lines of one number of fields are followed by one with fewer, or by one whose quoted field does not end."""
-    first = before[0].decode("latin-1")
-    delimiter = max(_DELIMITERS, key=first.count)
-    if delimiter not in first:
-        return False
-    rows = csv.reader((line.decode("latin-1") + "\n" for line in [*before, last] if line), delimiter=delimiter, strict=True)
-    counts: list[int] = []
-    try:
-        counts.extend(len(row) for row in rows)  # those before an error are kept
-    except csv.Error as error:
-        return "unexpected end of data" in str(error) and _is_regular(counts)
-    return bool(last) and _is_regular(counts[:-1]) and counts[-1] < min(counts[:-1])
-
-
-def _is_regular(counts: list[int]) -> bool:
-    return len(counts) >= _LEAST_LINES and min(counts) > 1
 
 
 def last_line_ends(size: int, read: Read) -> bool | None:

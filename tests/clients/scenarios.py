@@ -6,10 +6,14 @@ client and looks only at the disk. Names and content are the cell's own, so that
 
 from __future__ import annotations
 
+import gzip
+import io
 import itertools
 import os
+import random
 import signal
 import subprocess
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,6 +63,18 @@ def csv(tag: str, size: int = 4321) -> bytes:
         text += row if (len(text) + len(row)) % 1024 else row[:-1] + b".\n"
     rest = size - len(text)
     return bytes(text + b"x" * (rest - 1) + b"\n")
+
+
+def archive_of(size: int) -> bytes:
+    """A zip archive of exactly ``size`` bytes."""
+
+    def stored(length: int) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr("people.csv", csv("archive", length))
+        return file.getvalue()
+
+    return stored(size - (len(stored(size)) - size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,10 +356,30 @@ def no_final_newline(cell: Cell) -> None:
 
 
 @scenario()
+def short_without_newline(cell: Cell) -> None:
+    """A CSV of 20,000 bytes that does not end with a newline, at once (P1)."""
+    content = csv(cell.stem, 20_001)[:-2] + b"x"
+    cell.run(Put(cell.local(content), cell.name))
+    cell.expect({cell.name: content})
+
+
+@scenario()
 def binary_of_full_writes(cell: Cell) -> None:
-    """Binary content of exactly 1 MiB (P1)."""
-    name = f"{cell.stem}.zip"
+    """Binary content of exactly 1 MiB, at the latest when it comes a second time (P1)."""
+    name = f"{cell.stem}.bin"
     content = bytes(range(256)) * 4096
+    for _ in range(2):
+        cell.run(Put(cell.local(content, name), name))
+        if cell.server.in_store(cell.stem):
+            break
+    cell.expect({name: content})
+
+
+@scenario()
+def whole_by_its_content(cell: Cell) -> None:
+    """An archive of exactly 1 MiB with its end, at once (P1)."""
+    name = f"{cell.stem}.zip"
+    content = archive_of(1024 * 1024)
     cell.run(Put(cell.local(content, name), name))
     cell.expect({name: content})
 
@@ -413,7 +449,22 @@ def broken_then_sent_again(cell: Cell) -> None:
 @scenario()
 def interrupted_by_hand(cell: Cell) -> None:
     """Ctrl-C in the middle: not in the store (P1)."""
-    content = csv(cell.stem, LONG_BYTES)
+    _interrupt_by_hand(cell, csv(cell.stem, LONG_BYTES))
+
+
+@scenario()
+def interrupted_between_records(cell: Cell) -> None:
+    """Ctrl-C in the middle of records of fixed width: not in the store (P1)."""
+    _interrupt_by_hand(cell, b"".join(b"%015d\n" % number for number in range(LONG_BYTES // 16)))
+
+
+@scenario()
+def interrupted_binary(cell: Cell) -> None:
+    """Ctrl-C in the middle of compressed content: not in the store (P1)."""
+    _interrupt_by_hand(cell, gzip.compress(random.Random(1).randbytes(LONG_BYTES), 0))  # the same for every run
+
+
+def _interrupt_by_hand(cell: Cell, content: bytes) -> None:
     local = cell.local(content)
     with Relay(cell.server.host, cell.server.port, stop_after=STOP_BYTES) as relay:
         client = cell.client.start(cell.connection(port=relay.port), [Put(local, cell.name)])

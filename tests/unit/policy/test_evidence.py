@@ -83,8 +83,9 @@ FULL = LONGEST_OFFERED_WRITE
         (PARAMIKO, trace(32_768), Ending.LINE, None, S),
         (PARAMIKO, trace(32_768, 32_768), Ending.NO_TEXT, None, S),
         (PARAMIKO, trace(20_000), Ending.INSIDE_LINE, None, P),
-        (PARAMIKO, trace(32_768, 7_000), Ending.RAGGED, None, S),
-        (PARAMIKO, trace(32_768, 7_000), Ending.RAGGED, False, P),
+        (PARAMIKO, trace(32_768, 7_000), Ending.RAGGED, None, P),  # a line with a total, say
+        (PARAMIKO, trace(5_000, 5_000), Ending.RAGGED, None, S),
+        (PARAMIKO, trace(5_000, 5_000), Ending.RAGGED, False, P),
         (PARAMIKO, trace(5_000, 5_000), Ending.INSIDE_LINE, None, S),
         (PARAMIKO, trace(5_000, 5_000), Ending.LINE, None, P),
         (PARAMIKO, trace(100, 100, 100), Ending.INSIDE_LINE, None, P),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.policy.texts import END_BYTES, Ending, ending, last_line_ends
+from sftpgate.policy.texts import END_BYTES, Ending, breaks_off, ending, last_line_ends
 
 ROWS = b"".join(b"user%d,math,%d\n" % (number, number**2) for number in range(40))
 RECORDS = b"".join(b"%019d\n" % number for number in range(40))
@@ -29,15 +29,12 @@ def of(content: bytes) -> Ending:
         (ROWS[:-1], Ending.INSIDE_LINE),
         (ROWS + b"user41,ma", Ending.RAGGED),
         (ROWS.replace(b",", b";") + b"user41", Ending.RAGGED),
-        (ROWS + b'user41,"a\nb', Ending.RAGGED),
-        (ROWS + b'user41,"a\n', Ending.RAGGED),
         (ROWS + b'user41,"a\nb",3', Ending.INSIDE_LINE),
         (ROWS + b"total\n", Ending.LINE),
         (RECORDS, Ending.LINE),
         (RECORDS[:-1], Ending.LINE),
         (RECORDS + b"0000", Ending.RAGGED),
         (RECORDS.replace(b"\n", b"\r\n")[:-2], Ending.LINE),
-        (PLAIN + "é".encode() + b"\n" + "é".encode()[:1], Ending.RAGGED),
         (PLAIN + "é\n".encode("latin-1") * 3 + "é".encode("latin-1"), Ending.INSIDE_LINE),
         (b"\0" + RECORDS, Ending.NO_TEXT),
         (RECORDS * 200 + b"\0" * 100 + RECORDS * 200 + b"0", Ending.NO_TEXT),
@@ -46,8 +43,40 @@ def of(content: bytes) -> Ending:
     ],
 )
 def test_endings(content: bytes, expected: Ending) -> None:
-    """P1: an end inside a field, a character or a record, or with fewer fields than every line before, is told from others."""
+    """P1: an end inside a record, or with fewer fields than every line before, is told from others."""
     assert of(content) is expected
+
+
+ACCENTS = "".join(f"élève {number};été\n" for number in range(40)).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (ROWS, ""),
+        (ROWS[:-1], ""),
+        (ROWS + b"user41,ma", ""),
+        (ROWS + b"total\n", ""),
+        (ROWS + b'user41,"a\nb', "CSV"),
+        (ROWS + b'user41,"a\n', "CSV"),
+        (ROWS + b'user41,"a', "CSV"),
+        (ROWS * 2000 + b'user41,"a', "CSV"),
+        (ROWS + b'user41,"a\nb",3', ""),
+        (ROWS + b'user41,5",3\n', ""),  # a quote inside a field is no more than that
+        (ROWS[:400] + b'\nuser,"stray,3\n' + ROWS * 4, ""),
+        (b'a\n"b', ""),
+        (ACCENTS, ""),
+        (ACCENTS[:-1], ""),
+        (ACCENTS[:-2], "UTF-8"),
+        (ACCENTS.decode().encode("latin-1")[:-1], ""),
+        (PLAIN + b"\xc3", ""),
+        (b"\0" * 9000 + b'"', ""),
+        (b"", ""),
+    ],
+)
+def test_what_no_whole_file_ends_inside_of(content: bytes, expected: str) -> None:
+    """P1: a quoted field that does not end, and half a character, are signs of a part, however it came."""
+    assert breaks_off(len(content), lambda at, length: content[at : at + length]) == expected
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
