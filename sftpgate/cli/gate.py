@@ -58,6 +58,7 @@ from sftpgate.settings import Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.seats import Seats
 from sftpgate.users.hostrotation import finish_rotation
+from sftpgate.users.memory import ACCESS_MEMORY, Memory
 from sftpgate.users.registry import UserRegistry
 
 log = get_logger("gate")
@@ -165,7 +166,7 @@ class Running:
     """
 
     def __init__(self, settings: Settings, *, recovering: bool = True, confine: Callable[[], object] = lambda: None) -> None:
-        self._registry = registry = UserRegistry(settings.keys_dir)
+        self._registry = registry = UserRegistry(settings.keys_dir, memory=Memory(settings.data_dir / ACCESS_MEMORY))
         registry.preload()
         system = recovered(settings) if recovering else build(settings, pointers=LivePointers(settings))
         confine()

@@ -18,6 +18,7 @@ from sftpgate.policy.methods import first_methods, required_of
 from sftpgate.settings import LEAST_RSA_BITS, AuthMethod, Settings
 from sftpgate.users.expiry import endings
 from sftpgate.users.keys import AuthorizedKey
+from sftpgate.users.memory import ACCESS_MEMORY, Memory
 from sftpgate.users.modes import Unsafe, unsafe
 from sftpgate.users.registry import User, UserRegistry
 from sftpgate.users.terms import Terms
@@ -26,7 +27,7 @@ from sftpgate.users.terms import Terms
 def check_users(settings: Settings, now: datetime) -> Findings:
     """Whether the users can log in, and nobody else can become one."""
     directory = settings.keys_dir / "users"
-    registry = UserRegistry(settings.keys_dir)
+    registry = UserRegistry(settings.keys_dir, memory=Memory(settings.data_dir / ACCESS_MEMORY, keeps=False))
     yield from _check_revocations(registry)
     if (above := unsafe(directory, settings.keys_dir)) is not None:
         yield _unsafe(above)
@@ -57,6 +58,8 @@ def check_users(settings: Settings, now: datetime) -> Findings:
         except (UserFileError, OSError) as problem:
             yield error("users", f"{name}: {problem}", "repair the file: until then nobody can log in as this user")
         else:
+            if (doubt := registry.doubt(name)) is not None:
+                yield error("users", f"{name}: {doubt}", "write the file anew, whole")
             yield from _check_user(user, settings, terms, now)
 
 

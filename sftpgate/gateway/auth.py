@@ -29,6 +29,7 @@ from sftpgate.policy.bans import Offence
 from sftpgate.policy.exchanges import Group
 from sftpgate.policy.login import LoginRefusal, account_refusal
 from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining, required_of
+from sftpgate.policy.wholeness import SETTLE_SECONDS
 from sftpgate.settings import AuthMethod as Method
 from sftpgate.users import passwords
 from sftpgate.users.logins import Judgement, Proof, end_reason, judge_key
@@ -292,8 +293,12 @@ class Gatekeeper(asyncssh.SSHServer):
     async def _look_up(self, username: str) -> None:
         """Read the user's files where they have changed, off the event loop."""
         registry = self._services.registry
-        user, revoked = await self._services.files.run(lambda: (registry.get(username), registry.revocations.in_force()))
-        self._found = Found(username, user, revoked)
+        for last_look in (False, True):
+            user, revoked = await self._services.files.run(lambda: (registry.get(username), registry.revocations.in_force()))
+            self._found = Found(username, user, revoked)
+            if last_look or not registry.is_settling(username):
+                return
+            await asyncio.sleep(SETTLE_SECONDS)  # a file was changed just now, and may be half written
 
     def _user_of(self, username: str) -> User | None:
         return self._found.user if self._found.name == username else None

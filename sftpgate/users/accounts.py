@@ -87,6 +87,28 @@ def parse_account(text: str) -> Account:
         raise UserFileError(f"user.toml: {error}") from error
 
 
+def lifts(new: Account, old: Account) -> bool:
+    """Whether ``new`` lets somebody in, or out of its home, whom ``old`` keeps there."""
+    return (
+        (old.disabled and not new.disabled)
+        or (old.expires_at is not None and (new.expires_at is None or new.expires_at > old.expires_at))
+        or (bool(old.networks) and (not new.networks or not set(new.networks) <= set(old.networks)))
+        or bool({pattern for pattern in old.networks if pattern.startswith("!")} - set(new.networks))
+        or (old.required_auth is not None and new.required_auth != old.required_auth)
+        or (bool(old.home) and not new.home)
+    )
+
+
+def limits_somebody(account: Account) -> bool:
+    """Whether there is anything in an account that ``lifts`` could lift."""
+    return lifts(Account(), account)
+
+
+def without_hash(text: str) -> str:
+    """``text`` of a ``user.toml`` without the line of the password's hash."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("password_hash"))
+
+
 def with_value(text: str, key: str, value: Value | None) -> str:
     """``text`` of a ``user.toml`` with ``key`` set to ``value`` (None: taken out), all else as it was."""
     wanted = {name: old for name, old in _parsed(text).items() if name != key} | ({} if value is None else {key: value})

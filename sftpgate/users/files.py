@@ -119,6 +119,17 @@ def write_text(path: Path, text: str, *, mode: int = FILE_MODE, most_bytes: int 
         _flush_directory(path.parent)
 
 
+def write_hint(path: Path, text: str) -> None:
+    """Replace or create ``path`` as ``write_text`` does, but without a flush: a power cut may leave it empty, or as it was."""
+    temporary = _beside(path, _NEW)
+    with _translated(path):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
+            _give_to_owner(fd, path.parent)
+            file.write(text.encode("utf-8", "surrogateescape"))
+        os.replace(temporary, path)
+
+
 def make_directory(path: Path) -> None:
     """Create ``path`` and what is missing above it, 0700, durably."""
     if path.is_dir():

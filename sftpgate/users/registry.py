@@ -13,7 +13,7 @@ mean stay as they are, byte for byte. All methods block; ``get`` for no longer t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -23,9 +23,20 @@ from sftpgate.errors import AlreadyExists, SftpgateError, UnknownUser, UserFileE
 from sftpgate.logs import get_logger
 from sftpgate.policy.accounts import USER_NAME_RULE, check_home, check_user_name, valid_user_name
 from sftpgate.policy.quotas import OwnQuotas
+from sftpgate.policy.wholeness import END_LINE, SETTLE_SECONDS, doubt, ended, is_ended, says_nothing
 from sftpgate.settings import Language
-from sftpgate.users.accounts import Account, Value, new_account_text, parse_account, with_value
+from sftpgate.users.accounts import (
+    Account,
+    Value,
+    lifts,
+    limits_somebody,
+    new_account_text,
+    parse_account,
+    with_value,
+    without_hash,
+)
 from sftpgate.users.files import (
+    MAX_FILE_BYTES,
     Signature,
     locked,
     make_directory,
@@ -37,6 +48,7 @@ from sftpgate.users.files import (
 )
 from sftpgate.users.keyedits import expiring, replaced, succeeding, with_key, without_key
 from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
+from sftpgate.users.memory import Memory
 from sftpgate.users.modes import Unsafe, Watchman
 from sftpgate.users.revocations import Revocations
 
@@ -72,6 +84,10 @@ class _Read:
 
     signatures: _Signatures
     user: User | None
+    text: str = ""  # of the last whole user.toml
+    problem: str | None = None
+    seen_at: float = 0.0
+    settling: bool = False  # to be looked at again though nothing has changed
 
 
 def _now() -> datetime:
@@ -87,10 +103,13 @@ class UserRegistry:
         *,
         clock: Callable[[], datetime] = _now,
         seconds: Callable[[], float] = monotonic,
+        memory: Memory | None = None,
     ) -> None:
         self._directory = keys_dir / "users"
         self._watchman = Watchman(keys_dir, seconds)
-        self.revocations = Revocations(keys_dir, self._watchman)
+        self._memory = memory or Memory()
+        self._seconds = seconds
+        self.revocations = Revocations(keys_dir, self._watchman, self._memory, seconds)
         self._clock = clock
         self._cache: dict[str, _Read] = {}
         self._quotas: dict[str, tuple[Signature | None, OwnQuotas]] = {}
@@ -136,17 +155,21 @@ class UserRegistry:
             return None
         found = self._signatures(directory)
         known = self._cache.get(name)
-        if known is None or known.signatures != found:
-            known = _Read(found, self._read(name, known))
+        if known is None or known.signatures != found or known.settling:
             # the signatures are those from before the reading: a change in between is seen as one at the next lookup
-            self._cache[name] = known
+            self._cache[name] = known = self._read(name, found, known)
         return known.user
+
+    def is_settling(self, name: str) -> bool:
+        """Whether a change that lets somebody in was seen a moment ago, and may be half of one: look again."""
+        known = self._cache.get(name)
+        return self.revocations.is_settling or (known is not None and known.settling)
 
     def quotas(self, name: str) -> OwnQuotas:
         """The user's own quotas, none for one that does not exist. Asked for every upload: one ``stat`` where nothing changed."""
         found = signature(f"{self._directory}/{name}/{_ACCOUNT_FILE}")
         known = self._quotas.get(name)
-        if known is None or known[0] != found:
+        if known is None or known[0] != found or self.is_settling(name):
             user = self.get(name)
             known = self._quotas[name] = found, OwnQuotas() if user is None else user.quotas
         return known[1]
@@ -174,15 +197,38 @@ class UserRegistry:
         """What on the way to a user's files lets others write them; its text says what to do."""
         return self._watchman.unsafe(directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE)
 
-    def _read(self, name: str, known: _Read | None) -> User | None:
+    def _read(self, name: str, found: _Signatures, known: _Read | None) -> _Read:
+        fresh = known is None or known.signatures != found or not known.settling
+        seen_at = self._seconds() if fresh or known is None else known.seen_at
+        in_force = known.user if known else None
+        before = known.text if known is not None and known.text else self._memory.text(f"users/{name}", MAX_FILE_BYTES) or ""
         try:
-            return self.load(name)
+            user = self.load(name)
+            text = read_text(self._directory / name / _ACCOUNT_FILE)
         except UnknownUser:
-            return None
+            return _Read(found, None)
         except UserFileError as error:
-            in_force = known.user if known else None
-            log.warning("user.unreadable", user=name, reason=error.message, last_good_version_in_force=in_force is not None)
-            return in_force
+            if fresh:
+                log.warning("user.unreadable", user=name, reason=error.message, last_good_version_in_force=in_force is not None)
+            return _Read(found, in_force, before, error.message, seen_at)
+        kept = in_force or (_account(before) if before else None)
+        problem, settling = None, False
+        if kept is not None and lifts(user, kept):
+            new = None if text is None else without_hash(text)
+            problem = "has remarks only" if text and says_nothing(text) and not is_ended(text) else doubt(new, before)
+            settling = problem is None and not is_ended(text or "") and self._seconds() - seen_at < SETTLE_SECONDS
+        if kept is None or (problem is None and not settling):
+            self._memory.keep(f"users/{name}", without_hash(text) if text and limits_somebody(user) else None)
+            return _Read(found, user, without_hash(text or ""))
+        reason = None
+        if problem is not None:
+            reason = (
+                f"{_ACCOUNT_FILE} {problem}: what it said before holds (to lift it, say so: disabled = false, and {END_LINE})"
+            )
+            if fresh:
+                log.warning("user.unreadable", user=name, reason=reason, last_good_version_in_force=True)
+        limited = replace(user, **{item.name: getattr(kept, item.name) for item in fields(Account)})
+        return _Read(found, limited, before, reason, seen_at, settling)
 
     def _existing(self, name: str) -> Path:
         directory = self._directory / name
@@ -206,7 +252,7 @@ class UserRegistry:
                 raise AlreadyExists(f"there is a user {name} already")
             with new_directory(directory) as fresh:
                 account = new_account_text(password_hash=password_hash, home=home, added_at=self._now())
-                write_text(fresh / _ACCOUNT_FILE, account)
+                write_text(fresh / _ACCOUNT_FILE, ended(account))
                 write_text(fresh / _KEYS_FILE, text)
         return self.load(name)
 
@@ -243,11 +289,11 @@ class UserRegistry:
         with locked(directory):
             path = directory / _ACCOUNT_FILE
             text = read_text(path) or ""
-            parse_account(text)  # what cannot be understood is not changed
+            before = parse_account(text)  # what cannot be understood is not changed
             for key, value in values.items():
                 text = with_value(text, key, value)
-            parse_account(text)
-            write_text(path, text)
+            says_so = "disabled" in values or lifts(parse_account(text), before)
+            write_text(path, ended(text) if says_so else text)
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
@@ -297,6 +343,12 @@ class UserRegistry:
             write_text(path, text)
         return result
 
+    def doubt(self, name: str) -> str | None:
+        """Why what a user's files say does not hold at the moment, for people to mend; None where it does."""
+        self.get(name)
+        known = self._cache.get(name)
+        return known.problem if known is not None else None
+
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)
 
@@ -308,6 +360,13 @@ def language_in(keys_dir: Path, name: str) -> Language | None:
     try:
         return parse_account(read_text(keys_dir / "users" / name / _ACCOUNT_FILE) or "").language
     except SftpgateError:
+        return None
+
+
+def _account(text: str) -> Account | None:
+    try:
+        return parse_account(text)
+    except UserFileError:
         return None
 
 

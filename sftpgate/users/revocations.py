@@ -7,8 +7,9 @@ it.
 A file that cannot be read or understood shuts nobody out who is let in, and lets nobody in who is shut out: the last good version
 stays in force, and what can be read of the new one besides, and one error (``revoked_keys.unreadable``) is logged. sshd refuses
 every key then; machines that send files at night would stand still for a slip of an editor. Where there is no last good version,
-at a start, we do as sshd does: nobody can tell which keys are revoked. A file that is there and empty is one that is being
-written, unless nothing was revoked before.
+at a first start, we do as sshd does: nobody can tell which keys are revoked. The last good version is kept over restarts
+(``memory``). A version by which a key would be revoked no more counts when it is whole (``policy.wholeness``): one that is gone
+or empty never is.
 
 All functions block: one ``stat`` where nothing changed.
 """
@@ -17,16 +18,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 
 from sftpgate.errors import KeyRefused, UserFileError
 from sftpgate.logs import get_logger
+from sftpgate.policy.wholeness import END_LINE, SETTLE_SECONDS, doubt, is_ended
 from sftpgate.users.certificates import is_certificate, parse_certificate
 from sftpgate.users.files import Signature, locked, make_directory, read_text, signature, write_text
 from sftpgate.users.keys import AuthorizedKey, parse_line
+from sftpgate.users.memory import Memory
 from sftpgate.users.modes import Watchman
 
 log = get_logger("users")
@@ -44,28 +48,43 @@ class _Read:
 
     signature: Signature | None
     revoked: frozenset[bytes] | None
+    text: str = ""  # of the last whole version
+    seen_at: float = 0.0
+    settling: bool = False  # to be looked at again though it has not changed
 
 
 class Revocations:
     """The list of one keys directory. One instance serves all threads; its cache is never the only copy of anything."""
 
-    def __init__(self, keys_dir: Path, watchman: Watchman) -> None:
+    def __init__(
+        self, keys_dir: Path, watchman: Watchman, memory: Memory | None = None, seconds: Callable[[], float] = monotonic
+    ) -> None:
         self.file = keys_dir / FILE_NAME
         self._watchman = watchman
+        self._memory = memory or Memory()
+        self._seconds = seconds
         self._last: _Read | None = None
 
     def in_force(self) -> frozenset[bytes] | None:
         """The blobs (SSH's wire format) of the revoked keys; None where there is a list, and it could never be read."""
         found = signature(self.file)
         last = self._last
-        if last is None or last.signature != found:
+        if last is None or last.signature != found or last.settling:
             # the signature is the one from before the reading: a change in between is seen as one at the next look
-            self._last = last = _Read(found, self._read(last))
+            self._last = last = self._read(found, last)
         return last.revoked
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether a change that lets somebody in was seen a moment ago, and may be half of one: look again."""
+        return self._last is not None and self._last.settling
 
     def load(self) -> Sequence[AuthorizedKey]:
         """The keys of the file as it is now, in its order. Raises UserFileError with what is wrong, and where."""
-        keys, problem = self._parsed()
+        keys, problem, text = self._parsed()
+        kept = self._memory.text(FILE_NAME, MAX_LIST_BYTES)
+        if problem is None and kept is not None and not _blobs(_parsed(kept, self.file)[0]) <= _blobs(keys):
+            problem = self._doubt(text, kept)
         if problem is not None:
             raise UserFileError(problem)
         return keys
@@ -83,40 +102,70 @@ class Revocations:
             write_text(self.file, text, most_bytes=MAX_LIST_BYTES)
         return True
 
-    def _read(self, last: _Read | None) -> frozenset[bytes] | None:
-        keys, problem = self._parsed()
-        found = frozenset(key.blob for key in keys)
+    def _read(self, found: Signature | None, last: _Read | None) -> _Read:
+        if last is None:
+            last = self._remembered()
+        fresh = last is None or last.signature != found or not last.settling
+        seen_at = self._seconds() if fresh or last is None else last.seen_at
+        keys, problem, text = self._parsed()
+        blobs = _blobs(keys)
         before = None if last is None else last.revoked
-        if problem is None and before and not found and signature(self.file) is not None and read_text(self.file) == "":
-            problem = f"{self.file} is empty: write a remark into it, or remove it, where no key is to be revoked any more"
-        if problem is None:
-            if found or before:
-                log.info("revoked_keys.loaded", keys=len(found))
-            return found
-        log.error("revoked_keys.unreadable", reason=problem, last_good_version_in_force=before is not None)
-        return None if before is None else before | found
+        settling = False
+        if problem is None and last is not None and before is not None and not before <= blobs:
+            problem = self._doubt(text, last.text)
+            settling = problem is None and not is_ended(text or "") and self._seconds() - seen_at < SETTLE_SECONDS
+        if problem is None and not settling:
+            if fresh and (blobs or before):
+                log.info("revoked_keys.loaded", keys=len(blobs))
+            self._memory.keep(FILE_NAME, text if blobs else None)
+            return _Read(found, blobs, text or "")
+        if fresh and problem is not None:
+            log.error("revoked_keys.unreadable", reason=problem, last_good_version_in_force=before is not None)
+        revoked = None if before is None else before | blobs
+        return _Read(found, revoked, "" if last is None else last.text, seen_at, settling)
 
-    def _parsed(self) -> tuple[list[AuthorizedKey], str | None]:
-        """What can be read, and what is wrong with the first thing that cannot."""
+    def _remembered(self) -> _Read | None:
+        """What was in force when the list was last whole, as an earlier process left it."""
+        text = self._memory.text(FILE_NAME, MAX_LIST_BYTES)
+        return None if text is None else _Read(None, _blobs(_parsed(text, self.file)[0]), text)
+
+    def _doubt(self, text: str | None, before: str) -> str | None:
+        problem = doubt(text, before)
+        if problem is None:
+            return None
+        if text is None or not text.strip():
+            problem += f": where no key is to be revoked any more, write the line {END_LINE} into it"
+        return f"{self.file} {problem}"
+
+    def _parsed(self) -> tuple[list[AuthorizedKey], str | None, str | None]:
+        """What can be read, what is wrong with the first thing that cannot, and the text; None where there is no file."""
         try:
             if unsafe := self._watchman.unsafe(self.file):
-                return [], str(unsafe)
-            text = read_text(self.file, MAX_LIST_BYTES) or ""
+                return [], str(unsafe), None
+            text = read_text(self.file, MAX_LIST_BYTES)
         except UserFileError as error:
-            return [], error.message
-        if text.startswith(_KRL_MAGIC):
-            return [], (
-                f"{self.file} is a binary revocation list (KRL, ssh-keygen -k), which is not supported: "
-                "make it a text file with the public keys themselves, one a line"
-            )
-        keys: list[AuthorizedKey] = []
-        problem = None
-        for number, line in enumerate(text.split("\n"), start=1):
-            try:
-                keys += _keys_of(line)
-            except KeyRefused as error:
-                problem = problem or f"{self.file}, line {number}: {error.message}"
-        return keys, problem
+            return [], error.message, None
+        return (*_parsed(text or "", self.file), text)
+
+
+def _parsed(text: str, file: Path) -> tuple[list[AuthorizedKey], str | None]:
+    if text.startswith(_KRL_MAGIC):
+        return [], (
+            f"{file} is a binary revocation list (KRL, ssh-keygen -k), which is not supported: "
+            "make it a text file with the public keys themselves, one a line"
+        )
+    keys: list[AuthorizedKey] = []
+    problem = None
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            keys += _keys_of(line)
+        except KeyRefused as error:
+            problem = problem or f"{file}, line {number}: {error.message}"
+    return keys, problem
+
+
+def _blobs(keys: Iterable[AuthorizedKey]) -> frozenset[bytes]:
+    return frozenset(key.blob for key in keys)
 
 
 def key_of_certificate(text: str) -> AuthorizedKey | None:

@@ -46,7 +46,9 @@ async def test_a_key(gate: Gate, tmp_path: Path) -> None:
     for user in ("erp", "other"):
         assert await refused(gate, user, client_keys=[str(stolen.path)]) == [LoginRefusal.REVOKED_KEY]
     assert await is_let_in(gate, kept)
-    path.unlink()
+    path.unlink()  # that says nothing
+    assert not await is_let_in(gate, stolen)
+    revoke(gate.directory, "# nobody")
     assert await is_let_in(gate, stolen)
 
 

@@ -327,6 +327,8 @@ def test_an_empty_account_file_lifts_no_limits(registry: UserRegistry, tmp_path:
     assert registry.get("erp") == before
     assert UserRegistry(tmp_path).get("erp") is None
     path.unlink()
+    assert registry.get("erp") == before
+    registry.enable("erp")
     found = registry.get("erp")
     assert found is not None
     assert not found.disabled
