@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sftpgate.cli.compose import group_id, name_rules
+from sftpgate.cli.context import ledger_for_reading
 from sftpgate.cli.findings import Finding, Findings, Level
 from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
@@ -26,7 +27,7 @@ from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.cli.user_checks import check_users
 from sftpgate.errors import HostKeyError, SftpgateError
 from sftpgate.gateway.descriptors import WANTED, raise_limit
-from sftpgate.ledger import overview
+from sftpgate.ledger import chain, overview
 from sftpgate.ledger.database import Ledger
 from sftpgate.ledger.schema import SCHEMA_VERSION
 from sftpgate.logs import printable
@@ -56,6 +57,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("host keys", lambda: check_host_keys(settings.keys_dir)),
         ("users", lambda: check_users(settings, now)),
         ("tools", lambda: check_tools(settings)),
+        ("waiting files", lambda: check_waiting(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),
         ("open files", check_open_files),
         ("process", lambda: check_process(settings)),
@@ -268,6 +270,25 @@ def check_tools(settings: Settings) -> Findings:
     for name, tool in settings.tools.items():
         if tool.enabled and (found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment})):
             yield _error("tools", printable(f"tools.{name}: {found.what}"), found.to_do)
+
+
+# -- waiting files ----------------------------------------------------------------------------------------------------
+
+
+def check_waiting(settings: Settings) -> Findings:
+    """Whether each file that waits is some tool's."""
+    from sftpgate.cli.status import SHOWN, without_tool
+
+    with ledger_for_reading(settings) as ledger:
+        if ledger is None:
+            return
+        with ledger.reading() as connection:
+            waiting = overview.waiting(connection) if chain.is_there(connection) else []
+    rows = without_tool(settings, waiting)
+    for row in rows[:SHOWN]:
+        yield _warning("waiting files", printable(f"{row['path']} waits, and no tool takes it"), str(row["what_to_do"]))
+    if len(rows) > SHOWN:
+        yield _warning("waiting files", f"{len(rows) - SHOWN} more wait, and no tool takes them", "sftpgate status --json")
 
 
 # -- open files ------------------------------------------------------------------------------------------------------

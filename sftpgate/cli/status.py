@@ -5,6 +5,7 @@ Read-only; beside a running server or without one.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,6 +58,8 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         return {
             "tools": _tool_rows(settings, [], []),
             "waiting": [],
+            "without_tool": [],
+            "left": [],
             "held_counts": [],
             "held": [],
             "quarantined": [],
@@ -78,9 +81,12 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         claims = [asdict(claim) | {"host": claim.host.partition("/")[0]} for claim in overview.open_claims(connection)]
         sweep = get_fact(connection, "last_sweep")
     last_sweep = _sweep_row(sweep)
+    without = without_tool(settings, waiting)
     return {
         "tools": _tool_rows(settings, waiting, last_runs),
         "waiting": [_waiting_row(settings, item) for item in waiting],
+        "without_tool": without,
+        "left": _left(settings, last_sweep),
         "held_counts": [_with_bytes(row) | {"reason": row["reason"] or "quarantine"} for row in counts],
         "held": [_held_row(settings, item) for item in held],
         "quarantined": [_held_row(settings, item) for item in quarantined],
@@ -131,6 +137,39 @@ def _waiting_row(settings: Settings, item: Waiting) -> Row:
     from sftpgate.policy.tools import tool_for
 
     return _with_bytes({**asdict(item), "tool": tool_for(item.path, pointers_of(settings))})
+
+
+def without_tool(settings: Settings, waiting: Sequence[Waiting]) -> list[Row]:
+    """What waits under names that no tool has; nothing where there are no tools: plain programs take the files then."""
+    from sftpgate.cli.compose import pointers_of
+    from sftpgate.policy.tools import meant, tool_for
+
+    pointers = pointers_of(settings)
+    return [
+        {
+            "path": _quoted(item.path),
+            "count": item.count,
+            "oldest_at": item.oldest_at,
+            "what_to_do": f"no tool takes it; is it meant for {near}? have it sent under that name, or `sftpgate store mv` it"
+            if (near := meant(item.path, pointers))
+            else "no tool takes it: `sftpgate tool point` a tool at it, or `sftpgate store rm` it",
+        }
+        for item in waiting
+        if pointers and tool_for(item.path, pointers) is None
+    ]
+
+
+def _quoted(path: str) -> str:
+    """A path, in quotes where a reader could not see what is in it."""
+    return path if path.isprintable() and path == path.strip() and "\\" not in path and "  " not in path else f'"{path}"'
+
+
+def _left(settings: Settings, last_sweep: Row | None) -> list[Row]:
+    """The files that lie in the drop and that no sweep takes, by the last one that looked, as far as they are still there."""
+    left = (last_sweep or {}).get("left")
+    if not isinstance(left, dict):
+        return []
+    return [{"path": _quoted(path), "reason": reason} for path, reason in left.items() if os.path.lexists(settings.drop / path)]
 
 
 def _held_row(settings: Settings, item: Arrival) -> Row:
@@ -253,6 +292,8 @@ def _with_bytes(row: Row) -> Row:
 _SECTIONS = (
     ("tools", "Tools", ["tool", "waiting", "size_bytes", "oldest_at", "last_run_at", "outcome", "exit_status", "report"]),
     ("waiting", "Waiting", ["path", "state", "count", "size_bytes", "oldest_at", "tool"]),
+    ("without_tool", "Waiting, and no tool takes it", ["path", "count", "oldest_at", "what_to_do"]),
+    ("left", "In the drop, and not taken", ["path", "reason"]),
     ("held", "Held", ["id", "path", "owner", "received_at", "reason", "what_to_do"]),
     ("quarantined", "In quarantine", ["id", "path", "owner", "received_at", "attempts", "what_to_do"]),
     ("claims", "Being processed", ["path", "tool", "claimed_at", "lease_until", "host", "pid", "arrival"]),
@@ -284,7 +325,7 @@ def _print(found: dict[str, object]) -> None:
         counts_of = {**sweep, **(others if isinstance(others, dict) else {})}
         done = {name: count for name, count in counts_of.items() if isinstance(count, int) and count}
         typer.echo(f"Last sweep: {shown(sweep['at'])}, {float(sweep['seconds']):.1f} s, {shown(done) or 'nothing to do'}")
-    if not any(found[key] for key in ("waiting", "held", "quarantined", "claims")):
+    if not any(found[key] for key in ("waiting", "left", "held", "quarantined", "claims")):
         typer.echo("Nothing waits, and nothing is held.")
     notes = found["notes"]
     assert isinstance(notes, list)

@@ -47,6 +47,8 @@ BATCH = 500  # files a change takes: long enough to share its flushes, short eno
 FLUSH_TOGETHER = 32  # measured: from about so many new small files on, one flush of the filesystem takes less time
 FUTURE_LIMIT = 10_000  # files with a change time in the future, and restored ones, that are remembered between sweeps
 LAST_SWEEP = "last_sweep"
+LEFT_LIMIT = 50  # files that stay in the drop, which `status` shows
+RESTORED = "this very file was processed before; touch it to have it taken again"
 
 Progress = Callable[[str, int], None]
 
@@ -66,7 +68,13 @@ class SweepResult:
     restored: int = 0
     failed: int = 0
     others: dict[str, int] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)  # files of the drop that stay there, the first of them, and why
     seconds: float = 0.0
+
+    def leave(self, path: str, reason: str) -> None:
+        """Note that a file stays where it is until somebody does something about it."""
+        if len(self.left) < LEFT_LIMIT:
+            self.left[path] = reason
 
     @property
     def did_something(self) -> bool:
@@ -272,6 +280,7 @@ class Sweeper:
                 except SftpgateError as error:
                     result.failed += 1
                     log.warning("sweep.refused", path=draft.path, reason=error.message)
+                    result.leave(draft.path, error.message)
                     continue
                 taken.append(arrival)
         for arrival in taken:
@@ -304,9 +313,11 @@ class Sweeper:
                 continue
             if self._is_linked(path, status):
                 result.failed += 1
+                result.leave(path, LinkedFile().message)
                 continue
             if alike[path] and self._is_restored(path, status, alike[path]):
                 result.restored += 1
+                result.leave(path, RESTORED)
                 continue
             if home not in locked:
                 locked[home] = self._placer.batch_locked(home, now)
@@ -327,9 +338,7 @@ class Sweeper:
             return False
         if path in self._restored or len(self._restored) < FUTURE_LIMIT:
             self._restored[path] = seen
-            log.warning(
-                "sweep.restored", path=path, reason="this very file was processed before; touch it to have it taken again"
-            )
+            log.warning("sweep.restored", path=path, reason=RESTORED)
         return True
 
     def _is_linked(self, path: str, status: os.stat_result) -> bool:

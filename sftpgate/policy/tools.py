@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from sftpgate.policy.outcome import OutputRules, pattern_problem
 
 if TYPE_CHECKING:
     from sftpgate.settings import ToolSettings
+
+_NEAR = 0.8  # of difflib's measure: one letter more or less in a usual name
 
 # A tool's name is part of a file's name (its lock), of the environment and of reports.
 _TOOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -55,6 +58,19 @@ def is_queued(path: str, pointers: Sequence[Pointer]) -> bool:
 def tool_for(path: str, pointers: Sequence[Pointer]) -> str | None:
     """The tool that the file at ``path`` is for, or None."""
     return next((pointer.tool for pointer in pointers if pointer.fits(path)), None)
+
+
+def meant(path: str, pointers: Sequence[Pointer]) -> str | None:
+    """The file of a tool that a person would read ``path`` as, where no tool has it: other capitals, blanks around it, a path
+    of another system's, one more suffix. None where nothing is near.
+    """
+    wanted = path.replace("\\", "/").rpartition("/")[2].strip().casefold()
+    names = {file.rpartition("/")[2].casefold(): file for pointer in pointers for file in pointer.files}
+    for name, file in names.items():
+        if matches(name, wanted) or matches(name, wanted.rpartition(".")[0]):
+            return file
+    close = get_close_matches(wanted, names, n=1, cutoff=_NEAR)
+    return names[close[0]] if close else None
 
 
 @dataclass(frozen=True, slots=True)

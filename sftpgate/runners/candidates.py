@@ -24,11 +24,13 @@ from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import NameRules, is_storable, join
 from sftpgate.policy.runs import RunOutcome
+from sftpgate.policy.series import oldest_first
 from sftpgate.policy.tools import Pointer, is_pattern, matches, tool_for
 from sftpgate.store.descriptors import has_writer
 
 log = get_logger("runner")
 
+_ORDERED = 500  # files of a pattern that are put in order: of more, those that came later wait for their turn
 _PAGE = 100  # rows of one query: nearly always the first one is taken
 ADOPTED_AT_ONCE = 500  # local files that become arrivals in one change, as many as a sweep takes
 
@@ -95,10 +97,12 @@ class Candidates:
             find = partial(find, paths=pointer.files)
         elif len(pointer.files) == 1:
             find = partial(find, glob=pointer.files[0])  # finds more: * matches / in the ledger
+        ordered = any(map(is_pattern, pointer.files))
         last = 0
-        while rows := find(states=[ArrivalState.WAITING], after_seq=last, limit=_PAGE):
+        while rows := find(states=[ArrivalState.WAITING], after_seq=last, limit=_ORDERED if ordered else _PAGE):
             last = rows[-1].seq
-            yield from (row for row in rows if tool_for(row.path, pointers) == tool)
+            mine = [row for row in rows if tool_for(row.path, pointers) == tool]
+            yield from (mine[number] for number in oldest_first([row.path for row in mine])) if ordered else mine
 
     # -- local files -------------------------------------------------------------------------------------------------
 
@@ -125,7 +129,8 @@ class Candidates:
         """Drafts of the unknown files, read and durable, oldest first."""
         found = [self._draft(path) for path in self.unknown_files(tool)]
         drafts = [draft for draft in found if draft is not None]
-        return sorted(drafts, key=lambda draft: draft.mtime_ns)[:ADOPTED_AT_ONCE]
+        drafts.sort(key=lambda draft: draft.mtime_ns)
+        return [drafts[number] for number in oldest_first([draft.path for draft in drafts])][:ADOPTED_AT_ONCE]
 
     def _expand(self, file: str) -> Iterator[str]:
         """The paths of regular files in the store that fit a name or pattern."""

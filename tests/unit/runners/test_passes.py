@@ -222,3 +222,11 @@ def test_records_agree_with_the_disk_after_everything(make_world: MakeWorld) -> 
         for item in arrivals.find(connection):
             assert item.location is not None
             assert world.system.layout.spot(item.location).local.exists(), item
+
+
+def test_files_of_a_pattern_by_their_dates(make_world: MakeWorld) -> None:
+    """What came in the wrong order, as parallel transfers bring it, is processed in the order of the dates in the names."""
+    world = make_world(a={**shell("exit 0", arrivals="queue"), "file": "users-*.csv"})
+    for day in ("02", "03", "01"):
+        world.send(f"users-202601{day}.csv")
+    assert world.pass_over("a").paths == [f"users-202601{day}.csv" for day in ("01", "02", "03")]
