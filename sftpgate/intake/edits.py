@@ -120,6 +120,7 @@ class Edits:
             if upload.goes_on_with is not None or self._staging.has_others(upload):
                 self._staging.note(upload)  # they learn of it when they are closed
         upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
+        upload.max_archived_bytes = quotas.max_pending_bytes
         budget.charge(copied_bytes)
         if mode.declared_size is not None:
             try:
@@ -169,11 +170,15 @@ class Edits:
         upload = self._copy_of(there, sender, path, trace, trusted_bytes=trusted)
         if there.upload is not None and upload.size:
             upload.goes_on_with = there.upload.id
+        self._is_made_of(upload, there, path)
+        return upload
+
+    def _is_made_of(self, upload: Upload, there: Item, path: str) -> None:
+        """Say of a copy which finished file it is to replace."""
         if there.arrival is not None:
             upload.continues = there.arrival.id
         elif there.upload is None:
             upload.continues_local = local_arrival(path, there.status, sha256="", now=self._moves.clock(), source="continued")
-        return upload
 
     def _copy_of(
         self, there: Item, sender: Sender, path: str, trace: SessionTrace, *, trusted_bytes: int | None = None
@@ -369,7 +374,8 @@ class Edits:
             self.room.require_today(sender.user, size)
             self.room.require_free_space(there.size)  # for as long as there are both
             upload = self._copy_of(there, sender, path, SessionTrace())
-            upload.continues = there.arrival.id if there.arrival is not None else None
+            self._is_made_of(upload, there, path)
+            upload.max_archived_bytes = self.room.quotas(sender.user).max_pending_bytes
             try:
                 upload.truncate(self._disk, size)
                 upload.declared_size, upload.cut_back = size, False  # a request on a finished file, and not a part of an upload

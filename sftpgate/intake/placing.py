@@ -392,8 +392,8 @@ def _has_name_since_later(change: Change, other: Arrival, item: Arrival) -> bool
     """Whether ``other`` is the newer one of two arrivals of a name. One that came earlier may have been renamed to it later."""
     if other.seq < item.seq:
         return False
-    times = [audit.named_at(change.connection, each.id, each.path) or each.received_at for each in (other, item)]
-    return times[0] >= times[1]
+    since = [audit.named_since(change.connection, each.id, each.path) for each in (other, item)]
+    return since[0] >= since[1]
 
 
 _SHOWN_BY_DISK = frozenset(reason for reason in HoldReason if reason.shown_by_disk)

@@ -16,9 +16,10 @@ import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from functools import partial
 
-from sftpgate.errors import LedgerError, SftpgateError, TakenMeanwhile
+from sftpgate.errors import LedgerError, QuotaExceeded, SftpgateError, TakenMeanwhile
 from sftpgate.intake.changes import Change
 from sftpgate.intake.hops import Hops
 from sftpgate.intake.judging import Judge
@@ -31,6 +32,7 @@ from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
+from sftpgate.policy.quotas import require_archives
 
 # Enough to keep a disk's queue busy; the time of one flush is the disk's, not ours.
 FLUSH_THREADS = 8
@@ -236,6 +238,8 @@ class Publisher:
                 return _Unchanged(before)
             if before.state not in UNCLAIMED_STATES and upload.is_written_anew:
                 continues = None  # a whole file, as scp sends one: it has nothing of the one that a tool has taken
+            elif not upload.extends and not upload.is_written_anew:
+                self._require_archives(change, upload, before)
         try:
             return self._placer.admit(
                 change,
@@ -249,6 +253,17 @@ class Publisher:
         except TakenMeanwhile:
             upload.superseded = True  # nobody resumes it: lines that a tool has would run again (promise P4)
             raise
+
+    def _require_archives(self, change: Change, upload: Upload, before: Arrival) -> None:
+        """Refuse a change in place whose earlier version has no room in the archives, by its sender's quota."""
+        if upload.max_archived_bytes is not None:
+            midnight = datetime.combine(change.now.astimezone(UTC).date(), time(), UTC)
+            kept = arrivals.replaced_bytes(change.connection, before.owner, midnight)
+            try:
+                require_archives(upload.max_archived_bytes, kept, before.size)
+            except QuotaExceeded:
+                upload.superseded = True
+                raise
 
     def _leave(self, upload: Upload, arrival: Arrival) -> None:
         """Nothing has changed: the arrival stays what it is, with the times that the client set."""

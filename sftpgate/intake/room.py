@@ -114,6 +114,10 @@ class Room:
         """Raise QuotaExceeded where ``user`` may not make so many directories more, at ``path`` and below it."""
         self._directories.require(path, self._quotas_of(user).max_directories, growth)
 
+    def quotas(self, user: str) -> Quotas:
+        """The quotas of ``user``."""
+        return self._quotas_of(user)
+
     def require_free_space(self, growth: int = 0) -> None:
         """Raise NoSpace where the disk is below its floor, or would be with ``growth`` bytes more."""
         if self._disk.free_bytes(self._store) - growth < self._free_space_floor:

@@ -88,6 +88,7 @@ class Upload:
     trace: SessionTrace
     budget: Budget | None = None  # of its user; None: nobody asked for it, as for what is no upload of a client
     replaced_bytes: int = 0  # of the arrival that it will replace
+    max_archived_bytes: int | None = None  # of earlier versions that changes in place put into the archives; None: any number
     append: AppendPlacement | None = None  # of a handle that was opened with APPEND
     goes_on_with: ArrivalId | None = None  # the open upload whose bytes it had when it was opened
     is_truncated: bool = True  # nothing of what was there is in it

@@ -233,6 +233,17 @@ def get(connection: Connection, arrival: ArrivalId) -> Arrival:
     return _arrival(row)
 
 
+def replaced_bytes(connection: Connection, owner: str, since: datetime) -> int:
+    """How many bytes the archives have of files of ``owner`` that were replaced by later ones since then."""
+    query = select(func.coalesce(func.sum(arrivals.c.size), 0)).where(
+        arrivals.c.owner == owner,
+        arrivals.c.state == ArrivalState.REPLACED.value,
+        arrivals.c.archived_as.is_not(None),
+        arrivals.c.changed_at >= since,
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def newest_id(connection: Connection) -> str:
     """The largest id of an arrival; empty where there is none."""
     return connection.execute(select(func.max(arrivals.c.id))).scalar() or ""

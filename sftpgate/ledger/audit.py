@@ -94,13 +94,16 @@ def history(connection: Connection, arrival: str) -> list[Event]:
     return [_event(*row) for _, *row in connection.execute(query)]
 
 
-def named_at(connection: Connection, arrival: str, path: str) -> datetime | None:
-    """Since when an arrival has had ``path``: when it came, or was renamed to it last. None where the record is gone."""
-    since = None
-    for event in reversed(history(connection, arrival)):
-        if event.details.get("path") != path:
+def named_since(connection: Connection, arrival: str, path: str) -> int:
+    """The number of the record since which an arrival has ``path``: when it came, or was renamed to it last. Records are numbered
+    in their order, whatever the clock does. 0 where the record is gone.
+    """
+    query = select(*_COLUMNS).where(events.c.arrival == arrival).order_by(events.c.seq.desc())
+    since = 0
+    for seq, *values in connection.execute(query):
+        if _event(*values).details.get("path") != path:
             break
-        since = event.at
+        since = seq
     return since
 
 

@@ -117,6 +117,18 @@ def require_directories(limit: int, count: int, growth: int = 1) -> None:
         )
 
 
+def require_archives(limit: int, kept: int, size: int) -> None:
+    """Raise QuotaExceeded where one more earlier version of ``size`` bytes may not be kept: a few bytes that are changed in a
+    large file put all of it into the archives. ``kept`` bytes of earlier versions were put there today.
+    """
+    if kept + size > limit:
+        raise QuotaExceeded(
+            f"earlier versions of this account's files have {kept} bytes in the archives since 00:00 UTC, and the one that this "
+            f"change would put there has {size}: send the file as a whole, or change it when its tool has taken it "
+            "(rule: max_pending_bytes)"
+        )
+
+
 def day_of(moment: datetime) -> int:
     """The day of a moment in UTC, as a number that grows by one a day."""
     return (moment.astimezone(UTC).date() - _FIRST_DAY).days

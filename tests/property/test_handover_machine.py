@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sftpgate.errors import AlreadyExists, NoSuchFile, OwnedByAnother, SftpgateError
+from sftpgate.errors import AlreadyExists, NoSuchFile, OwnedByAnother, SftpgateError, TakenMeanwhile
 from sftpgate.intake.verify import verify
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.runners.claims import Claim
 from tests.crash.machine import Clock
-from tests.crash.world import Journal, World
+from tests.crash.world import APPEND, RESUME, Journal, World
 
 # Often the same user and the same names, or nothing would ever meet.
 USERS = st.sampled_from(["erp", "erp", "erp", "other"])
@@ -190,6 +191,56 @@ class HandOver(RuleBasedStateMachine):
             self.model.partials.setdefault((user, path), []).append((content[:sent_bytes], content))
 
     @rule(user=USERS, path=PATHS)
+    def append(self, user: str, path: str) -> None:
+        """What waits, or is held or set aside, gets longer; it takes the place of what it was."""
+        item = self.model.visible(user, path)
+        if item is None or (user, path) in self.model.partials or self.model.is_foreign(user, path):
+            return
+        tail = self._content()
+        self.world.append(path, item.content, tail, user=user)
+        self.model.items.remove(item)
+        self.model.place(self.model.new(user, path, item.content + tail), path)
+        self.model.advance(path)
+
+    @rule(user=USERS, path=PATHS)
+    def two_append(self, user: str, path: str) -> None:
+        """Two append at a time: the first to close is in it, and the other one is told."""
+        item = self.model.visible(user, path)
+        if item is None or (user, path) in self.model.partials or self.model.is_foreign(user, path):
+            return
+        late = self.world.open(path, APPEND, user)
+        self.world.write(late, b"late\n")
+        self.append(user, path)
+        with self._raises(TakenMeanwhile):
+            self.world.commit(late)
+
+    @rule(user=USERS, path=PATHS)
+    def reopen(self, user: str, path: str) -> None:
+        """What is opened again and left as it was is no second arrival."""
+        if self.model.visible(user, path) is not None and (user, path) not in self.model.partials:
+            self.world.open_and_close(path, user=user)
+
+    @rule(user=USERS, path=PATHS, order=st.permutations(range(3)))
+    def send_in_chunks(self, user: str, path: str, order: list[int]) -> None:
+        """Three handles at a time each have a part: nothing of it is published, whichever closes first."""
+        refused = self._no_directory(path) or self._foreign(user, path)
+        if refused or (user, path) in self.model.partials:
+            return
+        uploads = [self.world.open(path, RESUME, user) for _ in range(3)]
+        for number, upload in enumerate(uploads):
+            upload.write(self.world.system.disk, 6 * number, b"part,\n")
+            self.world.system.staging.note(upload)
+        for number in order:
+            with self._raises(SftpgateError):
+                self.world.commit(uploads[number])
+        self.world.system.staging.remove_partials(user, path)
+
+    @rule()
+    def set_clock_back(self) -> None:
+        """The clock is corrected; nothing that is older becomes newer by it."""
+        self.world.clock.now -= timedelta(seconds=2)  # so that it stays ahead of the disk, whose stamps are quiet then
+
+    @rule(user=USERS, path=PATHS)
     def resume(self, user: str, path: str) -> None:
         if (user, path) not in self.model.partials:
             return
@@ -333,5 +384,5 @@ pytestmark = pytest.mark.timeout(300)  # a failure is made as small as it can be
 
 TestHandOver = HandOver.TestCase
 TestHandOver.settings = settings(
-    max_examples=90, stateful_step_count=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=60, stateful_step_count=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sftpgate.errors import AppendRefused, SftpgateError, TakenMeanwhile, UploadFailed
+from sftpgate.errors import AppendRefused, QuotaExceeded, SftpgateError, TakenMeanwhile, UploadFailed
 from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.uploads import SessionTrace, Upload
 from sftpgate.ledger.arrivals import Arrival
@@ -335,3 +335,41 @@ def test_an_append_archives_nothing(gate: Gate) -> None:
     changed.write(gate.system.disk, 0, b"X")
     close(gate, changed)
     assert gate.archived() == [content]
+
+
+def test_changes_in_place_that_would_fill_the_archives(make_gate: Any) -> None:
+    """P7: the earlier versions that changes of a few bytes put into the archives in a day are bounded by max_pending_bytes, for
+    writes and for sizes that are set; whole files and appends are not refused for it, and the next day there is room again.
+    """
+    gate: Gate = make_gate(max_pending_bytes=300, free_space_floor=0)
+    gate.clock.ahead = -(datetime.now(UTC) - datetime.now(UTC).replace(hour=12))  # noon: the day does not end in the test
+    gate.put("x.csv", b"x" * 99 + b"\n")
+    for number in range(3):
+        changed = append(gate, append=False)
+        changed.write(gate.system.disk, 7, b"%d" % number)
+        close(gate, changed)
+    changed = append(gate, append=False)
+    changed.write(gate.system.disk, 7, b"y")
+    with pytest.raises(QuotaExceeded, match="max_pending_bytes"):
+        close(gate, changed)
+    with pytest.raises(QuotaExceeded, match="max_pending_bytes"):
+        gate.edits.truncate(gate.sender(), "x.csv", 8, [])
+    assert sum(map(len, gate.archived())) == 300 and not list(changed.spot.parent.local.iterdir())
+    longer = append(gate)
+    longer.write(gate.system.disk, 0, b"more\n")
+    close(gate, longer)
+    whole = append(gate, append=False)
+    whole.write(gate.system.disk, 0, b"z" * 104 + b"\n")
+    close(gate, whole)
+    gate.clock.ahead += timedelta(days=1)
+    gate.edits.truncate(gate.sender(), "x.csv", 8, [])
+    assert gate.read("x.csv") == b"z" * 8
+
+
+def test_the_size_of_a_local_file(gate: Gate) -> None:
+    """P4: a local file of the drop that a sender cuts is set aside, and does not run for itself as well."""
+    (gate.drop / "x.csv").write_bytes(OLD)
+    gate.edits.truncate(gate.sender(), "x.csv", 5, [])
+    gate.clock.ahead = timedelta(minutes=5)
+    gate.sweeper.run()
+    assert gate.read("x.csv") == OLD[:5] and gate.archived() == [OLD]

@@ -193,11 +193,15 @@ def test_quota_of_files(make_gate: Any) -> None:
     gate.system.staging.discard(open_new(gate, "z.csv"))
 
 
-def test_a_rename_under_a_batch_lock_is_newer_than_what_waited(gate: Gate) -> None:
-    """P3: a file that was renamed to a name under a batch lock takes it when the lock is gone, though it came earlier."""
+@pytest.mark.parametrize("back", [timedelta(), timedelta(hours=-1)])
+def test_a_rename_under_a_batch_lock_is_newer_than_what_waited(gate: Gate, back: timedelta) -> None:
+    """P3: a file that was renamed to a name under a batch lock takes it when the lock is gone, though it came earlier, and also
+    where the clock was set back in between.
+    """
     gate.put("x.csv", b"renamed\n")
     gate.put("a.csv", b"waited\n")
     gate.put("alock.txt", b"")
+    gate.clock.ahead = back
     gate.edits.rename(gate.sender(), "x.csv", "a.csv", replacing=True, uploads=[])
     assert gate.read("a.csv") == b"waited\n"
     gate.edits.remove(gate.sender(), "alock.txt", [])
