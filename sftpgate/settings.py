@@ -319,6 +319,11 @@ class Settings(BaseSettings):
         10800.0, gt=0, description="seconds after which lock.txt is stale and passed over, where handover is lock.txt"
     )
     language: Language = Field(Language.ENGLISH, description="language of reports: en or fr; a user's own stands in user.toml")
+    consumer_interval: Duration = Field(
+        3600.0,
+        description="seconds after a file was taken before the next one of its name comes up, if handover is lock.txt: the batch "
+        "tool keeps one version of a name, and must have executed it by then",
+    )
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
     # how long things are kept that nobody waits for; 0: without limit

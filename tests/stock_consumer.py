@@ -28,7 +28,7 @@ class StockConsumer:
         lock.touch()
         yield "locked"
         names = sorted(
-            path.name for path in self.folder.iterdir() if path.is_file() and path.name[0] not in "._" and path != lock
+            path.name for path in self.folder.iterdir() if path.is_file() and path.name[0] not in "._" and "lock" not in path.name
         )
         yield "listed"
         for name in names:

@@ -35,7 +35,7 @@ from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.policy.space import shortages
 from sftpgate.policy.tools import findings
 from sftpgate.runners.command import obstacle
-from sftpgate.settings import Durability, Settings
+from sftpgate.settings import Durability, Handover, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe, rooms
 from sftpgate.users.hostkeys import ensure_host_keys
@@ -52,6 +52,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
     checks: tuple[tuple[str, Callable[[], Findings]], ...] = (
         ("settings", lambda: check_settings(settings)),
         ("directories", lambda: check_directories(settings)),
+        ("consumer", lambda: check_consumer(settings)),
         ("filesystems", lambda: check_filesystems(settings)),
         ("ledger", lambda: check_ledger(settings)),
         ("host keys", lambda: check_host_keys(settings.keys_dir)),
@@ -96,6 +97,28 @@ def check_settings(settings: Settings) -> Findings:
         yield _error("settings", error.message, "make the group, or change file_group")
     if settings.durability is Durability.RELAXED:
         yield _warning("settings", "durability is relaxed: a power cut may lose acknowledged files", 'set durability to "full"')
+
+
+def check_consumer(settings: Settings) -> Findings:
+    """Whether the batch tool that sweeps the store can do there what it does: make a lock file, read files, and remove them."""
+    if settings.handover is not Handover.LOCK_TXT or not settings.store.is_dir():
+        return
+    found = settings.store.stat()
+    if not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        yield _error(
+            "consumer",
+            f"{settings.store} has mode {mode}: the batch tool cannot create lock.txt there, takes nothing, and does not say so",
+            f"chmod g+w {settings.store}, and chgrp it to the batch tool's group",
+        )
+    if not settings.file_group and found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_IWOTH:
+        yield _warning(
+            "consumer",
+            f"files in {settings.store} get the server's own group: the batch tool reads them only if it is in it",
+            "set file_group to the batch tool's group",
+        )
+    if not settings.file_mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield _error("consumer", f"file_mode {settings.file_mode:04o} lets nobody but the server read files", "set it to 0640")
 
 
 def check_directories(settings: Settings) -> Findings:

@@ -101,7 +101,9 @@ def build(
         raise SettingsError(f"{error.message}; give the directory to the user that sftpgate runs as") from error
     ledger = ledger or Ledger(settings.ledger, durable=durable)
     ledger.create()
-    consumer = Consumer(layout, disk, timedelta(seconds=settings.consumer_lock_ttl))
+    consumer = Consumer(
+        layout, disk, timedelta(seconds=settings.consumer_lock_ttl), timedelta(seconds=settings.consumer_interval)
+    )
     has_consumer = settings.handover is Handover.LOCK_TXT
     if uptime is None:
         uptime = boot_seconds if clock is utc_now else steady(clock)

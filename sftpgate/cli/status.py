@@ -200,6 +200,8 @@ def _what_to_do(settings: Settings, reason: HoldReason | None, home: str) -> str
             return "have the file and its checksum sent again, or `sftpgate release` it"
         case HoldReason.AWAITING_DONE:
             return "wait for its done-file, or `sftpgate release` it"
+        case HoldReason.SKIPPED_NAME:
+            return 'have it sent under a name without "lock": the batch tool skips this one'
         case None:
             return "see its report with `sftpgate show`, then `sftpgate release` or `sftpgate discard` it"
 

@@ -86,6 +86,11 @@ class Change:
                 self._adopt(row)
         return self.line_at(path)
 
+    def taken_at(self, path: str) -> datetime | None:
+        """When a plain program was last noticed to have taken a file of this path; None if it never was."""
+        now = [item.changed_at for key in self._by_path.get(path, ()) if (item := self._rows[key]).state is ArrivalState.TAKEN]
+        return max(now, default=None) or arrivals.last_taken_at(self.connection, path)
+
     def first_queued(self, path: str) -> Arrival | None:
         """The arrival of the queue of ``path`` whose turn it is, by all that was decided in this change; None: there is none."""
         last = 0

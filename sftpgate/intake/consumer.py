@@ -11,6 +11,11 @@ that took the name of another between its copy and its unlink would be lost. Wha
   frees it (the old file is still there then): where the lock is absent, every pass that could have opened the old file has
   ended.
 
+- **The next version of a name comes up a while after the one before it was taken** (``consumer_interval``). The batch tool
+  keeps one version of a name: any of its tasks captures all files, so a second version that is captured before the first was
+  executed takes its place inside the platform. And two captures can overlap: the one that ends first removes the lock, while the
+  other one still has the names to unlink that it listed before; a version that came in between would go with them.
+
 The instant between our look and our rename is harmless: the name was free and stays whole, so the consumer, should it
 begin just then, sees the whole file or none. What is left: a file that is removed or renamed by its sender in the
 instant in which the consumer begins may have been copied by it all the same.
@@ -41,6 +46,7 @@ class Consumer:
     layout: Layout
     disk: Disk
     lock_ttl: timedelta
+    interval: timedelta = timedelta(0)  # between two versions of a name
 
     def sweeps(self, where: Location | None) -> bool:
         """Whether the consumer could take what lies at ``where``: it looks at the top level of the store, and no deeper."""
@@ -50,6 +56,12 @@ class Consumer:
         """How old the consumer's lock is by the disk's own clock, or None where there is none."""
         found = self.disk.lstat(self.layout.spot(_LOCK))
         return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
+
+    def is_at_work_on(self, taken_at: datetime | None, now: datetime) -> bool:
+        """Whether the consumer may not have executed the version of a name that it took at that time. A clock that was set by
+        more than the interval since then ends the wait.
+        """
+        return taken_at is not None and abs(now - taken_at) < self.interval
 
     def is_reading(self, now: datetime) -> bool:
         """Whether the consumer is at work."""

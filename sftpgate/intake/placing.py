@@ -20,11 +20,12 @@ from sftpgate.intake.moves import Moves
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.actor import SYSTEM, Actor
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
+from sftpgate.ledger.database import Connection
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
-from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import NameRules
+from sftpgate.policy.locations import Location, location, path_in
+from sftpgate.policy.names import NameRules, is_skipped_by_consumer
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
 from sftpgate.policy.tools import Pointer, is_queued
 
@@ -253,6 +254,7 @@ class Placer:
                 publish_suspect=self.rules.publish_suspect,
                 queued=self._is_queued(item.path),
                 occupied=self._is_occupied(change, item, earlier),
+                is_skipped=self._is_swept(location(Area.STORE, item.path)) and is_skipped_by_consumer(item.path),
             )
         )
         return found, Grade.VERIFIED if matches else item.grade
@@ -281,7 +283,18 @@ class Placer:
         consumer = self._moves.consumer
         if consumer is None or not consumer.sweeps(where):
             return True
-        return not (consumer.is_reading(change.now) or self._disk.exists(self._layout.spot(where)))
+        if consumer.is_reading(change.now) or self._disk.exists(self._layout.spot(where)):
+            return False
+        return not consumer.is_at_work_on(change.taken_at(path_in(where)), change.now)
+
+    def _is_free(self, connection: Connection, path: str) -> bool:
+        """Whether the next version of a name may come up, as far as a look from outside can say."""
+        if self._disk.exists(self._layout.spot(location(Area.STORE, path))):
+            return False
+        consumer, now = self._moves.consumer, self._moves.clock()
+        if consumer is None or not self._is_swept(location(Area.STORE, path)):
+            return True
+        return not consumer.is_at_work_on(arrivals.last_taken_at(connection, path), now)
 
     def bring_up(self) -> int:
         """Give the store the next file of each queue whose name the stock consumer has freed; returns how many. A change of
@@ -292,7 +305,7 @@ class Placer:
             return 0
         with self._moves.ledger.reading() as connection:
             paths = arrivals.queued_paths(connection)
-        free = [path for path in paths if not self._disk.exists(self._layout.spot(location(Area.STORE, path)))][:_AT_ONCE]
+            free = [path for path in paths if self._is_free(connection, path)][:_AT_ONCE]
         if not free:
             return 0
         with self._moves.change() as change:

@@ -432,6 +432,13 @@ def queued_paths(connection: Connection) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def last_taken_at(connection: Connection, path: str) -> datetime | None:
+    """When a plain program was last noticed to have taken a file of this path; None if it never was."""
+    newest = func.max(arrivals.c.changed_at, type_=arrivals.c.changed_at.type)
+    query = select(newest).where(arrivals.c.state == ArrivalState.TAKEN.value, arrivals.c.path == path)
+    return connection.execute(query).scalar()
+
+
 def doubly_located(connection: Connection) -> list[tuple[str, int]]:
     """Places that more than one live arrival claims to be at, with their number: there must be none."""
     states = [state.value for state in LIVE_STATES]

@@ -16,6 +16,7 @@ REPORT_AFTER = {
     HoldReason.CHECKSUM_MISMATCH: timedelta(0),
     HoldReason.BATCH_LOCK: timedelta(minutes=10),
     HoldReason.AWAITING_DONE: timedelta(minutes=10),
+    HoldReason.SKIPPED_NAME: timedelta(0),
 }
 
 
@@ -44,4 +45,9 @@ def explanation(reason: HoldReason, name: str, *, batch_lock_name: str, evidence
             return (
                 f"Neither {name}.done nor {name}.ok lies beside it: a file waits for one of them.",
                 f"Upload an empty file {name}.done when the file is complete.",
+            )
+        case HoldReason.SKIPPED_NAME:
+            return (
+                f'The name {name} contains "lock": the batch tool takes such a name for a lock file, and skips it for ever.',
+                "Rename the file, or send it under another name.",
             )

@@ -120,6 +120,7 @@ class HoldReason(StrEnum):
     INCOMPLETE = "incomplete?"
     CHECKSUM_MISMATCH = "checksum mismatch"
     AWAITING_DONE = "awaiting done-file"
+    SKIPPED_NAME = "name that is skipped"  # the batch tool that sweeps the store leaves out such names
 
     @property
     def shown_by_disk(self) -> bool:

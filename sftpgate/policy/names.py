@@ -28,6 +28,7 @@ MAX_DEPTH = 64  # directories below the drop; nobody needs more, and recursion o
 MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in a drop on another filesystem
 RESERVED_NAMES = frozenset({"archives", "reports"})
 CONSUMER_LOCK_NAME = "lock.txt"  # the stock consumer's own lock: never a command file
+_CONSUMER_SKIPS = "lock"  # in a name, in small letters: it takes that for a lock file
 
 
 def folded(name: str) -> str:
@@ -216,3 +217,8 @@ def join(base: str, name: str) -> str:
 def parent(path: str) -> str:
     """The directory of a relative path; empty at the top."""
     return path.rpartition("/")[0]
+
+
+def is_skipped_by_consumer(name: str) -> bool:
+    """Whether the stock consumer leaves out a file of this name that we would give it, such as ``blocks.csv``."""
+    return _CONSUMER_SKIPS in name

@@ -19,7 +19,7 @@ class Situation:
 
     ``checksum_matches`` and ``has_done_file`` speak of companions beside the file; None where there is none. ``queued``
     and ``occupied``: the path is one of a tool that wants every arrival, and an earlier arrival of this path is waiting
-    or being processed.
+    or being processed. ``is_skipped``: the batch tool that sweeps the store never takes a file of this name.
     """
 
     eligible: bool
@@ -31,6 +31,7 @@ class Situation:
     publish_suspect: bool = False
     queued: bool = False
     occupied: bool = False
+    is_skipped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def place(situation: Situation) -> Placement:
     proven = situation.checksum_matches or situation.has_done_file
     if situation.grade is Grade.SUSPECT and not (proven or situation.publish_suspect):
         return Placement(ArrivalState.HELD, HoldReason.INCOMPLETE)
+    if situation.is_skipped:
+        return Placement(ArrivalState.HELD, HoldReason.SKIPPED_NAME)
     if situation.batch_locked:
         return Placement(ArrivalState.HELD, HoldReason.BATCH_LOCK)
     if situation.require_done_file and not situation.has_done_file:

@@ -247,3 +247,14 @@ def test_authorities_that_the_settings_refuse(healthy: Cli, tmp_path: Path) -> N
     healthy.environment["SFTPGATE_ALGORITHMS"] = "hardened"
     [row] = [row for row in _findings(healthy) if "certificates signed by" in str(row["finding"])]
     assert 'algorithms to "default"' in str(row["what_to_do"])
+
+
+def test_the_folder_of_a_batch_tool(healthy: Cli) -> None:
+    """In front of a batch tool that sweeps the store, a folder in which it cannot make its lock file is an error."""
+    (healthy.directory / "sftpgate.toml").write_text('handover = "lock.txt"\n')
+    store = healthy.data / "store"
+    [found] = [row for row in _findings(healthy, code=78) if row["check"] == "consumer"]
+    assert found["level"] == "error" and "cannot create lock.txt" in str(found["finding"])
+    assert str(found["what_to_do"]).startswith(f"chmod g+w {store}")
+    store.chmod(0o777)
+    assert [row for row in _findings(healthy) if row["check"] == "consumer"] == []

@@ -87,6 +87,7 @@ class World:
             free_space_floor=0,
             tools=tools,
             handover=journal.handover,
+            consumer_interval=0,
             keep_quarantine=31536000.0,
         )
         self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)

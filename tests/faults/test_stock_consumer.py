@@ -16,7 +16,9 @@ async def test_no_version_is_lost_or_halved(tmp_path: Path) -> None:
     """P1, P3: one name is uploaded as fast as it goes, by two sessions over two workers, while the consumer copies and unlinks
     pass after pass: it gets every version once, whole, and each session's in their order.
     """
-    with Gate(tmp_path, HANDOVER="lock.txt", WORKERS="2", DURABILITY="relaxed", SWEEP_INTERVAL="1s") as gate:
+    with Gate(
+        tmp_path, HANDOVER="lock.txt", CONSUMER_INTERVAL="0", WORKERS="2", DURABILITY="relaxed", SWEEP_INTERVAL="1s"
+    ) as gate:
         gate.start()
         consumer = StockConsumer(gate.data / "store")
         over = threading.Event()

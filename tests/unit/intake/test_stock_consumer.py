@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from sftpgate.errors import AlreadyExists, ConsumerReading
 from sftpgate.intake.edits import OpenMode
 from sftpgate.intake.uploads import SessionTrace
 from sftpgate.ledger.actor import command
-from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.store.spots import Spot
 from tests.stock_consumer import StockConsumer
 from tests.unit.intake.conftest import Gate
@@ -26,7 +27,7 @@ VERSIONS = [b"%d\n" % number for number in range(5)]
 @pytest.fixture
 def gate(make_gate: Callable[..., Gate]) -> Gate:
     """A gate in front of a stock consumer."""
-    return make_gate(handover="lock.txt", tools={})
+    return make_gate(handover="lock.txt", tools={}, consumer_interval=0)
 
 
 @pytest.fixture
@@ -156,6 +157,60 @@ def test_a_stale_lock_is_passed_over(gate: Gate, capsys: pytest.CaptureFixture[s
     gate.sweeper.run()
     assert gate.read("x.csv") == b"1\n"
     assert "consumer_lock.stale" in "".join(capsys.readouterr())
+
+
+def test_versions_come_an_interval_apart(make_gate: Callable[..., Gate]) -> None:
+    """P3: the next version of a name comes up an hour after the one before it was taken; other names do not wait for that."""
+    gate = make_gate(handover="lock.txt", tools={}, consumer_interval=3600)
+    consumer = StockConsumer(gate.store)
+    for content in VERSIONS[:3]:
+        gate.put("x.csv", content)
+    for number, content in enumerate(VERSIONS[:3], start=1):
+        consumer.sweep()
+        assert consumer.contents[-1] == content
+        gate.put(f"new{number}.csv", b"new\n")
+        for _ in range(3):
+            gate.system.placer.bring_up()
+            gate.sweeper.run()
+            assert not (gate.store / "x.csv").exists(), "the batch tool may not have executed the one before"
+        consumer.sweep()
+        gate.clock.ahead += timedelta(minutes=61)
+        gate.sweeper.run()
+        gate.system.placer.bring_up()
+    assert [content for name, content in consumer.taken if name == "x.csv"] == VERSIONS[:3]
+    assert len(consumer.taken) == 6
+
+
+def test_overlapping_captures(make_gate: Callable[..., Gate]) -> None:
+    """P3: a capture that unlinks a name after another one has removed the lock takes no version that it did not read."""
+    gate = make_gate(handover="lock.txt", tools={}, consumer_interval=60)
+    consumer = StockConsumer(gate.store)
+    gate.put("x.csv", b"first\n")
+    gate.put("x.csv", b"second\n")
+    slow = consumer.steps()
+    while next(slow) != "copied":
+        pass
+    quick = StockConsumer(gate.store)
+    quick.sweep()  # it copies the same version, unlinks the name, and removes the lock of both
+    for _ in range(3):
+        gate.system.placer.bring_up()
+        gate.sweeper.run()
+    with contextlib.suppress(FileNotFoundError):
+        list(slow)
+    gate.clock.ahead += timedelta(minutes=2)
+    gate.sweeper.run()
+    gate.system.placer.bring_up()
+    assert gate.read("x.csv") == b"second\n"
+
+
+def test_a_name_that_the_consumer_skips(gate: Gate, consumer: StockConsumer) -> None:
+    """P7: a name in which the consumer sees a lock file is held with that reason; under another name the file is taken."""
+    held = gate.put("blocks.csv", b"blocks\n")
+    assert (held.state, held.hold_reason) == (ArrivalState.HELD, HoldReason.SKIPPED_NAME)
+    assert gate.put("sub/blocks.csv", b"not swept\n").state is ArrivalState.WAITING
+    gate.edits.rename(gate.sender(), "blocks.csv", "bricks.csv", replacing=False, uploads=[])
+    _drain(gate, consumer)
+    assert consumer.taken == [("bricks.csv", b"blocks\n")]
 
 
 def test_the_lock_is_no_command_file(gate: Gate) -> None:
