@@ -95,6 +95,9 @@ def breaks_off(size: int, read: Read) -> str:
 
     Cheap where there is nothing to find: it is asked of every upload.
     """
+    end = read(max(0, size - _LONGEST_FIELD), _LONGEST_FIELD)
+    if end[-4:].isascii() and b'"' not in end:
+        return ""
     start = max(0, size - END_BYTES)
     end = read(start, END_BYTES)
     if end[-4:].isascii() and not end.count(b'"') % 2:

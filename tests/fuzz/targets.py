@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import atexit
 import base64
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
 import socket
 import tempfile
@@ -23,6 +26,7 @@ from structlog.testing import capture_logs
 
 from sftpgate.errors import BadMessage, KeyRefused, NameRefused, PlaceRefused, SettingsError, UserFileError
 from sftpgate.gateway.proxy import client_of, read_header
+from sftpgate.policy import formats, texts
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.names import VirtualPath, check_storable, folded, normalise, split
 from sftpgate.settings import of_text
@@ -174,13 +178,44 @@ def proxy_header(data: bytes) -> None:
     assert client_of(data[: len(data) - len(rest)]) == address
 
 
+def contents(data: bytes) -> None:
+    """What somebody uploads: nothing breaks the look at it, no more is read than is there, and what is whole has a format."""
+    reads = 0
+
+    def read(at: int, length: int) -> bytes:
+        nonlocal reads
+        assert at >= 0 and length >= 0
+        reads += 1
+        assert reads < 10_000, "not bounded"
+        return data[at : at + length]
+
+    finding = formats.examine(len(data), read)
+    assert finding.format or finding is formats.NOTHING
+    texts.ending(len(data), read)
+    texts.breaks_off(len(data), read)
+    texts.last_line_ends(len(data), read)
+
+
 TARGETS: dict[str, Target] = {
     target.__name__: target
-    for target in (names, authorized_keys, key_files, certificates, user_toml, live_users, settings, proxy_header)
+    for target in (names, authorized_keys, key_files, certificates, user_toml, live_users, settings, proxy_header, contents)
 }
 
 # Where a fuzzer starts: one good example and one near miss of each.
 SEEDS: dict[str, list[bytes]] = {
+    "contents": [
+        gzip.compress(b"a,b\n" * 20),
+        bz2.compress(b"a,b\n" * 20),
+        lzma.compress(b"a,b\n" * 20),
+        b"\x28\xb5\x2f\xfd\x00\x58\x19\x00\x00abc",
+        b"PK\x05\x06" + bytes(18),
+        b"%PDF-1.7\nstartxref\n9\n%%EOF\n",
+        b"PAR1\x15\x04\x15\x02\x02\x00\x00\x00PAR1",
+        b'{"a": [1, null, "\\u00e9"]}',
+        b"<?xml version='1.0'?><!DOCTYPE a><a b='c'>&amp;</a>",
+        b'a,b\nc,d\ne,f\ng,"h\n',
+        "\ufeffa;b\nc;d\n".encode("utf-16-le"),
+    ],
     "names": [b"sub/x.csv", b"/sync/a/../b.csv", "/sync/Archiveſ/ﬁ.csv".encode(), b"/sync/reports ./x", b"a\xff", b"~/.ssh/x"],
     "authorized_keys": [
         f'from="192.0.2.0/24,!192.0.2.7",expiry-time="20270101" {_ED25519} erp\n'.encode(),
