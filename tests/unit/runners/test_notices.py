@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
@@ -165,3 +166,15 @@ def test_a_ledger_from_before_the_table(tmp_path: Path, world: World) -> None:
         assert reports.of_owner(connection, "erp") == ["report", "tryback"]
         assert reports.owner_of(connection, "tryback") == "erp"
     ledger.close()
+
+
+def test_a_doubted_file_is_told_what_speaks_against_it(world: World) -> None:
+    """P1, P8: the report about an upload that looks interrupted says what speaks against it, and that the same again is believed."""
+    archive = gzip.compress(b"a,b\n" * 100)
+    arrival = world.send("a.csv.gz", archive[:-9])
+    assert arrival.hold_reason is HoldReason.INCOMPLETE
+    assert notices(world).report_holds() == 1
+    lines = dict(line.split(": ", 1) for line in world.report(told(world)[0]).decode().splitlines())
+    assert "it is gzip, and its end is missing" in lines["why"]
+    assert "a second time" in lines["what next"]
+    assert world.send("a.csv.gz", archive[:-9]).hold_reason is None
