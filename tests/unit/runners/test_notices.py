@@ -169,7 +169,7 @@ def test_a_ledger_from_before_the_table(tmp_path: Path, world: World) -> None:
 
 
 def test_a_doubted_file_is_told_what_speaks_against_it(world: World) -> None:
-    """P1, P8: the report about an upload that looks interrupted says what speaks against it, and that the same again is believed."""
+    """P1, P8: the report about a doubted upload says what speaks against it, and that the same again is believed."""
     archive = gzip.compress(b"a,b\n" * 100)
     arrival = world.send("a.csv.gz", archive[:-9])
     assert arrival.hold_reason is HoldReason.INCOMPLETE
