@@ -113,7 +113,7 @@ def key_rotate(
         key = limited(key, label=label)
     until = (datetime.now(UTC) + _overlap(overlap)).replace(microsecond=0)
     added = registry.rotate_key(name, replaced.fingerprint, key, until)
-    ends = next(known.expires_at for known in registry.load(name).keys if known.fingerprint == replaced.fingerprint)
+    ends = max(known.expires_at or until for known in registry.load(name).lines_of_key(replaced.blob))
     typer.echo(f"key {added.fingerprint} added to user {name}")
     typer.echo(f"key {replaced.fingerprint} is accepted until {shown(ends)}")
     _say_findings(added)
@@ -243,6 +243,7 @@ def _replaced_key(user: User, fingerprint: str, terms: Terms) -> AuthorizedKey:
     else:
         usable = terms.usable(user.keys, datetime.now(UTC))
         found = [key for key in usable if key.expires_at is None] or usable
+    found = list({key.blob: key for key in reversed(found)}.values())  # of a key on several lines, the first
     if not found:
         raise NotFound(f"{user.name} has no such key to take the place of: `sftpgate key add` gives it one more")
     if len(found) > 1:

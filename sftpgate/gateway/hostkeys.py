@@ -12,7 +12,8 @@ from pathlib import Path
 
 import asyncssh
 
-from sftpgate.users.files import Signature, signature
+from sftpgate.errors import HostKeyError, UserFileError
+from sftpgate.users.files import Signature, read_bytes, signature
 from sftpgate.users.hostkeys import ensure_host_keys
 from sftpgate.users.hostrotation import next_files
 
@@ -43,7 +44,7 @@ class HostKeys:
         return [(path, signature(path)) for path in sorted(paths)]
 
     def _pairs(self, path: Path) -> Iterator[asyncssh.SSHKeyPair]:
-        key = asyncssh.read_private_key(str(path))
+        key = asyncssh.import_private_key(_read(path))
         [sample] = asyncssh.load_keypairs([key])
         for name in sample.host_key_algorithms:
             if name in self._allowed:
@@ -51,3 +52,10 @@ class HostKeys:
                 pair.host_key_algorithms = [name]
                 pair.set_sig_algorithm(name)
                 yield pair
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_bytes(path) or b""
+    except UserFileError as error:
+        raise HostKeyError(error.message) from error

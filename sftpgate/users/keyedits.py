@@ -96,13 +96,14 @@ def without_key(text: str, fingerprint: str) -> tuple[str, AuthorizedKey]:
     return "\n".join(kept), removed[0]
 
 
-def replaced(text: str, key: AuthorizedKey) -> str:
-    """``text`` with the line of ``key`` in the place of the line that the key has there."""
+def with_expiry(text: str, blob: bytes, at: datetime) -> str:
+    """``text`` with each line of a key not accepted from ``at`` on, nor later than it was before."""
     lines = []
     for line in text.split("\n"):
         known = parse_line(line)
-        same = known is not None and known.blob == key.blob
-        lines.append(key.line + ("\r" if line.endswith("\r") else "") if same else line)
+        if known is not None and known.blob == blob:
+            line = expiring(known, at).line + ("\r" if line.endswith("\r") else "")
+        lines.append(line)
     return "\n".join(lines)
 
 

@@ -46,7 +46,7 @@ from sftpgate.users.files import (
     signature,
     write_text,
 )
-from sftpgate.users.keyedits import expiring, replaced, succeeding, with_key, without_key
+from sftpgate.users.keyedits import succeeding, with_expiry, with_key, without_key
 from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
 from sftpgate.users.memory import Memory
 from sftpgate.users.modes import Unsafe, Watchman
@@ -330,7 +330,7 @@ class UserRegistry:
         def rotated(text: str) -> tuple[str, AuthorizedKey]:
             _, known = without_key(text, old)
             added = succeeding(new, known)
-            return with_key(replaced(text, expiring(known, until)), added, self._now()), added
+            return with_key(with_expiry(text, known.blob, until), added, self._now()), added
 
         return self._edit_keys(name, rotated)
 

@@ -47,6 +47,16 @@ async def test_principals_of_the_line(gate: Gate, authority: KeyFile, key: KeyFi
     assert await refused(gate, client_keys=certify(authority, key, "-n", "erp", "-V", YEAR)) == [LoginRefusal.NO_PRINCIPAL]
 
 
+async def test_an_authority_on_two_lines(gate: Gate, authority: KeyFile, key: KeyFile) -> None:
+    """Each line of an authority is tried, as OpenSSH does: one that has expired or names other principals hides no other one."""
+    expired = f'cert-authority,expiry-time="20200101Z" {authority.line}'
+    authorize(gate, expired, *(f'cert-authority,principals="{name}" {authority.line}' for name in ("feeders", "batch")))
+    for principal in ("batch", "feeders"):
+        async with login(gate, client_keys=certify(authority, key, "-n", principal, "-V", YEAR)):
+            pass
+    assert await refused(gate, client_keys=certify(authority, key, "-n", "erp", "-V", YEAR)) != []
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

@@ -168,6 +168,17 @@ def test_a_key_on_two_lines(keys: Path) -> None:
         assert judged.refusal is refusal
 
 
+def test_a_rotation_of_a_key_on_two_lines(keys: Path) -> None:
+    """Each line of the old key keeps its own limits, and none is accepted beyond the overlap."""
+    path, until = keys / "users/erp/authorized_keys", datetime(2030, 2, 1, tzinfo=UTC)
+    path.write_text(f'expiry-time="20200101Z" {KEY.line}\nfrom="192.0.2.1" {KEY.line}\n')
+    registry = UserRegistry(keys)
+    registry.rotate_key("erp", KEY.fingerprint, parse_public_key(KEY.line.replace("PstwE", "PstwI")), until)
+    lines = registry.load("erp").lines_of_key(KEY.blob)
+    assert [line.expires_at for line in lines] == [datetime(2020, 1, 1, tzinfo=UTC), until]
+    assert lines[1].from_patterns == ("192.0.2.1",)
+
+
 def test_what_is_written_can_be_read(keys: Path) -> None:
     """A list or a file that would be too long to be read again is refused whole, and stays as it was."""
     registry = UserRegistry(keys)
