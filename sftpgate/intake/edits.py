@@ -22,16 +22,16 @@ from sftpgate.errors import (
     IsADirectory,
     NoSuchFile,
     NotADirectory,
-    OwnedByAnother,
     PathIsAFile,
     Refused,
     SftpgateError,
     TakenMeanwhile,
 )
 from sftpgate.intake.changes import Change
+from sftpgate.intake.directory_renames import DirectoryRenames, Plan
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.local import digest_and_flush, is_unchanged, opened
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer, refuse_foreign
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
@@ -45,11 +45,8 @@ from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.appending import TAIL_TIME, is_tail
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
-from sftpgate.policy.locations import Location, location
-from sftpgate.policy.names import check_storable, join, parent
-
-# How many held files one change releases: a batch of an ERP can be large, and others wait for the store's lock.
-RELEASE_BATCH = 500
+from sftpgate.policy.locations import location
+from sftpgate.policy.names import check_storable, parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +72,7 @@ class Edits:
         self._union = union
         self._publisher = publisher
         self.room = room
+        self._renames = DirectoryRenames(moves, placer, self._make_directory, self._remove_directory)
 
     # -- opening -----------------------------------------------------------------------------------------------------
 
@@ -220,7 +218,11 @@ class Edits:
             unfinished = [upload.path for upload in uploads] + [partial.path for partial in self._staging.partials(sender.user)]
             if any(path.startswith(f"{old}/") for path in unfinished):
                 raise Refused("the directory has uploads that are not finished: finish or remove them first")
-            self._rename_directory(sender, old, new)
+            self._renames.rename(
+                sender.actor,
+                Plan(user=sender.user, old=old, new=new),
+                require_directories=lambda count: self.room.require_moved_directories(sender.user, old, new, count),
+            )
         elif there.upload is not None:
             self._refuse_unfinished(new)
             there.upload.renamed(new)
@@ -291,42 +293,6 @@ class Edits:
         draft = local_arrival(new_path, os.fstat(fd), sha256=sha256, now=now, source="drop")
         return replace(draft, home=home, pending_from=location(Area.DROP, path))
 
-    def _rename_directory(self, sender: Sender, old: str, new: str) -> None:
-        """Rename a directory of the sender's: each of its files gets its new path, in one change."""
-        if f"{new}/".startswith(f"{old}/"):
-            raise Refused("a directory cannot be moved into itself")
-        with self._moves.ledger.reading() as connection:
-            rows = arrivals.find(connection, live=True, below=old)
-        self._placer.prepare(replace(row, path=new + row.path.removeprefix(old)) for row in rows)
-        with self._moves.change() as change:
-            rows = change.adopt(arrivals.find(change.connection, live=True, below=old))
-            known = {row.location for row in rows}
-            if any(row.owner != sender.user or row.state not in UNCLAIMED_STATES for row in rows):
-                raise OwnedByAnother("the directory has files that are being processed or are not yours")
-            directories = self._directories(old, known)
-            for directory in directories:
-                with contextlib.suppress(AlreadyExists):  # an empty one, which is replaced
-                    self._make_directory(new + directory.removeprefix(old))
-            for row in rows:
-                self._placer.move(change, row, new + row.path.removeprefix(old), actor=sender.actor)
-        if change.failures:
-            raise next(iter(change.failures.values()))
-        self._placer.look_again(change.unverified.values())
-        for directory in reversed(directories):
-            self._remove_directory(directory)
-
-    def _directories(self, top: str, known: set[Location | None]) -> list[str]:
-        """``top`` and the directories below it, parents first. Refuses where there is a file that is not an arrival."""
-        found = [top]
-        for directory in found:
-            for entry in self._disk.entries(self._layout.spot(location(Area.DROP, directory))):
-                path = join(directory, entry.name)
-                if entry.is_dir:
-                    found.append(path)
-                elif location(Area.DROP, path) not in known:
-                    raise OwnedByAnother("the directory has files that are not yours")
-        return found
-
     def remove(self, sender: Sender, path: str, uploads: Sequence[Upload]) -> None:
         """Remove a file: an unclaimed arrival is withdrawn, an unfinished upload forgotten."""
         there = self._require(sender.user, path, uploads)
@@ -338,16 +304,26 @@ class Edits:
             if upload.path == path:
                 upload.dropped()
         self._staging.remove_partials(sender.user, path)
+        withdrawn = self._withdraw(sender, path, there)
+        while withdrawn == SLICE:
+            withdrawn = self._withdraw(sender, path)
+        self.names_changed(sender.home, gone=[path])
+
+    def _withdraw(self, sender: Sender, path: str, there: Item | None = None) -> int:
+        """Withdraw arrivals of a path, a slice of a long queue from its end; returns how many. ``there`` is what the sender saw:
+        where it is no arrival and no upload, its file is removed.
+        """
         with self._moves.change() as change:
-            mine = [item for item in change.live_at(path) if item.owner == sender.user and item.state in UNCLAIMED_STATES]
+            rows = arrivals.newest_of(change.connection, path, owner=sender.user, states=UNCLAIMED_STATES, limit=SLICE)
+            mine = [item for item in change.adopt(rows) if item.path == path and item.state in UNCLAIMED_STATES]
             for item in mine:
                 change.event(item, ArrivalEvent.WITHDRAWN, actor=sender.actor, location=None)
-            if not mine and there.upload is None and there.partial is None:
+            if not mine and there is not None and there.upload is None and there.partial is None:
                 if there.arrival is not None or change.accounts_for(location(Area.DROP, path)):
                     raise NoSuchFile()  # claimed since we looked, or taken, and another's lies there by now
                 self._disk.unlink(there.spot)
         self._raise_failure(change, *(item.id for item in mine))
-        self.names_changed(sender.home, gone=[path])
+        return len(rows)
 
     def set_times(self, sender: Sender, path: str, atime_ns: int, mtime_ns: int, uploads: Sequence[Upload]) -> None:
         """Set the times of a file; those of a directory are accepted and have no effect."""
@@ -441,6 +417,10 @@ class Edits:
         with contextlib.suppress(SftpgateError):  # files of others, or the admin's, are in it: it stays
             self._disk.remove_dir(self._layout.spot(location(Area.STORE, path)))
 
+    def finish_renames(self) -> int:
+        """Go on with renames of directories that were cut off; returns how many came to their end."""
+        return self._renames.finish()
+
     # -- what follows from a change of names -------------------------------------------------------------------------
 
     def names_changed(self, home: str, *, gone: Sequence[str] = (), appeared: Sequence[str] = ()) -> None:
@@ -468,7 +448,7 @@ class Edits:
                     hold_reason=HoldReason.BATCH_LOCK,
                     home=home,
                     after_seq=last,
-                    limit=RELEASE_BATCH,
+                    limit=SLICE,
                 )
             if not rows:
                 break

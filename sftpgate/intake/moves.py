@@ -46,6 +46,10 @@ from sftpgate.store.spots import FileModes, Spot
 
 log = get_logger("moves")
 
+# Files that one change takes where there are many: some 50 ms, in which others wait for the store's lock. Fewer would share their
+# flushes with too few others.
+SLICE = 100
+
 
 class Moves:
     """The door through which names in the store change. One instance per process; any thread may open a change."""

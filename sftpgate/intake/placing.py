@@ -16,7 +16,7 @@ from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions, stem_of, stem_released_by
 from sftpgate.intake.local import is_unchanged
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.ledger import arrivals, audit
 from sftpgate.ledger.actor import SYSTEM, Actor
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, ArrivalId
@@ -33,7 +33,6 @@ log = get_logger("placing")
 
 # What can still be kept from runners, where a checksum file says so.
 _IN_REACH = frozenset({ArrivalState.HELD, ArrivalState.WAITING, ArrivalState.QUEUED})
-_AT_ONCE = 500  # names in one change: publishers get their turn
 _LOOKS = 3  # at a companion that appears while we look; the sweeper looks again later
 
 
@@ -188,23 +187,28 @@ class Placer:
         """Place the files of these paths anew, because of what lies beside them: those that are held, and the newest one, which
         a companion speaks of. A change of its own, whose failure is the next sweep's: what called for it was done already.
         """
-        wanted = list(paths)
+        wanted = list(dict.fromkeys(paths))
         try:
-            for _ in range(_LOOKS):
-                if not wanted:
-                    return
-                with self._moves.ledger.reading() as connection:
-                    rows = arrivals.find(connection, live=True, paths=wanted)
-                self.prepare(rows)
-                with self._moves.change() as change:
-                    for path in wanted:
-                        in_reach = [item for item in change.line_at(path) if item.state in states]
-                        for item in in_reach:
-                            if item.state is ArrivalState.HELD or item is in_reach[-1]:
-                                self.reconsider(change, item)
-                wanted = list(change.unverified.values())
+            for start in range(0, len(wanted), SLICE):
+                self._look_again(wanted[start : start + SLICE], states)
         except SftpgateError as error:
             log.warning("companion.failed", reason=error.message)
+
+    def _look_again(self, paths: Sequence[str], states: Collection[ArrivalState]) -> None:
+        wanted = paths
+        for _ in range(_LOOKS):
+            if not wanted:
+                return
+            with self._moves.ledger.reading() as connection:
+                rows = arrivals.line_at(connection, wanted)
+            self.prepare(rows)
+            with self._moves.change() as change:
+                for path in wanted:
+                    in_reach = [item for item in change.line_at(path) if item.state in states]
+                    for item in in_reach:
+                        if item.state is ArrivalState.HELD or item is in_reach[-1]:
+                            self.reconsider(change, item)
+            wanted = list(change.unverified.values())
 
     def spoken_of(self, paths: Iterable[str]) -> list[str]:
         """The files that the companions among ``paths`` speak of; of a done-file also those of which it has the stem."""
@@ -305,7 +309,7 @@ class Placer:
             return 0
         with self._moves.ledger.reading() as connection:
             paths = arrivals.queued_paths(connection)
-            free = [path for path in paths if self._is_free(connection, path)][:_AT_ONCE]
+            free = [path for path in paths if self._is_free(connection, path)][:SLICE]
         if not free:
             return 0
         with self._moves.change() as change:

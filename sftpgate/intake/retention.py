@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from sftpgate.intake.changes import Change
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals as records
 from sftpgate.ledger import audit
@@ -28,7 +28,7 @@ from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.retention import Doomed, Keep, Kind, beyond
 
-BATCH = 500  # as a sweep's
+BATCH = SLICE
 BATCHES = 10  # of each kind in one pass of the sweeper; the next pass goes on
 EVERY = timedelta(hours=1)  # a pass looks at everything that is kept: not at each sweep
 EVENTS_EVERY = timedelta(days=1)

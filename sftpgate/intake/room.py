@@ -114,6 +114,11 @@ class Room:
         """Raise QuotaExceeded where ``user`` may not make so many directories more, at ``path`` and below it."""
         self._directories.require(path, self._quotas_of(user).max_directories, growth)
 
+    def require_moved_directories(self, user: str, old: str, new: str, count: int) -> None:
+        """The same for directories that move from ``old`` to ``new``: they count where they lie."""
+        if self._directories.part_of(old) != self._directories.part_of(new):
+            self.require_directory(user, new, count)
+
     def quotas(self, user: str) -> Quotas:
         """The quotas of ``user``."""
         return self._quotas_of(user)

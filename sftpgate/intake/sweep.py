@@ -26,7 +26,7 @@ from functools import partial
 from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.local import is_one_of, is_unchanged, opened
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
 from sftpgate.intake.staging import Staging
@@ -43,7 +43,7 @@ from sftpgate.store.spots import Entry
 
 log = get_logger("sweep")
 
-BATCH = 500  # files a change takes: long enough to share its flushes, short enough for a publisher to wait for
+BATCH = 500  # files that are looked at, read and flushed together; a change takes a slice of them
 FLUSH_TOGETHER = 32  # measured: from about so many new small files on, one flush of the filesystem takes less time
 FUTURE_LIMIT = 10_000  # files with a change time in the future, and restored ones, that are remembered between sweeps
 LAST_SWEEP = "last_sweep"
@@ -123,6 +123,7 @@ class Sweeper:
             self._homes = sorted(self._rules.homes(), key=len, reverse=True)
             for step in (
                 self._complete_moves,
+                self._finish_renames,
                 self._release_batches,
                 self._reconsider_held,
                 self._take_from_drop,
@@ -146,6 +147,7 @@ class Sweeper:
         """
         result = SweepResult()
         self._complete_moves(result)
+        self._attempt(self._finish_renames, result)
         self._notice_gone(result)
         return result
 
@@ -178,6 +180,9 @@ class Sweeper:
             log.warning("arrival.move_completed", arrival=row.id, path=row.path, state=row.state)
         result.completed_moves += len(change.completed)
 
+    def _finish_renames(self, result: SweepResult) -> None:
+        result.completed_moves += self._edits.finish_renames()
+
     # -- what was held -----------------------------------------------------------------------------------------------
 
     def _release_batches(self, result: SweepResult) -> None:
@@ -196,7 +201,7 @@ class Sweeper:
         last = 0
         while True:
             with self._moves.ledger.reading() as connection:
-                rows = arrivals.find(connection, states=[ArrivalState.HELD], after_seq=last, limit=BATCH)
+                rows = arrivals.find(connection, states=[ArrivalState.HELD], after_seq=last, limit=SLICE)
             if not rows:
                 return
             last = rows[-1].seq
@@ -261,13 +266,16 @@ class Sweeper:
         return (now - known[2]).total_seconds() >= self._rules.settle_seconds
 
     def _take(self, files: Sequence[tuple[str, os.stat_result]], result: SweepResult) -> None:
-        """Make arrivals of files that lie in the drop, all in one change. They are read and flushed before it, so that
-        nobody waits for that.
+        """Make arrivals of files that lie in the drop. They are read and flushed before the changes, so that nobody waits for
+        that.
         """
         drafts = self._drafts(self._unknown(files, result))
-        if not drafts:
-            return
         self._placer.prepare(drafts)
+        for start in range(0, len(drafts), SLICE):
+            self._admit(drafts[start : start + SLICE], result)
+
+    def _admit(self, drafts: Sequence[Arrival], result: SweepResult) -> None:
+        """Make arrivals of these files, in one change."""
         taken: list[Arrival] = []
         with self._moves.change() as change:
             change.load(draft.path for draft in drafts)
@@ -385,9 +393,11 @@ class Sweeper:
                 return
             last = rows[-1].seq
             gone = [row for row in rows if row.pending_from is None and row.location and not self._moves.is_at(row, row.location)]
-            if gone:
-                self._record_gone(gone, result)
-            self._advance({row.path for row in rows if row.state is ArrivalState.QUEUED})
+            for start in range(0, len(gone), SLICE):
+                self._record_gone(gone[start : start + SLICE], result)
+            queued = sorted({row.path for row in rows if row.state is ArrivalState.QUEUED})
+            for start in range(0, len(queued), SLICE):
+                self._advance(queued[start : start + SLICE])
 
     def _advance(self, paths: Collection[str]) -> None:
         """Bring up the next of queues whose head went unnoticed."""

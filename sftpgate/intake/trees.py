@@ -1,28 +1,28 @@
 """Directories of the store get another path, with everything in them (``sftpgate store mv``).
 
-Each arrival in the directory keeps its id and its owner and moves by a change, at most BATCH of them at a time; what the
-ledger does not know moves after them, under the store's lock, and never over anything. A crash leaves some files at the
+Each arrival in the directory keeps its id and its owner and moves by a change, at most SLICE of them at a time; what the
+ledger does not know moves after them, as many at a time, and never over anything. A crash leaves some files at the
 old path and some at the new one, each recorded where it is; the same command goes on. Everything blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from sftpgate.errors import AlreadyExists, DirectoryNotEmpty, NoSuchFile
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area, ArrivalState
-from sftpgate.policy.locations import area_of
+from sftpgate.policy.locations import area_of, location
 from sftpgate.policy.names import join
-from sftpgate.store.depot import Depot, DepotPath
+from sftpgate.store.depot import Depot, DepotPath, is_utf8
+from sftpgate.store.spots import Spot
 
-BATCH = 500
 _MOVING = (ArrivalState.WAITING, ArrivalState.QUEUED)
 
 
@@ -39,8 +39,10 @@ class Trees:
         """Give the directory ``old`` the path ``new``; returns how many arrivals moved with it. What is in the way of a single
         file raises AlreadyExists or OwnedByAnother, and everything from there on stays.
         """
-        moved = 0
-        while rows := self._arrivals_below(old):
+        moved, after = 0, ("", 0)
+        while page := self._live_below(old, after):
+            after = (page[-1].path, page[-1].seq)
+            rows = [row for row in page if _is_movable(row)]
             self._placer.prepare(replace(row, path=_below(row.path, old, new)) for row in rows)
             with self._moves.change() as change:
                 for row in rows:
@@ -51,37 +53,49 @@ class Trees:
             for error in change.failures.values():
                 raise error
             self._placer.look_again(change.unverified.values())
-        with self._moves.disk.locked(self._moves.layout.lock):
-            self._move_rest(old, new)
+        self._move_rest(old, new)
         return moved
 
-    def _arrivals_below(self, old: DepotPath) -> list[Arrival]:
+    def _live_below(self, old: DepotPath, after: tuple[str, int]) -> list[Arrival]:
         with self._moves.ledger.reading() as connection:
-            rows = arrivals.find(connection, states=_MOVING, below=old, limit=BATCH)
-        return [row for row in rows if row.location and area_of(row.location) in (Area.STORE, Area.QUEUE)]
+            return arrivals.live_below(connection, old, after=after, limit=SLICE)
 
     def _move_rest(self, old: DepotPath, new: DepotPath) -> None:
+        """Move what the ledger does not know. A slice of it at a time is under the store's lock: publishers have their turn."""
         disk, modes = self._moves.disk, self._moves.modes
-        directories = [old]
-        for path, entry in list(self._everything(old)):
-            target = self._depot.spot(DepotPath(_below(path, old, new)))
-            if entry:
-                directories.append(path)
-                disk.make_dirs(target, modes.dir_mode, modes.gid)
-                continue
-            disk.make_dirs(target.parent, modes.dir_mode, modes.gid)
-            try:
-                disk.rename(self._depot.spot(path), target, replacing=False)
-            except AlreadyExists as error:
-                raise AlreadyExists(
-                    f"{target.path} is there already: {path} stays where it is, and so does what follows"
-                ) from error
-            disk.sync_dirs([target.parent])
-        disk.make_dirs(self._depot.spot(new), modes.dir_mode, modes.gid)
+        found = list(self._everything(old))
+        directories = [old, *(path for path, is_dir in found if is_dir)]
+        for path in directories:
+            disk.make_dirs(self._depot.spot(DepotPath(_below(path, old, new))), modes.dir_mode, modes.gid)
+        files = [path for path, is_dir in found if not is_dir]
+        for start in range(0, len(files), SLICE):
+            with disk.locked(self._moves.layout.lock):
+                self._move_files(files[start : start + SLICE], old, new)
         for path in reversed(directories):
             with contextlib.suppress(DirectoryNotEmpty, NoSuchFile):  # somebody has just put a file there
                 disk.remove_dir(self._depot.spot(path))
         disk.sync_dirs([self._depot.spot(old).parent])
+
+    def _move_files(self, paths: Sequence[DepotPath], old: DepotPath, new: DepotPath) -> None:
+        disk, touched = self._moves.disk, dict[Spot, None]()
+        with self._moves.ledger.reading() as connection:
+            arrived = {row.location for row in arrivals.live_at(connection, filter(is_utf8, paths))}
+        try:
+            for path in paths:
+                if location(Area.STORE, path) in arrived:
+                    continue  # it came when the others had been moved
+                target = self._depot.spot(DepotPath(_below(path, old, new)))
+                try:
+                    disk.rename(self._depot.spot(path), target, replacing=False)
+                except NoSuchFile:
+                    continue  # somebody took it just now
+                except AlreadyExists as error:
+                    raise AlreadyExists(
+                        f"{target.path} is there already: {path} stays where it is, and so does what follows"
+                    ) from error
+                touched |= {target.parent: None, self._depot.spot(path).parent: None}
+        finally:
+            disk.sync_dirs(touched)
 
     def _everything(self, directory: DepotPath) -> Iterator[tuple[DepotPath, bool]]:
         for entry in self._depot.entries(directory):
@@ -89,6 +103,10 @@ class Trees:
             yield path, entry.is_dir
             if entry.is_dir:
                 yield from self._everything(path)
+
+
+def _is_movable(row: Arrival) -> bool:
+    return row.state in _MOVING and row.location is not None and area_of(row.location) in (Area.STORE, Area.QUEUE)
 
 
 def _below(path: str, old: str, new: str) -> str:

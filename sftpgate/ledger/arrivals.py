@@ -21,9 +21,11 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     literal_column,
     null,
     select,
+    tuple_,
     union_all,
     update,
 )
@@ -218,6 +220,26 @@ def next_queued(connection: Connection, path: str, *, after_seq: int) -> Arrival
 def live_after(connection: Connection, seq: int, limit: int) -> list[Arrival]:
     """What ``find(live=True, after_seq=…, limit=…)`` finds, sooner: for a look at all of them."""
     return [_of_values(row) for row in _LIVE_AFTER.rows(connection, [{"after_seq": seq, "limit": limit}])]
+
+
+def live_below(connection: Connection, directory: str, *, after: tuple[str, int], limit: int) -> list[Arrival]:
+    """The first ``limit`` live arrivals below a directory (relative to the drop) behind ``after``, by path and number."""
+    key = tuple_(arrivals.c.path, arrivals.c.seq)
+    return select_where(
+        connection,
+        _LIVE,
+        arrivals.c.path > directory + "/",
+        arrivals.c.path < directory + "0",  # "0" follows "/"
+        key > tuple_(literal(after[0]), literal(after[1])),
+        limit=limit,
+        order_by=(arrivals.c.path, arrivals.c.seq),
+    )
+
+
+def newest_of(connection: Connection, path: str, *, owner: str, states: Collection[ArrivalState], limit: int) -> list[Arrival]:
+    """The last ``limit`` live arrivals of a path and an owner in these states, the newest first."""
+    conditions = (_LIVE, arrivals.c.path == path, _in_states(states), func.coalesce(arrivals.c.owner, "") == owner)
+    return select_where(connection, *conditions, limit=limit, order_by=(arrivals.c.seq.desc(),))
 
 
 def pending(connection: Connection) -> list[Arrival]:

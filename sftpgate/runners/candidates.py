@@ -16,7 +16,7 @@ from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.local import digest_and_flush, is_one_of, opened
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.ledger import arrivals, runs
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
@@ -32,7 +32,7 @@ log = get_logger("runner")
 
 _ORDERED = 500  # files of a pattern that are put in order: of more, those that came later wait for their turn
 _PAGE = 100  # rows of one query: nearly always the first one is taken
-ADOPTED_AT_ONCE = 500  # local files that become arrivals in one change, as many as a sweep takes
+ADOPTED_AT_ONCE = SLICE  # local files that become arrivals in one change
 
 Find = Callable[..., list[Arrival]]
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from sftpgate.errors import AlreadyExists, NoSuchFile, SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
-from sftpgate.intake.moves import Moves
+from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.ledger import audit, reports
 from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
@@ -31,7 +31,7 @@ from sftpgate.store.spots import Spot
 
 log = get_logger("notices")
 
-BATCH = 200  # reports of one change: each is a link under the store's lock
+BATCH = SLICE  # reports of one change: each is a link under the store's lock
 
 
 class Notices:

@@ -12,6 +12,7 @@
     <store>/.sftpgate/lock, sweep.lock              flock()ed, never removed
     <store>/.sftpgate/sequence                      the number of the last upload that was opened; may be removed
     <store>/.sftpgate/seats                         its bytes are locked, never removed
+    <store>/.sftpgate/renames/<rename>              a rename of a large directory that is under way
     <store>/.sftpgate/allowances/<user>             what the user may send and fetch at this moment; may be removed
     <drop>/                       Area.DROP
 
@@ -32,7 +33,7 @@ from sftpgate.store.spots import FileModes, Spot
 
 _MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
-_RUNS, _TOOLS, _ALLOWANCES = "runs", "tools", "allowances"
+_RUNS, _TOOLS, _ALLOWANCES, _RENAMES = "runs", "tools", "allowances", "renames"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,11 @@ class Layout:
         """The directory of the directories of runs."""
         return Spot(self.store, f"{MANAGED_NAME}/{_RUNS}")
 
+    @property
+    def renames(self) -> Spot:
+        """The directory of what is written down of renames of directories that are under way."""
+        return Spot(self.store, f"{MANAGED_NAME}/{_RENAMES}")
+
     def create(self, disk: Disk, modes: FileModes) -> None:
         """Make the directories that are missing. What runs in the store may read it; our own directory in it is private.
 
@@ -121,5 +127,5 @@ class Layout:
         for way in (Spot(self.store, MANAGED_NAME), self.runs):
             disk.make_dirs(way, passage, modes.gid)
             disk.open_up(way, passage, modes.gid)
-        for name in (*_MANAGED_AREAS, _TOOLS, _ALLOWANCES):
+        for name in (*_MANAGED_AREAS, _TOOLS, _ALLOWANCES, _RENAMES):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)
