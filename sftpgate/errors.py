@@ -55,6 +55,13 @@ class SettingsError(SftpgateError):
     local = True
 
 
+class IdentityError(SftpgateError):
+    """The store, the drop and the ledger do not belong together."""
+
+    exit_code = ExitCode.BAD_SETTINGS
+    local = True
+
+
 # -- refusals: a rule says no ----------------------------------------------------------------------------------------
 
 
@@ -244,6 +251,12 @@ class NoSpace(StorageError):
 
 class ReadOnlyStorage(StorageError):
     """The server's storage is read-only at the moment: try again later (rule: storage that can be written)."""
+
+    local = False
+
+
+class StoreAway(StorageError):
+    """The server's storage is not there at the moment: nothing is taken or changed. Try again later (rule: its own store)."""
 
     local = False
 

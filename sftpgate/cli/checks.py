@@ -22,6 +22,7 @@ from sftpgate.cli.context import ledger_for_reading
 from sftpgate.cli.findings import Finding, Findings, Level
 from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
+from sftpgate.cli.identity_checks import LOST_LEDGER, check_identity, files_without_ledger
 from sftpgate.cli.process_checks import check_process
 from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.cli.user_checks import check_users
@@ -55,6 +56,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("consumer", lambda: check_consumer(settings)),
         ("filesystems", lambda: check_filesystems(settings)),
         ("ledger", lambda: check_ledger(settings)),
+        ("identity", lambda: check_identity(settings)),
         ("host keys", lambda: check_host_keys(settings.keys_dir)),
         ("users", lambda: check_users(settings, now)),
         ("tools", lambda: check_tools(settings)),
@@ -234,18 +236,18 @@ def check_ledger(settings: Settings) -> Findings:
     """Whether the database is whole, and of this program's version."""
     ledger = Ledger(settings.ledger)
     file = ledger.file
-    if file is not None and not file.exists():
-        if any(path.is_file() for path in settings.store.glob("archives/*")):
-            yield _warning(
-                "ledger", f"{file} is not there, though the store was used", "the next start makes it anew from the disk"
-            )
-        return
     try:
+        if file is not None and not file.exists():
+            yield from _without_ledger(settings)
+            return
         problem = ledger.check()
         if problem is not None:
             yield _error(
                 "ledger", f"it is damaged: {problem}", "stop the server and start it again: it makes a new one from the disk"
             )
+            return
+        if not ledger.is_made():
+            yield from _without_ledger(settings)
             return
         with ledger.reading() as connection:
             mode = overview.journal_mode(connection)
@@ -260,6 +262,12 @@ def check_ledger(settings: Settings) -> Findings:
         yield _error("ledger", f"its journal is {mode}, not a write-ahead log", "put it on a local disk")
     if file is not None and file.stat().st_mode & stat.S_IRWXO:
         yield _warning("ledger", f"{file} can be read by everybody on this machine", f"chmod o-rwx {file}")
+
+
+def _without_ledger(settings: Settings) -> Findings:
+    """There is none yet, or it is gone: then with what only it knew."""
+    if count := files_without_ledger(settings):
+        yield _warning("ledger", f"it is not there, and files lie in the store ({count} or more)", LOST_LEDGER)
 
 
 # -- host keys -------------------------------------------------------------------------------------------------------

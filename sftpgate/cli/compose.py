@@ -13,14 +13,18 @@ from functools import partial
 
 from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.consumer import Consumer
+from sftpgate.intake.identity import Ties, adopt, join, require_fit
 from sftpgate.intake.ids import Clock, Uptime, boot_seconds, steady
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.placing import IntakeRules, Placer
 from sftpgate.intake.recovery import rebuild_if_new
+from sftpgate.intake.restored import after_restore
 from sftpgate.intake.retention import Retention, RetentionRules
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
+from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.database import Ledger
+from sftpgate.policy.identity import Age
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.retention import Keep
 from sftpgate.policy.tools import Pointer
@@ -47,6 +51,7 @@ class System:
     moves: Moves
     placer: Placer
     staging: Staging
+    restored: Age = Age.SAME  # whether a backup brought one of store and ledger back, which was put right just now
 
     def language_of(self, user: str) -> Language:
         """The language in which a user is written to: the user's own, or the gate's."""
@@ -86,21 +91,28 @@ def build(
     uptime: Uptime | None = None,
     ledger: Ledger | None = None,
     pointers: Callable[[], Sequence[Pointer]] | None = None,
+    adopted_by: Actor | None = None,
 ) -> System:
     """The system of these settings; directories and tables are made where they are missing, and a ledger that is new on a
     disk that is not is made from the disk. ``uptime``: the machine's, or that of a ``clock`` that was given. ``pointers``:
     what the tools are pointed at, where that may change meanwhile.
+    Raises IdentityError, before it makes anything, where store, drop and ledger do not belong together; ``adopted_by``: makes one
+    gate of them instead, and puts on the record who said so.
     """
     durable = settings.durability is Durability.FULL
     disk = disk or Disk()
     layout = Layout(settings.store, settings.drop)
     modes = FileModes(file_mode=settings.file_mode, dir_mode=settings.dir_mode, gid=group_id(settings.file_group))
+    ledger = ledger or Ledger(settings.ledger, durable=durable)
     try:
+        if adopted_by is None:
+            require_fit(layout, disk, ledger)  # before anything is made: what is missing may only not be mounted
         layout.create(disk, modes)
     except StorageError as error:
         raise SettingsError(f"{error.message}; give the directory to the user that sftpgate runs as") from error
-    ledger = ledger or Ledger(settings.ledger, durable=durable)
     ledger.create()
+    by = adopted_by
+    ties = Ties(layout, disk, join(layout, disk, ledger, clock) if by is None else adopt(layout, disk, ledger, clock, by))
     consumer = Consumer(
         layout, disk, timedelta(seconds=settings.consumer_lock_ttl), timedelta(seconds=settings.consumer_interval)
     )
@@ -116,9 +128,11 @@ def build(
         modes=modes,
         durable=durable,
         consumer=consumer if has_consumer else None,
+        ties=ties,
     )
     names = name_rules(settings)
     rebuild_if_new(moves, names)
+    restored = after_restore(moves, names, is_adopted=adopted_by is not None)
     pointed = pointers_of(settings)
     rules = IntakeRules(
         names=names,
@@ -142,7 +156,9 @@ def build(
             max_upload_bytes=settings.max_upload_bytes,
             modes=modes,
             newest_arrival=partial(_newest_arrival, ledger),
+            require_store=ties.require,
         ),
+        restored=restored,
     )
 
 

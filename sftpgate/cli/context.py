@@ -72,6 +72,6 @@ def ledger_for_reading(settings: Settings) -> Iterator[Ledger | None]:
 
     ledger = Ledger(settings.ledger)
     try:
-        yield None if ledger.file and not ledger.file.exists() else ledger
+        yield ledger if ledger.is_made() else None
     finally:
         ledger.close()

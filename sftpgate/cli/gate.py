@@ -18,7 +18,7 @@ from sftpgate.cli.compose import System, build, make_retention, utc_now
 from sftpgate.cli.pointers import LivePointers
 from sftpgate.cli.reach import Bounds
 from sftpgate.cli.supervise import stop_at_signals
-from sftpgate.errors import SftpgateError
+from sftpgate.errors import SftpgateError, StoreAway
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
@@ -318,6 +318,8 @@ async def _sweep_regularly(
         try:
             result = await hops.run(sweeper.run)
             await hops.run(beside)
+        except StoreAway:
+            pass  # it was said once; the sweep after its return is the next that does something
         except Exception as error:
             log.error("sweep.failed", exc_info=error)
         else:

@@ -50,6 +50,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
     """Everything that ``status`` shows; times are aware, sizes in bytes."""
     from dataclasses import asdict
 
+    from sftpgate.cli.identity_checks import identity_note, lost_ledger_note
     from sftpgate.ledger import arrivals, overview, runs
     from sftpgate.ledger.database import get_fact
     from sftpgate.policy.lifecycle import ArrivalState
@@ -69,7 +70,8 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
             "expiring": _expiring(settings, now),
             "notes": [
                 *_shortages(settings),
-                "nothing has arrived yet: `sftpgate serve` has not been started with these settings",
+                lost_ledger_note(settings)
+                or "nothing has arrived yet: `sftpgate serve` has not been started with these settings",
             ],
         }
     with ledger.reading() as connection:
@@ -94,7 +96,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "uploads": _uploads(settings),
         "last_sweep": last_sweep,
         "expiring": _expiring(settings, now),
-        "notes": [*_shortages(settings), *_notes(settings, last_sweep, now)],
+        "notes": [*filter(None, [identity_note(settings, ledger)]), *_shortages(settings), *_notes(settings, last_sweep, now)],
     }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from sftpgate.cli.adopt import adopt
 from sftpgate.cli.record import changes, looks
 
 if TYPE_CHECKING:
@@ -247,6 +248,9 @@ def rm(path: StorePath, force: Force = False) -> None:
         removed = _deposits(system).remove(depot_path(path), notices, force=force)
     if removed is not None:
         typer.echo(f"{shown(removed.path)} discarded (arrival {removed.id})")
+
+
+store_app.command("adopt")(changes(adopt))
 
 
 # -- what they share -------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def sweep(json: Json = False) -> None:
     from sftpgate.cli.gate import make_edits, make_sweeper, recovered
     from sftpgate.cli.output import emit_record
     from sftpgate.intake.publish import Publisher
+    from sftpgate.policy.identity import Age
     from sftpgate.users.registry import UserRegistry
 
     loaded = settings.load()
@@ -51,7 +52,7 @@ def sweep(json: Json = False) -> None:
         typer.echo(describe(result))
     if result.failed:
         raise typer.Exit(ExitCode.FAILED)
-    if not result.did_something:
+    if not result.did_something and system.restored is Age.SAME:
         raise typer.Exit(ExitCode.NOTHING_TO_DO)
 
 

@@ -33,8 +33,12 @@ log = get_logger("moves")
 class Change:
     """One unit of work on arrivals; made by ``Moves.change``. Rows that it hands out are settled, and agree with the disk."""
 
-    def __init__(self, files: Files, connection: Connection, now: datetime, turns: Turns) -> None:
+    def __init__(
+        self, files: Files, connection: Connection, now: datetime, turns: Turns, *, missing_is_lost: bool = False
+    ) -> None:
         self._files = files
+        self._missing_is_lost = missing_is_lost
+        self.found_missing = False  # a file was not where it must be: what is recorded of that rests on the store being there
         self._turns = turns
         self.connection = connection
         self.now = now
@@ -147,8 +151,9 @@ class Change:
                 if moved_now:
                     self.completed.append(settled)
             elif row.state in LIVE_STATES:
-                self.event(replace(row, pending_from=None, location=None), _how_it_went(row))
+                self._gone(replace(row, pending_from=None, location=None), _how_it_went(row))
             else:
+                self.found_missing = True
                 lost = replace(row, pending_from=None, location=None, archived_as=None)
                 self.put(lost)
                 self.note("arrival.file_lost", lost, actor=SYSTEM)
@@ -178,7 +183,16 @@ class Change:
             found = self._files.disk.lstat(self._files.layout.spot(row.location))
             self._keep(replace(row, mtime_ns=found.st_mtime_ns) if found is not None else row)
         else:
-            self.event(replace(row, location=None), _GONE[row.state])
+            self._gone(replace(row, location=None), _GONE[row.state])
+
+    def _gone(self, row: Arrival, event: ArrivalEvent) -> None:
+        """Record that a file is not there."""
+        self.found_missing = True
+        if self._missing_is_lost:
+            self.event(row, ArrivalEvent.LOST)
+            self.note("arrival.not_in_backup", self._rows[row.id], actor=SYSTEM, was=row.state.value)
+        else:
+            self.event(row, event)
 
     def _keep(self, row: Arrival) -> None:
         self._rows[row.id] = row

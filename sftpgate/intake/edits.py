@@ -384,7 +384,8 @@ class Edits:
         self._make_directory(path)
 
     def make_home(self, home: str) -> None:
-        """Make the directory of the drop that a user sees as its top, where it is missing."""
+        """Make the directory of the drop that a user sees as its top, where it is missing. Raises StoreAway."""
+        self._moves.require_store()
         modes = self._moves.modes
         self._disk.make_dirs(self._layout.spot(location(Area.DROP, home)), modes.dir_mode, modes.gid)
 

@@ -28,9 +28,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from sftpgate.errors import NoSuchFile, SftpgateError
+from sftpgate.errors import NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.changes import Change, refuse_occupied
 from sftpgate.intake.consumer import Consumer
+from sftpgate.intake.identity import Ties
 from sftpgate.intake.ids import Clock, Uptime, steady
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
@@ -65,6 +66,7 @@ class Moves:
         modes: FileModes,
         durable: bool = True,
         consumer: Consumer | None = None,
+        ties: Ties | None = None,
     ) -> None:
         self.layout = layout
         self.disk = disk
@@ -75,6 +77,8 @@ class Moves:
         self.files = Files(layout, disk, modes, consumer)
         self.consumer = consumer
         self.durable = durable
+        self.ties = ties
+        self.missing_is_lost = False  # a store that a backup brought back: nobody took what is not in it
         self._turns = Turns()
 
     @contextlib.contextmanager
@@ -82,20 +86,24 @@ class Moves:
         """A unit of work: committed and carried out at the end of the block, undone where the block raises.
 
         A file that could not be moved is in ``Change.failures`` afterwards; its record stands, and the next sweep tries again.
+        Raises StoreAway where store or drop is not there, or another gate's.
         """
+        self.require_store()  # before our mark is left in a store that is not ours
         with self.disk.in_turn(self.layout.lock, self._turns.mark) as ours:
             is_whole, durable = self._turns.begin(ours=ours)
             written = False
             try:
                 with self.ledger.transaction() as connection:
                     arrivals.settled(connection, durable)
-                    change = Change(self.files, connection, self.clock(), self._turns)
+                    change = Change(self.files, connection, self.clock(), self._turns, missing_is_lost=self.missing_is_lost)
                     if not is_whole:
                         change.settle_all()
                         self._clear_found(change)
                     yield change
                     if change.touches_unflushed():
                         self._flush_names()
+                    if change.found_missing:
+                        self.require_store()  # it may have gone away since
                     change.write()
                     written = True
             except BaseException:
@@ -106,11 +114,16 @@ class Moves:
             if not change.failures and not change.occupied:
                 self._turns.end()
 
+    def require_store(self) -> None:
+        """Raise StoreAway where store or drop is not there, or another gate's. Costs two looks."""
+        if self.ties is not None:
+            self.ties.require()
+
     def flush(self) -> None:
         """Make all names durable and clear what is known to be so, so that a later start has nothing to look at."""
         self.flush_names()
         if self._turns.has_durable:
-            with self.change():
+            with contextlib.suppress(StoreAway), self.change():
                 pass
 
     def flush_names(self) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -47,6 +48,15 @@ _STATE_OF = {
     Area.CLAIMS: ArrivalState.CLAIMED,
     Area.QUARANTINE: ArrivalState.QUARANTINED,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that must have been an arrival: where it lies, its path where that says it, and its state."""
+
+    where: Location
+    path: str
+    state: ArrivalState
 
 
 def set_damaged_aside(ledger: Ledger, disk: Disk, now: datetime) -> Path | None:
@@ -92,20 +102,24 @@ def rebuild_if_new(moves: Moves, names: NameRules) -> int:
         with moves.ledger.transaction() as connection:
             arrivals.forget_all(connection)
         found = 0
-        files = _all_files(moves, names)
+        files = all_files(moves, names)
         while batch := list(islice(files, _BATCH)):
             with moves.change() as change:
-                for where, path, state in batch:
+                for item in batch:
                     try:
-                        found += _record(moves, change, where, path, state)
+                        found += record_found(moves, change, item)
                     except (SftpgateError, ValueError, KeyError) as error:
-                        log.error("recovery.unreadable", location=where, reason=str(error))
+                        log.error("recovery.unreadable", location=item.where, reason=str(error))
         with moves.ledger.transaction() as connection:
             set_fact(connection, COMPLETE, "yes")
             if found:
                 audit.record(connection, [_rebuilt(moves.clock(), found)])
     if found:
-        log.warning("ledger.rebuilt", arrivals=found)
+        log.warning(
+            "ledger.rebuilt",
+            arrivals=found,
+            reason="who sent what lies in store and archives is lost: senders no longer see these files and their reports",
+        )
     return found
 
 
@@ -120,18 +134,18 @@ def _is_complete(moves: Moves) -> bool:
         return get_fact(connection, COMPLETE) is not None
 
 
-def _all_files(moves: Moves, names: NameRules) -> Iterator[tuple[Location, str, ArrivalState]]:
-    """Every file that must have been an arrival: where it lies, its path where that says it, and its state."""
+def all_files(moves: Moves, names: NameRules) -> Iterator[Found]:
+    """Every file that must have been an arrival."""
     for area, state in _STATE_OF.items():
         for name in sorted(moves.disk.names(moves.layout.spot(location(area, "")))):
             if len(name) == len(new_id(datetime.now(UTC))) and not name.startswith("."):
-                yield location(area, name), "", state
+                yield Found(location(area, name), "", state)
     for name in sorted(moves.disk.names(moves.layout.spot(location(Area.ARCHIVES, "")))):
         if is_storable(name):
-            yield location(Area.ARCHIVES, name), name, ArrivalState.DONE
+            yield Found(location(Area.ARCHIVES, name), name, ArrivalState.DONE)
     for path in _store_files(moves, ""):
         if is_storable(path) and names.eligible(path):
-            yield location(Area.STORE, path), path, ArrivalState.WAITING
+            yield Found(location(Area.STORE, path), path, ArrivalState.WAITING)
 
 
 def _store_files(moves: Moves, directory: str) -> Iterator[str]:
@@ -151,7 +165,12 @@ def _store_files(moves: Moves, directory: str) -> Iterator[str]:
         yield from _store_files(moves, path)
 
 
-def _record(moves: Moves, change: Change, where: Location, path: str, state: ArrivalState) -> bool:
+def record_found(moves: Moves, change: Change, found: Found) -> bool:
+    """Make an arrival of a file that the ledger does not know; False where a local program still writes it.
+
+    Raises SftpgateError, ValueError or KeyError where the file or its note cannot be read.
+    """
+    where, path, state = found.where, found.path, found.state
     spot = moves.layout.spot(where)
     note = json.loads(moves.disk.read_small(spot.parent / f"{spot.name}.json")) if not path else {"path": path}
     archived = state is ArrivalState.DONE

@@ -82,7 +82,9 @@ class Staging:
         max_upload_bytes: int,
         modes: FileModes,
         newest_arrival: Callable[[], str] = str,
+        require_store: Callable[[], None] = lambda: None,
     ) -> None:
+        self.require_store = require_store  # raises StoreAway where store or drop is not there, or another gate's
         self._layout = layout
         self._disk = disk
         self._clock = clock
@@ -157,6 +159,7 @@ class Staging:
         self._sequence.close()
 
     def _new_file(self, user: str) -> tuple[Spot, int]:
+        self.require_store()
         spot = self._layout.staging(user) / self._new_id()
         try:
             fd = self._disk.create(spot, 0o600)

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError
+from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.local import is_one_of, is_unchanged, opened
 from sftpgate.intake.moves import SLICE, Moves
@@ -113,8 +113,9 @@ class Sweeper:
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="sweep")
 
     def run(self, progress: Progress | None = None) -> SweepResult | None:
-        """One pass; None where another process is sweeping."""
+        """One pass; None where another process is sweeping. Raises StoreAway where the store is not there, or another gate's."""
         self._progress = progress or _silent
+        self._moves.require_store()
         with self._disk.locked(self._layout.sweep_lock, wait=False) as mine:
             if not mine:
                 return None
@@ -135,6 +136,7 @@ class Sweeper:
                 self._attempt_other(other, result)
             result.seconds = (self._moves.clock() - started).total_seconds()
             self._remember(started, result)
+            self._seal()
             return result
 
     def close(self) -> None:
@@ -152,19 +154,34 @@ class Sweeper:
         return result
 
     def _attempt(self, step: Callable[[SweepResult], None], result: SweepResult) -> None:
-        """A step that fails must not keep the others from their work."""
+        """A step that fails must not keep the others from their work; without the store there is none."""
+        self._moves.require_store()
         try:
             step(result)
+        except StoreAway:
+            raise
         except SftpgateError as error:
             result.failed += 1
             log.error("sweep.step_failed", step=step.__name__.strip("_"), reason=error.message)
 
     def _attempt_other(self, other: Callable[[], Mapping[str, int]], result: SweepResult) -> None:
+        self._moves.require_store()
         try:
             result.others.update(other())
+        except StoreAway:
+            raise
         except SftpgateError as error:
             result.failed += 1
             log.error("sweep.step_failed", reason=error.message)
+
+    def _seal(self) -> None:
+        """Let store and ledger say how old they are."""
+        if self._moves.ties is None:
+            return
+        try:
+            self._moves.ties.seal(self._moves.ledger)
+        except SftpgateError as error:  # a full disk, for one: the next sweep tries again
+            log.warning("sweep.step_failed", step="seal", reason=error.message)
 
     def _remember(self, at: datetime, result: SweepResult) -> None:
         with self._moves.ledger.transaction() as connection:

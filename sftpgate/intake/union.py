@@ -86,7 +86,8 @@ class Union:
         return self.look(user, path, uploads).item
 
     def look(self, user: str, path: str, uploads: Sequence[Upload] = ()) -> Sight:
-        """The same, with what others have there."""
+        """The same, with what others have there. Raises StoreAway where nobody can tell."""
+        self._staging.require_store()
         if item := _open_upload(path, uploads):
             return Sight(item)
         sight = Sight(None)
@@ -122,7 +123,9 @@ class Union:
         It goes by windows of names behind the last one, and each item is made when it is asked for: a listing that is open keeps
         a part of the names of a large directory, however slowly a client reads it. What is there all the time is in it once, what
         comes or goes meanwhile may be. A directory of a million names is looked at some dozens of times, a usual one once.
+        Raises StoreAway where nobody can tell: an empty listing would say that all files were taken.
         """
+        self._staging.require_store()
         after, limit = "", WINDOW
         while True:
             window = self._window(user, directory, uploads, after, limit)
@@ -172,7 +175,8 @@ class Union:
         return Sight(self._choose(user, path, rows, in_drop), rows)
 
     def is_directory(self, path: str) -> bool:
-        """Whether the drop has a directory at ``path``."""
+        """Whether the drop has a directory at ``path``. Raises StoreAway where nobody can tell."""
+        self._staging.require_store()
         return self._disk.is_dir(self._layout.spot(location(Area.DROP, path)))
 
     def _choose(self, user: str, path: str, rows: Sequence[Arrival], in_drop: os.stat_result | None) -> Item | None:

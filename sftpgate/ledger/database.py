@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection as Connection  # handed to callers, who pass it back and know nothing of it
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, inspect, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sftpgate.errors import LedgerError, LedgerFull
@@ -73,6 +73,13 @@ class Ledger:
                 reports.fill_from_runs(connection)
                 set_fact(connection, _REPORTS_FACT, "yes")
         self.require_in_place()
+
+    def is_made(self) -> bool:
+        """Whether its tables are there: before the first start they are not. Raises LedgerError where nobody can tell."""
+        if self.file is not None and not self.file.exists():
+            return False
+        with self.reading() as connection:
+            return inspect(connection).has_table(facts.name)
 
     def step(self, operation: str) -> None:
         """Called before each commit; the crash suite overrides it, and nothing else does."""

@@ -34,6 +34,7 @@ class Seen:
     workers_wanted: int
     workers_alive: int
     ledger_problem: str | None
+    store_problem: str | None
     free_bytes: int | None
     free_space_floor: int
     swept_at: datetime | None
@@ -73,6 +74,8 @@ def _found(seen: Seen) -> Iterator[Problem]:
     elif seen.workers_alive < seen.workers_wanted:
         reason = f"{seen.workers_alive} of {seen.workers_wanted} worker processes are alive"
         yield Problem(check="workers", condition=Condition.DEGRADED, reason=reason)
+    if seen.store_problem is not None:
+        yield Problem(check="store", condition=Condition.NOT_READY, reason=seen.store_problem)
     if seen.free_bytes is None:
         yield Problem(check="disk", condition=Condition.NOT_READY, reason="the store cannot be looked at")
     for reason in seen.shortages:

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from sftpgate.errors import LedgerError, SftpgateError
+from sftpgate.intake.identity import problem_of
 from sftpgate.intake.sweep import LAST_SWEEP
 from sftpgate.ledger import overview, runs
 from sftpgate.ledger.chain import ends
@@ -26,7 +27,9 @@ from sftpgate.monitor.health import BEAT_SECONDS, Seen
 from sftpgate.policy.space import shortages
 from sftpgate.settings import Settings
 from sftpgate.store.batch_locks import batch_locks
+from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import room, rooms
+from sftpgate.store.layout import Layout
 from sftpgate.users.registry import UserRegistry
 
 
@@ -76,6 +79,7 @@ class Sight:
         self._directory = directory
         self._ledger = ledger
         self._started_at = started_at
+        self._layout, self._disk = Layout(settings.store, settings.drop), Disk()
         self._tally = RunTally()
         self._lock = threading.Lock()
 
@@ -116,6 +120,7 @@ class Sight:
             workers_wanted=settings.worker_count,
             workers_alive=sum(now.timestamp() - beat < BEAT_SECONDS for beat in beats),
             ledger_problem=stock.problem,
+            store_problem=None if stock.problem else problem_of(self._layout, self._disk, self._ledger),
             free_bytes=self.free_bytes(),
             free_space_floor=settings.free_space_floor,
             shortages=tuple(self._shortages()),

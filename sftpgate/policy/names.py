@@ -25,7 +25,7 @@ MAX_NAME_BYTES = 255  # NAME_MAX of ext4, xfs and btrfs
 MAX_PATH_BYTES = 3072  # well below PATH_MAX (4096), which must hold the store's own directory too
 MAX_DEPTH = 64  # directories below the drop; nobody needs more, and recursion over them stays cheap
 
-MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in a drop on another filesystem
+MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in the drop
 RESERVED_NAMES = frozenset({"archives", "reports"})
 CONSUMER_LOCK_NAME = "lock.txt"  # the stock consumer's own lock: never a command file
 _CONSUMER_SKIPS = "lock"  # in a name, in small letters: it takes that for a lock file

@@ -13,6 +13,8 @@
     <store>/.sftpgate/sequence                      the number of the last upload that was opened; may be removed
     <store>/.sftpgate/seats                         its bytes are locked, never removed
     <store>/.sftpgate/renames/<rename>              a rename of a large directory that is under way
+    <store>/.sftpgate/identity, seal                whose store this is, and how old: see policy/identity.py
+    <drop>/.sftpgate/identity                       whose drop this is
     <store>/.sftpgate/allowances/<user>             what the user may send and fetch at this moment; may be removed
     <drop>/                       Area.DROP
 
@@ -91,6 +93,26 @@ class Layout:
     def sequence(self) -> Spot:
         """The file that has the number of the last upload."""
         return Spot(self.store, f"{MANAGED_NAME}/sequence")
+
+    @property
+    def managed(self) -> Spot:
+        """Our own directory in the store."""
+        return Spot(self.store, MANAGED_NAME)
+
+    @property
+    def identity(self) -> Spot:
+        """The file that says whose store this is."""
+        return Spot(self.store, f"{MANAGED_NAME}/identity")
+
+    @property
+    def drop_identity(self) -> Spot:
+        """The file that says whose drop this is."""
+        return Spot(self.drop, f"{MANAGED_NAME}/identity")
+
+    @property
+    def seal(self) -> Spot:
+        """The file that tells a store from an older copy of it."""
+        return Spot(self.store, f"{MANAGED_NAME}/seal")
 
     def allowance(self, user: str) -> Spot:
         """The file that says how many bytes a user may send and fetch at this moment."""

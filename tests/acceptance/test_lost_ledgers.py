@@ -46,7 +46,7 @@ def test_a_lost_ledger_is_made_anew_from_the_disk(cli: Cli, senders: Senders, ho
 
 
 def test_a_backup_that_is_older_than_the_ledger(cli: Cli, tmp_path: Path) -> None:
-    """P4: files of a restored backup that were processed since are not processed again; what is missing is recorded so."""
+    """P4, P8: files of a restored backup that were processed since are not processed again; what is missing is lost."""
     cli.environment["SFTPGATE_SETTLE_SECONDS"] = "0"
     cli("store", "put", "-", "users1.csv", text="username\nb\n")
     (cli.data / "sync" / "users.csv").write_bytes(CSV)
@@ -63,7 +63,7 @@ def test_a_backup_that_is_older_than_the_ledger(cli: Cli, tmp_path: Path) -> Non
     assert "1 processed before, and left alone" in swept.out
     cli("run", "users", code=ExitCode.NOTHING_TO_DO)
     states = {str(row["path"]): row["state"] for row in cli("arrivals", "--json").rows}
-    assert states == {"users1.csv": "done", "users.csv": "done", "users2.csv": "taken"}
+    assert states == {"users1.csv": "done", "users.csv": "done", "users2.csv": "lost"}
     os.utime(cli.data / "sync" / "users.csv")
     assert "1 taken" in cli("sweep").out
 

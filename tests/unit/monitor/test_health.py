@@ -17,6 +17,7 @@ WELL = Seen(
     workers_wanted=2,
     workers_alive=2,
     ledger_problem=None,
+    store_problem=None,
     free_bytes=10**9,
     free_space_floor=10**8,
     swept_at=NOW - timedelta(seconds=20),
@@ -37,6 +38,7 @@ def test_all_is_well() -> None:
     ("change", "check", "expected"),
     [
         ({"ledger_problem": "the ledger cannot be used: disk I/O error"}, "ledger", Condition.NOT_READY),
+        ({"store_problem": "the store is missing or empty"}, "store", Condition.NOT_READY),
         ({"workers_alive": 0}, "workers", Condition.NOT_READY),
         ({"workers_alive": 1}, "workers", Condition.DEGRADED),
         ({"free_bytes": None}, "disk", Condition.NOT_READY),
