@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sftpgate.cli.user_checks import check_users
 from sftpgate.errors import UserFileError
 from sftpgate.policy.login import LoginRefusal
+from sftpgate.settings import Settings
 from sftpgate.users.keys import parse_public_key
 from sftpgate.users.logins import judge_key
 from sftpgate.users.modes import unsafe
@@ -111,6 +113,15 @@ def test_what_others_can_write_lets_nobody_in(keys: Path, expose: Callable[[Path
     assert before is not None
 
 
+@pytest.mark.parametrize("expose", EXPOSED)
+def test_the_doctor_names_it(keys: Path, expose: Callable[[Path], Path]) -> None:
+    """`sftpgate doctor` says which directory or file others can write, once, and the command that mends it."""
+    exposed = expose(keys)
+    settings = Settings(keys_dir=keys, data_dir=keys.parent / "data")
+    found = [finding for finding in check_users(settings, NOW) if f"{exposed} " in finding.finding]
+    assert [finding.what_to_do for finding in found] == [f"chmod go-w {exposed}"]
+
+
 @IF_ROOT
 @pytest.mark.parametrize("path", ["users/erp", "users/erp/authorized_keys", "users"])
 def test_what_belongs_to_somebody_else_lets_nobody_in(keys: Path, path: str) -> None:
@@ -154,6 +165,10 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(keys: Path, name: str) 
     assert registry.get("erp") == before
     with pytest.raises(UserFileError, match="no regular file"):
         registry.load("erp")
+    revoked = keys / "revoked_keys"
+    os.mkfifo(revoked, 0o600)
+    with pytest.raises(UserFileError, match="no regular file"):
+        registry.revocations.load()
     with pytest.raises(UserFileError, match="no regular file"):
         registry.disable("erp") if name == "user.toml" else registry.add_key("erp", KEY)
 
