@@ -79,6 +79,10 @@ class PlaceRefused(Refused):
     """Nothing can be written here: only the drop is writable."""
 
 
+class HomeTaken(PlaceRefused):
+    """A file has the name of this account's directory: the administrators must move it (rule: an account has a directory)."""
+
+
 class LinkRefused(Refused):
     """Links are not supported here: symbolic and hard links are refused."""
 

@@ -23,6 +23,7 @@ from sftpgate.cli.findings import Finding, Findings, Level
 from sftpgate.cli.findings import error as _error
 from sftpgate.cli.findings import warning as _warning
 from sftpgate.cli.identity_checks import LOST_LEDGER, check_identity, files_without_ledger
+from sftpgate.cli.place_checks import check_acls, check_homes, check_stuck
 from sftpgate.cli.process_checks import check_process
 from sftpgate.cli.service_checks import check_runs, check_service
 from sftpgate.cli.user_checks import check_users
@@ -57,8 +58,11 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("filesystems", lambda: check_filesystems(settings)),
         ("ledger", lambda: check_ledger(settings)),
         ("identity", lambda: check_identity(settings)),
+        ("places", lambda: check_stuck(settings)),
+        ("access lists", lambda: check_acls(settings)),
         ("host keys", lambda: check_host_keys(settings.keys_dir)),
         ("users", lambda: check_users(settings, now)),
+        ("homes", lambda: check_homes(settings)),
         ("tools", lambda: check_tools(settings)),
         ("waiting files", lambda: check_waiting(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),

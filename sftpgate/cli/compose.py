@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from sftpgate.errors import SettingsError, StorageError
 from sftpgate.intake.consumer import Consumer
+from sftpgate.intake.homes import Homes
 from sftpgate.intake.identity import Ties, adopt, join, require_fit
 from sftpgate.intake.ids import Clock, Uptime, boot_seconds, steady
 from sftpgate.intake.moves import Moves
@@ -64,6 +66,17 @@ class System:
         self.moves.flush()
         self.staging.close()
         self.ledger.close()
+
+
+def _homes_in(keys_dir: Path) -> Callable[[], Sequence[str]]:
+    """Asks for the homes of all users; nothing is read before."""
+
+    def homes() -> Sequence[str]:
+        from sftpgate.users.registry import UserRegistry
+
+        return UserRegistry(keys_dir).homes()
+
+    return homes
 
 
 def pointers_of(settings: Settings) -> tuple[Pointer, ...]:
@@ -140,6 +153,7 @@ def build(
         require_done_file=settings.require_done_file,
         publish_suspect=settings.publish_suspect,
         pointers=pointers or (lambda: pointed),
+        homes=Homes(_homes_in(settings.keys_dir)),
     )
     return System(
         settings=settings,

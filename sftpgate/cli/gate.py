@@ -113,6 +113,7 @@ def make_room(system: System, registry: UserRegistry) -> Room:
 
 def make_edits(system: System, publisher: Publisher, registry: UserRegistry) -> Edits:
     """The acts of senders on a system."""
+    system.placer.rules.homes.of_users = registry.homes
     union = Union(system.layout, system.disk, system.ledger, system.staging)
     return Edits(system.moves, system.placer, system.staging, union, publisher, make_room(system, registry))
 
@@ -124,7 +125,7 @@ def make_sweeper(system: System, edits: Edits, registry: UserRegistry) -> Sweepe
     rules = SweepRules(
         settle_seconds=system.settings.settle_seconds,
         partial_ttl=timedelta(seconds=system.settings.partial_ttl),
-        homes=lambda: [user.home for user in registry.list() if user.home],
+        homes=registry.homes,
         others=(
             lambda: {"claims returned": len(claims.return_dead())},
             lambda: {"holds reported": notices.report_holds()},

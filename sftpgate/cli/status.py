@@ -96,7 +96,12 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "uploads": _uploads(settings),
         "last_sweep": last_sweep,
         "expiring": _expiring(settings, now),
-        "notes": [*filter(None, [identity_note(settings, ledger)]), *_shortages(settings), *_notes(settings, last_sweep, now)],
+        "notes": [
+            *filter(None, [identity_note(settings, ledger)]),
+            *_shortages(settings),
+            *_stuck(settings),
+            *_notes(settings, last_sweep, now),
+        ],
     }
 
 
@@ -257,6 +262,13 @@ def _expiring(settings: Settings, now: datetime) -> list[Row]:
     except UserFileError:
         return []  # the directory is the server's own, and we are somebody else
     return [asdict(ending) for ending in endings(users, now=now, within=within, terms=terms_of(settings, registry))]
+
+
+def _stuck(settings: Settings) -> list[str]:
+    """A line for each arrival that cannot come to its place."""
+    from sftpgate.cli.place_checks import stuck
+
+    return [f"{item.path} cannot come to its place: {obstacle}" for item, obstacle in stuck(settings)]
 
 
 def _sweep_row(fact: str | None) -> Row | None:

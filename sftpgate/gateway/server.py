@@ -310,9 +310,13 @@ class Gate:
         seat = self._door.begin_session(user.name)
         if seat is None:
             raise _no_session(keeper, "too many sessions of this user (rule: max_sessions_per_user)")
-        keeper.sessions += 1
         parts = self._made_of.parts
-        parts.edits.make_home(user.home)
+        try:
+            parts.edits.make_home(user.home)
+        except SftpgateError as error:
+            self._door.end_session(seat)
+            raise _no_session(keeper, "the server could not do this" if error.local else error.message) from error
+        keeper.sessions += 1
         sender = Sender(
             user=user.name,
             home=user.home,

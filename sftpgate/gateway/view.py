@@ -158,7 +158,9 @@ class View:
 
     def _drop(self, place: Place) -> Iterator[SFTPName]:
         path = self._drop_path(place)
-        if not place.is_top and not self._item(place).is_dir:
+        if place.is_top:
+            self._parts.edits.make_home(path)  # somebody may have removed it on the disk
+        elif not self._item(place).is_dir:
             raise PathIsAFile()
         hidden = place.is_top
         items = self._parts.union.listing(self._sender.user, path, self._uploads)

@@ -133,11 +133,14 @@ class Change:
                     self._archive_elsewhere(row)
                     continue
                 # Something is in its way. It stays recorded, and must not keep the others from their moves.
-                log.error("arrival.stuck", arrival=row.id, path=row.path, reason=error.message)
+                reason = self._files.obstacle(row.location) or error.message
+                if self._turns.is_new_trouble(row.id, reason):
+                    log.error("arrival.stuck", arrival=row.id, path=row.path, reason=reason)
                 self.occupied.add(row.pending_from)
                 self._keep(row)
                 self._known_places |= {row.location, row.pending_from}
                 continue
+            self._turns.moved(row.id)
             if found is not None:
                 settled, moved_now = found
                 if moved_now:

@@ -27,7 +27,7 @@ from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import Actor, sender
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
 from sftpgate.logs import get_logger
-from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area
+from sftpgate.policy.lifecycle import LIVE_STATES, UNCLAIMED_STATES, Area
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.names import check_storable, join
 from sftpgate.store.descriptors import try_lock
@@ -102,6 +102,8 @@ class DirectoryRenames:
         for page in self._pages(plan.old):
             count += len(page)
             for row in page:
+                if row.state not in LIVE_STATES:
+                    continue  # it was removed just now, and only its record says where it was
                 if not _is_movable(row, plan):
                     raise OwnedByAnother("the directory has files that are being processed or are not yours")
                 _require_storable(row.path, plan)

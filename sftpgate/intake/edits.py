@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from sftpgate.errors import (
     AppendRefused,
     DirectoryNotEmpty,
     FileExchanged,
+    HomeTaken,
     IsADirectory,
     NoSuchFile,
     NotADirectory,
@@ -30,6 +32,7 @@ from sftpgate.errors import (
 from sftpgate.intake.changes import Change
 from sftpgate.intake.directory_renames import DirectoryRenames, Plan
 from sftpgate.intake.drafts import local_arrival
+from sftpgate.intake.homes import ways_to
 from sftpgate.intake.local import digest_and_flush, is_unchanged, opened
 from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer, refuse_foreign
@@ -44,7 +47,7 @@ from sftpgate.ledger.actor import SYSTEM
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.appending import TAIL_TIME, is_tail
 from sftpgate.policy.evidence import Grade
-from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
+from sftpgate.policy.lifecycle import LIVE_STATES, UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import check_storable, parent
 
@@ -85,11 +88,11 @@ class Edits:
 
     def _open(self, sender: Sender, path: str, mode: OpenMode, trace: SessionTrace, uploads: Sequence[Upload]) -> Upload:
         check_storable(path)
-        if not self._union.is_directory(parent(path)):
-            raise NoSuchFile("no such directory")
+        self._require_parent(sender, path)
         sight = self._union.look(sender.user, path, uploads)
         there = sight.item
         if there is None:
+            self._placer.rules.homes.require_no_home(path)
             refuse_foreign(sight.rows, sender.user)
             self._refuse_hidden_directory(path)
             if not mode.create:
@@ -197,10 +200,11 @@ class Edits:
         """Give a file or directory another path; ``replacing``: also where a file has it (``posix-rename@openssh.com``)."""
         check_storable(new)
         there = self._require(sender.user, old, uploads)
-        if not self._union.is_directory(parent(new)):
-            raise NoSuchFile("no such directory")
+        self._require_parent(sender, new)
         if old == new:
             return
+        if there.is_dir:
+            self._placer.rules.homes.require_no_home(old)
         sight = self._union.look(sender.user, new, uploads)
         target = sight.item
         if target is None:
@@ -239,8 +243,8 @@ class Edits:
         """A directory takes the place of an empty one only, and only where that is asked for."""
         if not replacing:
             raise AlreadyExists()
-        if any(self._union.listing(sender.user, directory, uploads)) or self._has_files_of_others(directory):
-            raise DirectoryNotEmpty()
+        self._placer.rules.homes.require_no_home(directory)
+        self._require_nothing_in(sender, directory, uploads)
 
     def _refuse_open(self, partial: Partial) -> None:
         """Another worker has the upload open, and would go on under the old name."""
@@ -377,17 +381,40 @@ class Edits:
         sight = self._union.look(sender.user, path, uploads)
         if sight.item is not None:
             raise AlreadyExists()
-        if not self._union.is_directory(parent(path)):
-            raise NoSuchFile("no such directory")
+        self._require_parent(sender, path)
         refuse_foreign(sight.rows, sender.user)
         self.room.require_directory(sender.user, path)
         self._make_directory(path)
 
     def make_home(self, home: str) -> None:
-        """Make the directory of the drop that a user sees as its top, where it is missing. Raises StoreAway."""
+        """Make the directory of the drop that a user sees as its top, where it is missing. Raises HomeTaken where a file is in
+        its way, and StoreAway.
+        """
         self._moves.require_store()
-        modes = self._moves.modes
-        self._disk.make_dirs(self._layout.spot(location(Area.DROP, home)), modes.dir_mode, modes.gid)
+        spot, modes = self._layout.spot(location(Area.DROP, home)), self._moves.modes
+        if not home or self._disk.is_dir(spot):
+            return
+        try:
+            self._disk.make_dirs(spot, modes.dir_mode, modes.gid)
+        except (NotADirectory, NoSuchFile) as error:  # the latter of a link
+            raise HomeTaken() from error
+        if not self._disk.is_dir(spot):
+            raise HomeTaken()
+
+    def is_home_taken(self, home: str) -> bool:
+        """Whether something else than a directory has the name of a home, or of what leads to it."""
+        found = (self._disk.lstat(self._layout.spot(location(Area.DROP, way))) for way in ways_to([home]))
+        return any(status is not None and not stat.S_ISDIR(status.st_mode) for status in found)
+
+    def _require_parent(self, sender: Sender, path: str) -> None:
+        """The directory of a path must be there. A home that somebody removed on the disk is made again."""
+        directory = parent(path)
+        if self._union.is_directory(directory):
+            return
+        if f"{directory}/".startswith(f"{sender.home}/"):
+            self.make_home(sender.home)
+        if not self._union.is_directory(directory):
+            raise NoSuchFile("no such directory")
 
     def _make_directory(self, path: str) -> None:
         spot = self._layout.spot(location(Area.DROP, path))
@@ -402,14 +429,22 @@ class Edits:
         there = self._require(sender.user, path, uploads)
         if not there.is_dir:
             raise PathIsAFile()
-        if any(self._union.listing(sender.user, path, uploads)) or self._has_files_of_others(path):
-            raise DirectoryNotEmpty()
+        self._placer.rules.homes.require_no_home(path)
+        self._require_nothing_in(sender, path, uploads)
         self._remove_directory(path)
 
-    def _has_files_of_others(self, path: str) -> bool:
-        """Whether somebody still sees a file below the directory: it may lie in the store."""
+    def _require_nothing_in(self, sender: Sender, directory: str, uploads: Sequence[Upload]) -> None:
+        """Raise DirectoryNotEmpty where somebody has a file below the directory, also one that only a runner sees: where its run
+        fails, it comes back to its place, which nothing else may have by then.
+        """
+        if any(self._union.listing(sender.user, directory, uploads)):
+            raise DirectoryNotEmpty()
         with self._moves.ledger.reading() as connection:
-            return bool(arrivals.find(connection, live=True, below=path, states=UNCLAIMED_STATES, limit=1))
+            rows = arrivals.find(connection, live=True, below=directory, states=LIVE_STATES, limit=1)
+        if rows and rows[0].owner == sender.user:
+            raise DirectoryNotEmpty("a file of this directory is being processed: try again when that is done")
+        if rows:
+            raise DirectoryNotEmpty()
 
     def _remove_directory(self, path: str) -> None:
         spot = self._layout.spot(location(Area.DROP, path))

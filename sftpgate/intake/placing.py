@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError, TakenMeanwhile
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions, stem_of, stem_released_by
+from sftpgate.intake.homes import Homes
 from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.ledger import arrivals, audit
@@ -45,6 +46,7 @@ class IntakeRules:
     require_done_file: bool
     publish_suspect: bool
     pointers: Callable[[], Sequence[Pointer]]
+    homes: Homes
 
 
 class Placer:
@@ -77,6 +79,7 @@ class Placer:
         State, reason and location of the draft are decided here. Raises OwnedByAnother where the path is another
         user's, IsADirectory where a directory has the name, TakenMeanwhile where what it was made of is gone.
         """
+        self.rules.homes.require_no_home(draft.path)
         earlier = change.line_at(draft.path)
         refuse_foreign(earlier, draft.owner)
         if continues is not None:
@@ -140,6 +143,7 @@ class Placer:
 
     def move(self, change: Change, item: Arrival, path: str, *, actor: Actor) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""
+        self.rules.homes.require_no_home(path)
         earlier = [other for other in change.line_at(path) if other.id != item.id]
         refuse_foreign(earlier, item.owner)
         renamed = replace(item, path=path)

@@ -79,6 +79,8 @@ class Files:
         """
         replacing = self.consumer is None or not self.consumer.sweeps(item.location)
         seen = self._seen(item, source)
+        if item.location is not None and area_of(item.location) is Area.STORE:
+            self.disk.inherit_acl(source, target.parent, self.modes.file_mode)
         try:
             self.disk.rename(source, target, replacing=replacing)
         except NoSuchFile:
@@ -199,6 +201,23 @@ class Files:
         if area_of(where) in NAMED_BY_ID:
             with contextlib.suppress(SftpgateError):
                 self.disk.unlink(_note(self.layout.spot(where)), missing_ok=True)
+
+    def obstacle(self, where: Location | None) -> str | None:
+        """Why nothing can get the name ``where`` however often it is tried, for an administrator; None where nothing is in the
+        way. Files that could be replaced are not.
+        """
+        if where is None:
+            return None
+        spot = self.layout.spot(where)
+        if self.disk.is_dir(spot):
+            return f"a directory has its name: move {spot.local} away"
+        parts = spot.path.split("/")
+        for depth in range(1, len(parts)):
+            above = Spot(spot.root, "/".join(parts[:depth]))
+            found = self.disk.lstat(above)
+            if found is not None and not stat.S_ISDIR(found.st_mode):
+                return f"no directory has the name of its directory: move {above.local} away"
+        return None
 
     # -- settling ----------------------------------------------------------------------------------------------------
 

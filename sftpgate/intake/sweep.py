@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from sftpgate.errors import LinkedFile, NoSuchFile, SftpgateError, StoreAway
+from sftpgate.errors import HomeTaken, LinkedFile, NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.edits import Edits
 from sftpgate.intake.local import is_one_of, is_unchanged, opened
 from sftpgate.intake.moves import SLICE, Moves
@@ -110,6 +110,7 @@ class Sweeper:
         self._restored: dict[str, tuple[int, int]] = {}  # inode and change time of files that were warned about
         self._progress: Progress = _silent
         self._homes: list[str] = []
+        self._taken_homes: set[str] = set()
         self._flushers = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="sweep")
 
     def run(self, progress: Progress | None = None) -> SweepResult | None:
@@ -122,6 +123,7 @@ class Sweeper:
             started = self._moves.clock()
             result = SweepResult()
             self._homes = sorted(self._rules.homes(), key=len, reverse=True)
+            self._look_at_homes()
             for step in (
                 self._complete_moves,
                 self._finish_renames,
@@ -199,6 +201,13 @@ class Sweeper:
 
     def _finish_renames(self, result: SweepResult) -> None:
         result.completed_moves += self._edits.finish_renames()
+
+    def _look_at_homes(self) -> None:
+        """Say once of each home that a file has its name: its user cannot be served."""
+        taken = {home for home in self._homes if self._edits.is_home_taken(home)}
+        for home in sorted(taken - self._taken_homes):
+            log.error("home.taken", home=home, reason=HomeTaken().message)
+        self._taken_homes = taken
 
     # -- what was held -----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import area_of, location
-from sftpgate.policy.names import join
+from sftpgate.policy.names import check_storable, join
 from sftpgate.store.depot import Depot, DepotPath, is_utf8
 from sftpgate.store.spots import Spot
 
@@ -48,6 +48,7 @@ class Trees:
                 for row in rows:
                     item = change.get(row.id)
                     if item.state in _MOVING:
+                        check_storable(_below(item.path, old, new))
                         self._placer.move(change, item, _below(item.path, old, new), actor=self._actor)
                         moved += 1
             for error in change.failures.values():

@@ -38,6 +38,7 @@ class Turns:
         self._directories: dict[Spot, None] = {}
         self._durable: dict[ArrivalId, int] = {}
         self._is_whole = False
+        self._stuck: dict[ArrivalId, str] = {}  # by why they are
         self._forgotten = 0  # how often all of it was thrown away
 
     @property
@@ -102,6 +103,19 @@ class Turns:
         with self._lock:
             found = self._made.get(arrival)
             return self._durable.get(arrival) if found is None else found
+
+    def is_new_trouble(self, arrival: ArrivalId, reason: str) -> bool:
+        """Note that the move of an arrival cannot be made; whether that was not known already: it is tried with every change."""
+        with self._lock:
+            known = self._stuck.get(arrival)
+            self._stuck[arrival] = reason
+            return known != reason
+
+    def moved(self, arrival: ArrivalId) -> None:
+        """The move of an arrival was made, or is not wanted any more."""
+        if self._stuck:
+            with self._lock:
+                self._stuck.pop(arrival, None)
 
     def is_unflushed(self, arrival: ArrivalId) -> bool:
         """Whether a power cut may take the last move of an arrival back."""

@@ -102,6 +102,8 @@ def _row_problem(moves: Moves, item: Arrival, content: bool) -> tuple[str, str] 
     if area is not expected and not in_drop:
         return "an arrival lies where its state says", f"it is {item.state}"
     if item.pending_from is not None and moves.is_at(item, item.pending_from):
+        if obstacle := moves.files.obstacle(item.location):
+            return "a recorded move can be made", f"{item.path} cannot come to its place: {obstacle}"
         return None  # its move is recorded, and whoever comes next completes it
     if not moves.is_at(item, item.location):
         return "the file of an arrival is where the ledger says", f"it is {item.state}, and its file is not there"

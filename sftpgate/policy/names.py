@@ -23,6 +23,7 @@ VirtualPath = NewType("VirtualPath", str)
 
 MAX_NAME_BYTES = 255  # NAME_MAX of ext4, xfs and btrfs
 MAX_PATH_BYTES = 3072  # well below PATH_MAX (4096), which must hold the store's own directory too
+MAX_STORED_PATH_BYTES = MAX_PATH_BYTES - 64  # below the drop: with the mount's name before it, a client can still name it
 MAX_DEPTH = 64  # directories below the drop; nobody needs more, and recursion over them stays cheap
 
 MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in the drop
@@ -82,6 +83,8 @@ def check_storable(inner: str) -> None:
     parts = split(inner)
     if len(parts) > MAX_DEPTH:
         raise NameRefused(f"the path is more than {MAX_DEPTH} directories deep")
+    if len(inner.encode()) > MAX_STORED_PATH_BYTES:
+        raise NameRefused(f"the path is longer than {MAX_STORED_PATH_BYTES} bytes (rule: a client can name every file)")
     for name in parts:
         if len(name.encode()) > MAX_NAME_BYTES:
             raise NameRefused(f"the name is longer than {MAX_NAME_BYTES} bytes (rule: names have at most {MAX_NAME_BYTES} bytes)")

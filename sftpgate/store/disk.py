@@ -33,7 +33,9 @@ from sftpgate.errors import (
     NoSuchFile,
     NotADirectory,
     SettingsError,
+    SftpgateError,
 )
+from sftpgate.store.acls import default_acl, narrowed, set_acl
 from sftpgate.store.descriptors import copy_bytes, try_lock
 from sftpgate.store.directories import Directories, OpenDirectory, listed
 from sftpgate.store.filelock import WAIT_SECONDS, FileLock
@@ -222,6 +224,30 @@ class Disk:
             if gid is not None:
                 os.fchown(fd, -1, gid)
             os.fchmod(fd, mode)
+
+    def inherit_acl(self, file: Spot, directory: Spot, mode: int) -> None:
+        """Give a file that is about to be renamed into ``directory`` the default ACL of that, or, where it is not there yet, of
+        the nearest directory above it; nothing where there is none. Says nothing where it fails: the move is what counts.
+        """
+        while True:
+            try:
+                with self.directory(directory) as above:
+                    acl = default_acl(above)
+            except OSError:
+                acl = None
+                if directory.path:
+                    directory = directory.parent
+                    continue
+            break
+        if acl is None:
+            return
+        with contextlib.suppress(OSError, SftpgateError):
+            fd = self.open_read(file)
+            try:
+                self.step("set_acl", fd)
+                set_acl(fd, narrowed(acl, mode))
+            finally:
+                os.close(fd)
 
     def sync(self, fd: int) -> None:
         """Make the content of an open file durable."""

@@ -132,6 +132,10 @@ class UserRegistry:
         """All users that can be read, by name."""
         return [user for name in self.names() if (user := self.get(name)) is not None]
 
+    def homes(self) -> Sequence[str]:
+        """The homes of all users that see a part of the drop only."""
+        return [user.home for user in self.list() if user.home]
+
     def preload(self) -> None:
         """Read all users, so that files which break later leave a good version in force, and warn of what nobody can be.
 

@@ -6,11 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from sftpgate.errors import IsADirectory, NoSuchFile, QuotaExceeded, SftpgateError
+from sftpgate.errors import DirectoryNotEmpty, IsADirectory, NameRefused, NoSuchFile, QuotaExceeded, SftpgateError
 from sftpgate.intake.uploads import SessionTrace
 from sftpgate.intake.verify import verify
-from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.ledger.arrivals import Arrival
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
 from tests.unit.intake.conftest import Gate
 
 
@@ -50,6 +53,75 @@ def test_a_directory_that_has_the_name(gate: Gate) -> None:
     [outcome] = gate.publisher.commit([gate.upload("x.csv", b"whole\n")])
     assert isinstance(outcome, IsADirectory)
     assert gate.now(held).state is ArrivalState.HELD and gate.archived() == []
+
+
+def _claim(gate: Gate, arrival: Arrival) -> None:
+    with gate.system.moves.change() as change:
+        change.event(change.get(arrival.id), ArrivalEvent.CLAIMED, location=location(Area.CLAIMS, arrival.id))
+
+
+@pytest.mark.parametrize("user", ["erp", "other"])
+def test_a_directory_of_a_claimed_file_stays(gate: Gate, user: str) -> None:
+    """P3: a directory that looks empty because a runner has its file is not removed or replaced: the file may come back."""
+    gate.edits.make_directory(gate.sender(), "d", [])
+    gate.edits.make_directory(gate.sender(), "e", [])
+    arrival = gate.put("d/x.csv")
+    _claim(gate, arrival)
+    with pytest.raises(DirectoryNotEmpty, match="being processed" if user == "erp" else "not empty"):
+        gate.edits.remove_directory(gate.sender(user), "d", [])
+    with pytest.raises(DirectoryNotEmpty):
+        gate.edits.rename(gate.sender(user), "e", "d", replacing=True, uploads=[])
+    with gate.system.moves.change() as change:
+        change.event(change.get(arrival.id), ArrivalEvent.RETURNED, location=location(Area.STORE, "d/x.csv"))
+    assert gate.read("d/x.csv") == b"a,1\n"
+
+
+@pytest.mark.parametrize("obstacle", ["file", "directory"])
+def test_an_arrival_whose_place_was_taken_on_the_disk(gate: Gate, obstacle: str) -> None:
+    """P8: what cannot come to its place, because somebody changed the disk, is named by verify and said in the log once, however
+    many changes follow, and comes to its place when that is free.
+    """
+    gate.edits.make_directory(gate.sender(), "d", [])
+    arrival = gate.put("d/x.csv")
+    _claim(gate, arrival)
+    if obstacle == "file":
+        (gate.store / "d").rmdir()
+        (gate.store / "d").write_bytes(b"in the way\n")
+    else:
+        (gate.store / "d/x.csv").mkdir()
+    with gate.system.moves.change() as change:
+        change.event(change.get(arrival.id), ArrivalEvent.RETURNED, location=location(Area.STORE, "d/x.csv"))
+    with capture_logs() as logs:
+        for number in range(5):
+            gate.put(f"other{number}.csv")
+        gate.sweeper.run()
+    [line] = [line for line in logs if line["log_level"] == "error"]
+    assert (line["event"], line["path"]) == ("arrival.stuck", "d/x.csv") and "move" in line["reason"]
+    [violation] = verify(gate.system.moves)
+    assert violation.rule == "a recorded move can be made" and "d/x.csv" in violation.explanation
+    if obstacle == "file":
+        (gate.store / "d").unlink()
+    else:
+        (gate.store / "d/x.csv").rmdir()
+    gate.put("other.csv")
+    assert gate.read("d/x.csv") == b"a,1\n" and verify(gate.system.moves) == []
+
+
+def test_a_directory_gets_no_name_that_makes_a_path_too_long(gate: Gate) -> None:
+    """P5, P7: a rename is refused by which a file, or a directory, could not be named any more, and nothing is moved."""
+    deep = "a"
+    gate.edits.make_directory(gate.sender(), deep, [])
+    for _ in range(14):
+        deep += "/" + "d" * 200
+        gate.edits.make_directory(gate.sender(), deep, [])
+    arrival = gate.put(f"{deep}/x.csv")
+    for _ in range(2):
+        with pytest.raises(NameRefused, match="a client can name every file"):
+            gate.edits.rename(gate.sender(), "a", "L" * 255, replacing=False, uploads=[])
+        assert (gate.drop / deep).is_dir() and not (gate.drop / ("L" * 255)).exists()
+        if gate.now(arrival).state is ArrivalState.WAITING:
+            gate.edits.remove(gate.sender(), f"{deep}/x.csv", [])
+            gate.edits.make_directory(gate.sender(), f"{deep}/{'e' * 100}", [])
 
 
 def test_one_bad_upload_of_a_batch(gate: Gate) -> None:

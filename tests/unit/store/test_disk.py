@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -367,3 +368,37 @@ def test_which_names_are_present(tmp_path: Path, others: int) -> None:
     (tmp_path / "d").mkdir()
     assert DISK.present(Spot(tmp_path, ""), ["x" * 300, "a", "b", "c", "d", "e"]) == ["b", "d"]
     assert DISK.present(Spot(tmp_path, "none"), ["a", "b", "c", "d", "e"]) == []
+
+
+def _acl(*entries: tuple[int, int, int]) -> bytes:
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+ANYBODY = 2**32 - 1
+OWNER, NAMED, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x10, 0x20
+
+
+@pytest.mark.parametrize("path", ["", "made/later"])
+def test_a_file_inherits_the_default_acl(tmp_path: Path, path: str) -> None:
+    """A file that is about to be renamed into a directory gets its default ACL, or that of the nearest one above, as a file that
+    is made there does; its mode narrows it.
+    """
+    (tmp_path / "store").mkdir()
+    default = _acl((OWNER, 7, ANYBODY), (NAMED, 5, 65534), (GROUP, 5, ANYBODY), (MASK, 7, ANYBODY), (OTHER, 5, ANYBODY))
+    os.setxattr(tmp_path / "store", "system.posix_acl_default", default)
+    made = os.open(tmp_path / "store/new", os.O_WRONLY | os.O_CREAT, 0o640)
+    os.close(made)
+    (tmp_path / "file").touch()
+    DISK.inherit_acl(Spot(tmp_path, "file"), Spot(tmp_path / "store", path), 0o640)
+    expected = _acl((OWNER, 6, ANYBODY), (NAMED, 5, 65534), (GROUP, 5, ANYBODY), (MASK, 4, ANYBODY), (OTHER, 0, ANYBODY))
+    assert os.getxattr(tmp_path / "file", "system.posix_acl_access") == expected
+    assert os.getxattr(tmp_path / "store/new", "system.posix_acl_access") == expected, "the kernel does the same"
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_no_acl_where_there_is_none(tmp_path: Path) -> None:
+    """A file keeps what it has where its directory has no default ACL, or is not there at all."""
+    (tmp_path / "file").touch()
+    for root in (tmp_path, tmp_path / "none"):
+        DISK.inherit_acl(Spot(tmp_path, "file"), Spot(root, "d"), 0o640)
+    assert os.listxattr(tmp_path / "file") == []
