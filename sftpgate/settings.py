@@ -324,6 +324,11 @@ class Settings(BaseSettings):
         description="seconds after a file was taken before the next one of its name comes up, if handover is lock.txt: the batch "
         "tool keeps one version of a name, and must have executed it by then",
     )
+    reader_time: Duration = Field(
+        3600.0,
+        description="seconds that a plain program may take from opening a file in the store to removing it: a newer file that "
+        "took its place meanwhile, and was removed instead, is put back; 0: never",
+    )
     publish_suspect: bool = Field(False, description="publish uploads that look interrupted instead of holding them")
 
     # how long things are kept that nobody waits for; 0: without limit

@@ -142,6 +142,7 @@ def build(
         durable=durable,
         consumer=consumer if has_consumer else None,
         ties=ties,
+        reader_time=timedelta(seconds=settings.reader_time),
     )
     names = name_rules(settings)
     rebuild_if_new(moves, names)

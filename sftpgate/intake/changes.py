@@ -189,13 +189,23 @@ class Change:
             self._gone(replace(row, location=None), _GONE[row.state])
 
     def _gone(self, row: Arrival, event: ArrivalEvent) -> None:
-        """Record that a file is not there."""
+        """Record that a file is not there, or put it back if nobody knows whether it was read."""
         self.found_missing = True
         if self._missing_is_lost:
             self.event(row, ArrivalEvent.LOST)
             self.note("arrival.not_in_backup", self._rows[row.id], actor=SYSTEM, was=row.state.value)
+        elif event is ArrivalEvent.TAKEN and self._files.kept.has(row, self.now):
+            self._put_back(row)
         else:
             self.event(row, event)
+
+    def _put_back(self, row: Arrival) -> None:
+        """Give a file that replaced another one, and was removed soon after, its name again."""
+        where = location(Area.STORE, row.path)
+        self.keep_unknown(where, row.path)
+        back = self.event(replace(row, location=self._files.kept.where(row)), ArrivalEvent.PUBLISHED, location=where)
+        self.note("arrival.put_back", back, actor=SYSTEM, because="removed after it took another file's place: which was read?")
+        log.warning("arrival.put_back", arrival=row.id, path=row.path, user=row.owner)
 
     def _keep(self, row: Arrival) -> None:
         self._rows[row.id] = row

@@ -27,12 +27,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 
 from sftpgate.errors import NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.changes import Change, refuse_occupied
 from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.identity import Ties
 from sftpgate.intake.ids import Clock, Uptime, steady
+from sftpgate.intake.kept import Kept
 from sftpgate.intake.settling import Files
 from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
@@ -67,6 +69,7 @@ class Moves:
         durable: bool = True,
         consumer: Consumer | None = None,
         ties: Ties | None = None,
+        reader_time: timedelta | None = None,
     ) -> None:
         self.layout = layout
         self.disk = disk
@@ -74,7 +77,8 @@ class Moves:
         self.clock = clock
         self.uptime = uptime or steady(clock)
         self.modes = modes
-        self.files = Files(layout, disk, modes, consumer)
+        self.kept = Kept(layout, disk, reader_time or timedelta(0))
+        self.files = Files(layout, disk, modes, self.kept, consumer)
         self.consumer = consumer
         self.durable = durable
         self.ties = ties

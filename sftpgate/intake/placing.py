@@ -373,6 +373,7 @@ class Placer:
                     pass
         if is_taken and new.state is ArrivalState.WAITING:
             self._keep_unknown(change, location(Area.STORE, item.path), item.path)
+            self._moves.kept.keep(item)
         return self._target(change, item, new)
 
     def _target(self, change: Change, item: Arrival, new: Placement) -> Location:

@@ -22,6 +22,7 @@ from secrets import token_hex
 from sftpgate.errors import AlreadyExists, CrossDevice, FileExchanged, NoSuchFile, SftpgateError
 from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.digest import sha256_of
+from sftpgate.intake.kept import Kept
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
@@ -37,11 +38,12 @@ log = get_logger("moves")
 class Files:
     """The files of arrivals. One instance per process; used under the store's lock where it moves."""
 
-    def __init__(self, layout: Layout, disk: Disk, modes: FileModes, consumer: Consumer | None = None) -> None:
+    def __init__(self, layout: Layout, disk: Disk, modes: FileModes, kept: Kept, consumer: Consumer | None = None) -> None:
         self.layout = layout
         self.disk = disk
         self.modes = modes
         self.consumer = consumer
+        self.kept = kept
 
     def move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
         """Move the file of ``item`` from where it is to where the record says; returns its inode.

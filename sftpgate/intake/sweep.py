@@ -193,6 +193,7 @@ class Sweeper:
 
     def _complete_moves(self, result: SweepResult) -> None:
         self._moves.flush_names()
+        self._moves.kept.clear(self._moves.ledger, self._moves.clock())
         with self._moves.change() as change:
             pass
         for row in change.completed:

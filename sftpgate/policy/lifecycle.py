@@ -141,6 +141,7 @@ class Area(StrEnum):
     HELD = "held"
     QUEUE = "queue"
     CLAIMS = "claims"
+    KEPT = "kept"  # second names of waiting files that replaced others: see ``intake.kept``
     QUARANTINE = "quarantine"
     ARCHIVES = "archives"
     REPORTS = "reports"

@@ -362,7 +362,8 @@ class HandOver(RuleBasedStateMachine):
             here = [path.read_bytes() for path in (store / ".sftpgate" / area).iterdir() if "." not in path.name]
             assert Counter(here) == Counter(item.content for item in model.items if item.state is state)
         aside = [path.read_bytes() for path in (store / ".sftpgate/held").iterdir() if "." not in path.name]
-        drop = [path.read_bytes() for path in (self.base / "data/sync").rglob("*") if path.is_file()]
+        sync = self.base / "data/sync"
+        drop = [path.read_bytes() for path in sync.rglob("*") if path.is_file() and path.parent != sync / ".sftpgate"]
         kept = [item.content for item in model.items if item.state in (IGNORED, HELD)]
         assert Counter(aside + drop) == Counter(kept + ([model.local] if model.local is not None else []))
 

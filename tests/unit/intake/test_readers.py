@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
+import pytest
+
+from sftpgate.ledger import audit
+from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.locations import location
 from sftpgate.store.depot import Depot, depot_path
 from tests.unit.intake.conftest import Gate
 
@@ -40,3 +46,61 @@ def test_a_descriptor_keeps_its_version(gate: Gate) -> None:
         gate.put("a.csv", VERSIONS[2])
         assert half + file.read() == VERSIONS[1]
     assert gate.read("a.csv") == VERSIONS[2]
+
+
+def test_a_reader_that_unlinks_what_it_did_not_read(gate: Gate) -> None:
+    """P3: a plain program reads a file, a newer one takes its name, the program unlinks that name: the newer one is put back."""
+    gate.put("a.csv", b"first\n")
+    with (gate.store / "a.csv").open("rb") as file:
+        newer = gate.put("a.csv", b"second\n")
+        assert file.read() == b"first\n"
+    (gate.store / "a.csv").unlink()
+    gate.clock.ahead += timedelta(minutes=30)
+    gate.sweeper.run()
+    assert gate.read("a.csv") == b"second\n"
+    assert gate.now(newer).state is ArrivalState.WAITING
+    with gate.system.ledger.reading() as connection:
+        assert "arrival.put_back" in [event.event for event in audit.history(connection, newer.id)]
+    (gate.store / "a.csv").unlink()  # and now it has read that one
+    gate.sweeper.run()
+    assert gate.now(newer).state is ArrivalState.TAKEN
+    assert kept(gate) == []
+
+
+def test_a_put_back_does_not_take_a_name(gate: Gate) -> None:
+    """P3: what another program put under the name meanwhile is kept in the archives."""
+    gate.put("a.csv", b"first\n")
+    newer = gate.put("a.csv", b"second\n")
+    (gate.store / "a.csv").unlink()
+    (gate.store / "a.csv").write_bytes(b"local\n")
+    gate.sweeper.run()
+    assert (gate.read("a.csv"), gate.now(newer).state) == (b"second\n", ArrivalState.WAITING)
+    assert sorted(gate.archived()) == [b"first\n", b"local\n"]
+
+
+@pytest.mark.parametrize("how", ["nothing was replaced", "long ago", "claimed", "withdrawn"])
+def test_second_names_that_nobody_needs(gate: Gate, how: str) -> None:
+    """A file has a second name only while it could be unlinked unread: the sweeper removes the others, and nothing comes back."""
+    if how != "nothing was replaced":
+        gate.put("a.csv", b"first\n")
+    newer = gate.put("a.csv", b"second\n")
+    assert len(kept(gate)) == (how != "nothing was replaced")
+    if how == "long ago":
+        gate.clock.ahead += timedelta(minutes=61)
+        (gate.store / "a.csv").unlink()
+    elif how == "withdrawn":
+        gate.edits.remove(gate.sender(), "a.csv", [])
+    elif how == "claimed":
+        with gate.system.moves.change() as change:
+            where = location(Area.CLAIMS, newer.id)
+            change.event(change.get(newer.id), ArrivalEvent.CLAIMED, location=where)
+    else:
+        (gate.store / "a.csv").unlink()
+    gate.sweeper.run()
+    assert kept(gate) == []
+    assert not (gate.store / "a.csv").exists()
+
+
+def kept(gate: Gate) -> list[str]:
+    """The second names that there are."""
+    return [path.name for path in (gate.store / ".sftpgate" / "kept").iterdir()]
