@@ -78,7 +78,7 @@ class Moves:
         self.uptime = uptime or steady(clock)
         self.modes = modes
         self.kept = Kept(layout, disk, reader_time or timedelta(0))
-        self.files = Files(layout, disk, modes, self.kept, consumer)
+        self.files = Files(layout, disk, modes, kept=self.kept, consumer=consumer)
         self.consumer = consumer
         self.durable = durable
         self.ties = ties

@@ -17,6 +17,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from secrets import token_hex
 
 from sftpgate.errors import AlreadyExists, CrossDevice, FileExchanged, NoSuchFile, SftpgateError
@@ -38,12 +39,14 @@ log = get_logger("moves")
 class Files:
     """The files of arrivals. One instance per process; used under the store's lock where it moves."""
 
-    def __init__(self, layout: Layout, disk: Disk, modes: FileModes, kept: Kept, consumer: Consumer | None = None) -> None:
+    def __init__(
+        self, layout: Layout, disk: Disk, modes: FileModes, *, kept: Kept | None = None, consumer: Consumer | None = None
+    ) -> None:
         self.layout = layout
         self.disk = disk
         self.modes = modes
         self.consumer = consumer
-        self.kept = kept
+        self.kept = kept or Kept(layout, disk, timedelta(0))
 
     def move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
         """Move the file of ``item`` from where it is to where the record says; returns its inode.
