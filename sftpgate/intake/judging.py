@@ -57,7 +57,9 @@ class Judge:
         ending = None
         if evidence.needs_ending(trace, family, finding):
             ending = _asked(upload, partial(texts.ending, size, read), texts.Ending.NO_TEXT)
-        found = evidence.judged(trace, family, finding, ending=ending)
+        block = evidence.may_end_on_purpose(trace, family)
+        on_purpose = block > 0 and _asked(upload, partial(texts.ends_on_purpose, size, block, read), False)
+        found = evidence.judged(trace, family, finding, ending=ending, on_purpose=on_purpose)
         if found.grade is Grade.SUSPECT and ending in (texts.Ending.INSIDE_LINE, texts.Ending.RAGGED):
             before = self._ended_before(upload)
             found = evidence.judged(trace, family, finding, ending=ending, ended_before=before)

@@ -38,6 +38,7 @@ ODD_FULL_WRITES = frozenset({30000, 32000, 32597, 32739})
 # leaves it open whether there was to be more.
 ODD_LENGTHS = range(16384, 32768 + 1)
 UNKNOWN_BUFFER = 16 * 1024  # what programs read at a time is this, or a multiple of it; they may send it in several writes
+ROUND_BYTES = 1024 * 1024
 LEAST_REPEATED = 1024  # shorter writes of one length are a program's own records
 
 
@@ -112,12 +113,19 @@ def said(trace: WriteTrace, family: Family) -> Verdict | None:
 
 
 def judged(
-    trace: WriteTrace, family: Family, finding: Finding, *, ending: Ending | None, ended_before: bool | None = None
+    trace: WriteTrace,
+    family: Family,
+    finding: Finding,
+    *,
+    ending: Ending | None,
+    ended_before: bool | None = None,
+    on_purpose: bool = False,
 ) -> Verdict:
     """The verdict on an upload without gaps of which its client said nothing.
 
     ``ending`` may be None where ``needs_ending`` says so; ``ended_before``: whether the earlier files of the path ended with a
-    line end, None where that is not known.
+    line end, None where that is not known. ``on_purpose``: it ends a line where its blocks do not (``texts.ends_on_purpose``);
+    asked for where ``may_end_on_purpose`` gives the length of a block.
     """
     if finding.wholeness is Wholeness.CUT:
         return Verdict(Grade.SUSPECT, f"it is {finding.format}, and its end is missing or breaks off")
@@ -130,6 +138,8 @@ def judged(
             return Verdict(Grade.SUSPECT, "it was opened to be continued, and nothing was written")
         return Verdict(Grade.PLAUSIBLE, "it is empty")
     found = shape(trace, family)
+    if found is Shape.FULL and on_purpose:
+        return Verdict(Grade.PLAUSIBLE, "it is a text of a round size, and ends with a line where its full writes do not")
     if found is Shape.FULL:
         return Verdict(Grade.SUSPECT, "it ends with a full write: its client may have been interrupted there")
     if found is Shape.SHORT and family.full_writes:
@@ -147,6 +157,17 @@ def needs_ending(trace: WriteTrace, family: Family, finding: Finding) -> bool:
         return False
     found = shape(trace, family)
     return found is Shape.UNSURE or (found is Shape.SHORT and not family.full_writes)
+
+
+def may_end_on_purpose(trace: WriteTrace, family: Family) -> int:
+    """The length of a block of an upload whose size may be one that somebody chose: a power of two or whole MiB; else 0. An
+    interrupted one has such a size once in 32 times.
+    """
+    is_round = trace.size % ROUND_BYTES == 0 or not trace.size & (trace.size - 1)
+    if not is_round or not trace.last_write_bytes:
+        return 0
+    last = trace.last_write_bytes
+    return last if trace.size % last == 0 else family.buffer or UNKNOWN_BUFFER
 
 
 SENT_TWICE = Verdict(Grade.PROVEN, "the same content was sent before")

@@ -16,6 +16,7 @@ SAMPLE_BYTES = 4096  # in front and in the middle
 END_BYTES = 64 * 1024
 _LEAST_LINES = 3  # of which a rule is made
 _LONGEST_FIELD, _LONGEST_FIELD_LINES = 4096, 20
+_LEAST_BLOCKS, _LOOKS = 16, 64  # blocks that are needed to tell, and that are looked at
 _DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -88,6 +89,18 @@ def _fields(before: list[bytes], last: bytes) -> tuple[list[int], bool]:
 
 def _is_regular(counts: list[int]) -> bool:
     return len(counts) >= _LEAST_LINES and min(counts) > 1
+
+
+def ends_on_purpose(size: int, block: int, read: Read) -> bool:
+    """Whether a text ends with a line, though blocks of ``block`` bytes, counted back from its end, hardly ever do: whoever broke
+    off behind a block would have met the end of a line by chance only. Records whose length divides the block prove nothing.
+    """
+    blocks = size // block
+    if blocks < _LEAST_BLOCKS or read(size - 1, 1) != b"\n" or b"\0" in read(max(0, size - SAMPLE_BYTES), SAMPLE_BYTES):
+        return False
+    step = max(1, blocks // _LOOKS)
+    ends = [read(size - number * block - 1, 1) == b"\n" for number in range(1, blocks, step)]
+    return sum(ends) * _LEAST_BLOCKS <= len(ends)
 
 
 def breaks_off(size: int, read: Read) -> str:

@@ -194,6 +194,7 @@ def contents(data: bytes) -> None:
     texts.ending(len(data), read)
     texts.breaks_off(len(data), read)
     texts.last_line_ends(len(data), read)
+    texts.ends_on_purpose(len(data), 1 + len(data) % 16, read)
 
 
 TARGETS: dict[str, Target] = {

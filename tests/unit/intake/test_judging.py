@@ -86,6 +86,17 @@ def test_an_interrupted_upload_and_the_same_again(gate: Gate, content: bytes) ->
     assert gate.read("a.csv") == content
 
 
+@pytest.mark.parametrize("client", [PARAMIKO, "SSH-2.0-libssh2_1.10.0", "SSH-2.0-unknown"])
+def test_a_text_of_a_round_size(gate: Gate, client: str) -> None:
+    """P1: a whole CSV of exactly 1 MiB is published at once, unless its records end where full writes do; a part of it is not."""
+    lines = b"".join(b"user%06d,%s\n" % (number, b"x" * (number % 50)) for number in range(60_000))
+    whole = lines[: 1024 * 1024 - 2] + b"x\n"
+    assert send(gate, "a.csv", whole, client=client).state is ArrivalState.WAITING
+    assert send(gate, "b.csv", lines[: 1024 * 1024 - 1] + b"x", client=client).state is ArrivalState.HELD
+    assert send(gate, "c.csv", (b"%063d\n" % 1) * 16384, client=client).state is ArrivalState.HELD
+    assert send(gate, "d.csv", whole[: 9 * 32768], client=client).state is ArrivalState.HELD
+
+
 def test_another_users_file_is_no_witness(gate: Gate) -> None:
     """P1: the same content counts as sent twice for the user alone who sent it."""
     send(gate, "a.csv", PART, user="other")

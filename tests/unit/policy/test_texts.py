@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.policy.texts import END_BYTES, Ending, breaks_off, ending, last_line_ends
+from sftpgate.policy.texts import END_BYTES, Ending, breaks_off, ending, ends_on_purpose, last_line_ends
 
 ROWS = b"".join(b"user%d,math,%d\n" % (number, number**2) for number in range(40))
 RECORDS = b"".join(b"%019d\n" % number for number in range(40))
@@ -77,6 +77,28 @@ ACCENTS = "".join(f"élève {number};été\n" for number in range(40)).encode()
 def test_what_no_whole_file_ends_inside_of(content: bytes, expected: str) -> None:
     """P1: a quoted field that does not end, and half a character, are signs of a part, however it came."""
     assert breaks_off(len(content), lambda at, length: content[at : at + length]) == expected
+
+
+MIB = 1024 * 1024
+LONG = (b"".join(b"user%06d,%s\n" % (number, b"x" * (number % 50)) for number in range(40_000)))[: MIB - 2] + b"x\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "block", "expected"),
+    [
+        (LONG, 32768, True),
+        (LONG[:-1] + b"x", 32768, False),
+        (b"%063d\n" % 7 * (MIB // 64), 32768, False),
+        (b"%063d\n" % 7 * (MIB // 64), 16384, False),
+        (LONG[-65536:], 32768, False),  # too few blocks to tell
+        (LONG[:-4] + b"\0\0\0\n", 32768, False),
+        (b"\n", 1, False),
+        (b"", 4096, False),
+    ],
+)
+def test_ends_on_purpose(content: bytes, block: int, expected: bool) -> None:
+    """P1: a text that ends with a line where its blocks do not was not cut behind a block."""
+    assert ends_on_purpose(len(content), block, lambda at, length: content[at : at + length]) is expected
 
 
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
