@@ -144,6 +144,7 @@ class DirectoryRenames:
         for page in self._pages(plan.old):
             self._placer.prepare(replace(row, path=plan.moved(row.path)) for row in page if _is_movable(row, plan))
             with self._moves.change() as change:
+                change.load(path for row in page for path in (row.path, plan.moved(row.path)))
                 for row in page:
                     self._move(change, row, plan, actor)
             for failure in change.failures.values():

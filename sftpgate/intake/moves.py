@@ -49,9 +49,9 @@ from sftpgate.store.spots import FileModes, Spot
 
 log = get_logger("moves")
 
-# Files that one change takes where there are many: some 50 ms, in which others wait for the store's lock. Fewer would share their
+# Files that one change takes where there are many: some 30 ms, in which others wait for the store's lock. Fewer would share their
 # flushes with too few others.
-SLICE = 100
+SLICE = 50
 
 
 class Moves:

@@ -45,6 +45,7 @@ class Trees:
             rows = [row for row in page if _is_movable(row)]
             self._placer.prepare(replace(row, path=_below(row.path, old, new)) for row in rows)
             with self._moves.change() as change:
+                change.load(path for row in rows for path in (row.path, _below(row.path, old, new)))
                 for row in rows:
                     item = change.get(row.id)
                     if item.state in _MOVING:
