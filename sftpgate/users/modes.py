@@ -129,7 +129,7 @@ def _problem(path: Path, status: os.stat_result, owners: set[int], *, strict: bo
     if status.st_uid not in owners:
         return _foreign(path, status)
     if mode & stat.S_IWOTH and (strict or not mode & stat.S_ISVTX):
-        return Unsafe(path, "can be written by everybody on this machine", f"chmod go-w {path}")
+        return Unsafe(path, "can be written by everybody on this machine: they could let themselves in", f"chmod go-w {path}")
     if strict and mode & stat.S_IWGRP and not _is_private(status.st_gid, status.st_uid):
         return Unsafe(path, "can be written by others: they could let themselves in", f"chmod go-w {path}")
     return None
