@@ -23,6 +23,7 @@ from sftpgate.intake.recovery import rebuild_if_new
 from sftpgate.intake.restored import after_restore
 from sftpgate.intake.retention import Retention, RetentionRules
 from sftpgate.intake.staging import Staging
+from sftpgate.intake.timekeeping import Timekeeper
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.database import Ledger
@@ -126,18 +127,20 @@ def build(
     ledger.create()
     by = adopted_by
     ties = Ties(layout, disk, join(layout, disk, ledger, clock) if by is None else adopt(layout, disk, ledger, clock, by))
-    consumer = Consumer(
-        layout, disk, timedelta(seconds=settings.consumer_lock_ttl), timedelta(seconds=settings.consumer_interval)
-    )
-    has_consumer = settings.handover is Handover.LOCK_TXT
     if uptime is None:
         uptime = boot_seconds if clock is utc_now else steady(clock)
+    time = Timekeeper(ledger, clock, uptime)
+    consumer = Consumer(
+        layout, disk, timedelta(seconds=settings.consumer_lock_ttl), time, timedelta(seconds=settings.consumer_interval)
+    )
+    has_consumer = settings.handover is Handover.LOCK_TXT
     moves = Moves(
         layout,
         disk,
         ledger,
         clock=clock,
         uptime=uptime,
+        time=time,
         modes=modes,
         durable=durable,
         consumer=consumer if has_consumer else None,

@@ -241,7 +241,7 @@ class Change:
     def _require_unread(self, where: Location) -> None:
         """Raise ConsumerReading where a stock consumer could be reading what lies at ``where``."""
         if self._files.consumer is not None and self._files.consumer.sweeps(where):
-            self._files.consumer.require_absent(self.now)
+            self._files.consumer.require_absent()
 
     def put(self, item: Arrival) -> None:
         """Record a changed row."""

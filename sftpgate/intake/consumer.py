@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sftpgate.errors import ConsumerReading
+from sftpgate.intake.timekeeping import Timekeeper
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import Location, area_of, location, path_in
 from sftpgate.policy.names import CONSUMER_LOCK_NAME
@@ -46,16 +47,17 @@ class Consumer:
     layout: Layout
     disk: Disk
     lock_ttl: timedelta
+    time: Timekeeper
     interval: timedelta = timedelta(0)  # between two versions of a name
 
     def sweeps(self, where: Location | None) -> bool:
         """Whether the consumer could take what lies at ``where``: it looks at the top level of the store, and no deeper."""
         return where is not None and area_of(where) is Area.STORE and "/" not in path_in(where)
 
-    def lock_age(self, now: datetime) -> timedelta | None:
+    def lock_age(self) -> timedelta | None:
         """How old the consumer's lock is by the disk's own clock, or None where there is none."""
         found = self.disk.lstat(self.layout.spot(_LOCK))
-        return None if found is None else timedelta(seconds=max(0.0, now.timestamp() - found.st_ctime))
+        return None if found is None else timedelta(seconds=self.time.age(found.st_ctime))
 
     def is_at_work_on(self, taken_at: datetime | None, now: datetime) -> bool:
         """Whether the consumer may not have executed the version of a name that it took at that time. A clock that was set by
@@ -63,17 +65,17 @@ class Consumer:
         """
         return taken_at is not None and abs(now - taken_at) < self.interval
 
-    def is_reading(self, now: datetime) -> bool:
+    def is_reading(self) -> bool:
         """Whether the consumer is at work."""
-        age = self.lock_age(now)
+        age = self.lock_age()
         return age is not None and age <= self.lock_ttl
 
-    def has_stale_lock(self, now: datetime) -> bool:
+    def has_stale_lock(self) -> bool:
         """Whether a lock lies there that is too old to be believed."""
-        age = self.lock_age(now)
+        age = self.lock_age()
         return age is not None and age > self.lock_ttl
 
-    def require_absent(self, now: datetime) -> None:
+    def require_absent(self) -> None:
         """Raise ConsumerReading where the consumer is at work."""
-        if self.is_reading(now):
+        if self.is_reading():
             raise ConsumerReading()

@@ -210,7 +210,7 @@ class Deposits:
 
     def _require_unread(self, path: DepotPath) -> None:
         if self._moves.consumer is not None and self._moves.consumer.sweeps(location(Area.STORE, path)):
-            self._moves.consumer.require_absent(self._moves.clock())
+            self._moves.consumer.require_absent()
 
     def remove(self, path: DepotPath, notices: Removals, *, force: bool = False) -> Arrival | None:
         """Remove a file or an empty directory; returns the arrival if it was one's, discarded, of which its sender is told.

@@ -476,7 +476,7 @@ class Edits:
         """
         released = 0
         last = 0
-        while not self._placer.batch_locked(home, self._moves.clock()):
+        while not self._placer.batch_locked(home):
             with self._moves.ledger.reading() as connection:
                 rows = arrivals.find(
                     connection,

@@ -8,15 +8,26 @@ and the content of one that came to its end. Everything blocks; nothing here cha
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import astuple
 
 from sftpgate.errors import LinkedFile, SftpgateError
 from sftpgate.intake.digest import sha256_of
 from sftpgate.intake.moves import Moves
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.policy.locations import Location
+from sftpgate.ledger.database import get_fact, set_fact
+from sftpgate.logs import get_logger
+from sftpgate.policy.locations import Location, path_in
+from sftpgate.policy.quiet import Look, Seen, is_quiet
 from sftpgate.store.descriptors import has_writer
+
+log = get_logger("local")
+
+SEEN_LIMIT = 1000  # files that are not quiet, and restored ones, that are remembered between two passes
+SEEN_SECONDS = 86400.0  # what was not seen again for so long is gone, or was taken
+RESTORED = "this very file was processed before; touch it to have it taken again"
 
 
 @contextlib.contextmanager
@@ -60,3 +71,87 @@ def is_one_of(moves: Moves, where: Location, digests: Collection[str]) -> bool:
             return sha256_of(fd) in digests
     except SftpgateError:
         return False
+
+
+class LocalFiles:
+    """What decides about a local file before it is taken, in the drop and in the store alike. ``who`` begins its log lines."""
+
+    def __init__(self, moves: Moves, settle_seconds: float, who: str) -> None:
+        self._moves = moves
+        self._settle = settle_seconds
+        self._fact = f"unquiet_{who}"
+        self._refused, self._left_alone = f"{who}.refused", f"{who}.restored"
+        self._seen: dict[Location, Seen] = {}
+        self._remembered: str | None = None
+        self._looked: dict[Location, Seen] = {}
+        self._restored: dict[Location, tuple[int, int]] = {}  # inode and change time of files that were warned about
+
+    def is_quiet(self, where: Location, status: os.stat_result) -> bool:
+        """Whether the file at ``where`` is complete (``policy/quiet.py``). ``remember`` after a pass over all files."""
+        look = Look(status.st_ino, status.st_size, status.st_ctime_ns)
+        now = self._moves.time.read()
+        steady = self._moves.time.steady_seconds(now)
+        if is_quiet(look, None, self._settle, wall=now.wall, uptime=now.uptime, steady=steady):
+            return True
+        if self._remembered is None:
+            self._load(now.boot)
+        seen = self._seen.get(where)
+        if seen is None or seen.look != look:
+            seen = Seen(look, now.uptime)
+        if len(self._looked) < SEEN_LIMIT:
+            self._looked[where] = seen
+        return is_quiet(look, seen, self._settle, wall=now.wall, uptime=now.uptime, steady=steady)
+
+    def remember(self) -> None:
+        """Keep what was seen unquiet in this pass, for the next one, which another process may make."""
+        if self._remembered is None:
+            return  # there was nothing unquiet, neither before nor now
+        now = self._moves.time.read()
+        kept = {where: seen for where, seen in self._seen.items() if now.uptime - seen.since < SEEN_SECONDS}
+        self._seen, self._looked = kept | self._looked, {}
+        found = [[where, *astuple(seen.look), seen.since] for where, seen in list(self._seen.items())[-SEEN_LIMIT:]]
+        text = json.dumps([now.boot, found])
+        if text == self._remembered or (not found and not json.loads(self._remembered)[1]):
+            return
+        with contextlib.suppress(SftpgateError), self._moves.ledger.transaction() as connection:
+            set_fact(connection, self._fact, text)  # without it a file is taken one pass later
+        self._remembered = text
+
+    def _load(self, boot: str) -> None:
+        with self._moves.ledger.reading() as connection:
+            self._remembered = get_fact(connection, self._fact) or json.dumps([boot, []])
+        known_boot, found = json.loads(self._remembered)
+        if known_boot == boot:  # an uptime of another boot means nothing
+            self._seen = {where: Seen(Look(*look), since) for where, *look, since in found}
+
+    def is_linked(self, path: str, status: os.stat_result) -> bool:
+        """Whether a file has other names (hard links): one that somebody could change after it was taken."""
+        if not self._moves.disk.has_other_names(status):
+            return False
+        log.warning(self._refused, path=path, reason=LinkedFile().message)
+        return True
+
+    def is_restored(self, where: Location, status: os.stat_result, digests: Collection[str]) -> bool:
+        """Whether this very file was processed before: one that a backup brought back must not run again (promise P4).
+        ``digests``: of those of its path, size and time. Its content is read once for as long as it stays as it is.
+        """
+        if not digests:
+            return False
+        seen = (status.st_ino, status.st_ctime_ns)
+        if self._restored.get(where) == seen:
+            return True
+        if not is_one_of(self._moves, where, digests):
+            return False
+        if where in self._restored or len(self._restored) < SEEN_LIMIT:
+            self._restored[where] = seen
+            log.warning(self._left_alone, path=path_in(where), reason=RESTORED)
+        return True
+
+    def draft(self, where: Location, make: Callable[[int], Arrival]) -> Arrival | None:
+        """What ``make`` makes of the open file at ``where``; None where somebody writes to it, or where it cannot be taken."""
+        try:
+            with opened(self._moves, where) as fd:
+                return None if has_writer(fd) else make(fd)
+        except SftpgateError as error:
+            log.warning(self._refused, path=path_in(where), reason=error.message)
+            return None

@@ -36,6 +36,7 @@ from sftpgate.intake.identity import Ties
 from sftpgate.intake.ids import Clock, Uptime, steady
 from sftpgate.intake.kept import Kept
 from sftpgate.intake.settling import Files
+from sftpgate.intake.timekeeping import Timekeeper
 from sftpgate.intake.turns import Turns
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
@@ -65,6 +66,7 @@ class Moves:
         *,
         clock: Clock,
         uptime: Uptime | None = None,
+        time: Timekeeper | None = None,
         modes: FileModes,
         durable: bool = True,
         consumer: Consumer | None = None,
@@ -76,6 +78,7 @@ class Moves:
         self.ledger = ledger
         self.clock = clock
         self.uptime = uptime or steady(clock)
+        self.time = time or Timekeeper(ledger, clock, self.uptime)
         self.modes = modes
         self.kept = Kept(layout, disk, reader_time or timedelta(0))
         self.files = Files(layout, disk, modes, kept=self.kept, consumer=consumer)

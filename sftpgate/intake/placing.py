@@ -10,7 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError, TakenMeanwhile
 from sftpgate.intake.changes import Change
@@ -291,7 +291,7 @@ class Placer:
         consumer = self._moves.consumer
         if consumer is None or not consumer.sweeps(where):
             return True
-        if consumer.is_reading(change.now) or self._disk.exists(self._layout.spot(where)):
+        if consumer.is_reading() or self._disk.exists(self._layout.spot(where)):
             return False
         return not consumer.is_at_work_on(change.taken_at(path_in(where)), change.now)
 
@@ -309,7 +309,7 @@ class Placer:
         its own; does nothing while the consumer is at work.
         """
         consumer = self._moves.consumer
-        if consumer is None or consumer.is_reading(self._moves.clock()):
+        if consumer is None or consumer.is_reading():
             return 0
         with self._moves.ledger.reading() as connection:
             paths = arrivals.queued_paths(connection)
@@ -322,21 +322,21 @@ class Placer:
                 self.advance(change, path)
         return sum(item.state is ArrivalState.WAITING for item in change.written)
 
-    def batch_locked(self, home: str, now: datetime) -> bool:
+    def batch_locked(self, home: str) -> bool:
         """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a
         client cannot set that.
         """
-        age = self.batch_lock_age(home, now)
+        age = self.batch_lock_age(home)
         return age is not None and age <= self.rules.batch_lock_ttl
 
     def _batch_locked_in(self, change: Change, home: str) -> bool:
         """The same, looked at once in a change: nobody can say whether a lock that appears during it came before or after it."""
         found = change.batch_locks.get(home)
         if found is None:
-            found = change.batch_locks[home] = self.batch_locked(home, change.now)
+            found = change.batch_locks[home] = self.batch_locked(home)
         return found
 
-    def batch_lock_age(self, home: str, now: datetime) -> timedelta | None:
+    def batch_lock_age(self, home: str) -> timedelta | None:
         """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody
         means a lock.
         """
@@ -346,7 +346,7 @@ class Placer:
             directory, names.batch_lock_names
         )
         found = [self._disk.lstat(directory / name) for name in there]
-        ages = [timedelta(seconds=max(0.0, now.timestamp() - status.st_ctime)) for status in found if status is not None]
+        ages = [timedelta(seconds=self._moves.time.age(status.st_ctime)) for status in found if status is not None]
         return min(ages, default=None)
 
     # -- making room -------------------------------------------------------------------------------------------------

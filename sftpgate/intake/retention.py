@@ -34,6 +34,7 @@ EVERY = timedelta(hours=1)  # a pass looks at everything that is kept: not at ea
 EVENTS_EVERY = timedelta(days=1)
 SETTLED = timedelta(hours=1)  # a report that is younger may not be seen yet by another host that shares the store
 _LAST = "last_prune"
+_FOREVER_SECONDS = 10.0**9  # longer than anything is kept
 
 Progress = Callable[[str, int], None]
 Found = Iterator[tuple[Doomed, Arrival | None]]
@@ -57,7 +58,20 @@ class Retention:
     def __init__(self, moves: Moves, staging: Staging, rules: RetentionRules) -> None:
         self._moves = moves
         self._staging = staging
-        self._rules = rules
+        self._all_rules = rules
+
+    @property
+    def _rules(self) -> RetentionRules:
+        """The settings; without the ages that nothing can have, because the clock was set since."""
+        rules, steady = self._all_rules, timedelta(seconds=min(self._moves.time.steady_seconds(), _FOREVER_SECONDS))
+        return replace(
+            rules,
+            archives=_within(rules.archives, steady),
+            reports=_within(rules.reports, steady),
+            quarantine=_within(rules.quarantine, steady),
+            records=rules.records if rules.records is not None and rules.records <= steady else None,
+            events=rules.events if rules.events is not None and rules.events <= steady else None,
+        )
 
     def plan(self) -> Iterator[Doomed]:
         """What would go now. Changes nothing; records of files that would go now are not counted, as they go later."""
@@ -244,6 +258,10 @@ class Retention:
             rows = [row for _, row in self._records(change.connection, change.now, BATCH) if row is not None]
             ledger.forget(change.connection, rows)
         return len(rows)
+
+
+def _within(keep: Keep, steady: timedelta) -> Keep:
+    return keep if keep.age is None or keep.age <= steady else replace(keep, age=None)
 
 
 def _doomed(kind: Kind, name: str, row: Arrival, reason: str, *, size_bytes: int | None = None) -> Doomed:

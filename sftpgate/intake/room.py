@@ -93,7 +93,8 @@ class Room:
         return quotas, budget
 
     def _holds(self, answer: _Answer, quotas: Quotas) -> bool:
-        return answer.uploads_left > 0 and self._clock() < answer.until and answer.quotas == quotas
+        is_fresh = timedelta(0) < answer.until - self._clock() <= _HOLDS_FOR  # nor after the clock was set back
+        return answer.uploads_left > 0 and is_fresh and answer.quotas == quotas
 
     def look_again(self, upload: Upload) -> None:
         """Bound an open upload by the quotas as they are now, and by what other processes have taken meanwhile."""

@@ -5,10 +5,7 @@ quietly in the drop, notices what plain programs took from the store, and remove
 resumed. One process sweeps at a time (an ``flock``); the work is done in bounded batches, so that memory stays flat and
 publishers get their turn.
 
-When is a file in the drop complete? When it did not change for ``settle_seconds`` and nobody has it open for writing.
-"Changed" is the inode's change time: the kernel sets it at every write, rename and ``utime``, and no client or ``cp
--p`` can set it back, as they can a modification time. A change time in the future (the clock was set back) is believed
-once the file was seen twice with it, ``settle_seconds`` apart.
+When is a file in the drop complete? When it is quiet (``policy/quiet.py``) and nobody has it open for writing.
 
 A crash in a sweep leaves what a crash of a change leaves (see ``moves``); the next sweep goes on.
 """
@@ -25,7 +22,7 @@ from functools import partial
 
 from sftpgate.errors import HomeTaken, LinkedFile, NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.edits import Edits
-from sftpgate.intake.local import is_one_of, is_unchanged, opened
+from sftpgate.intake.local import RESTORED, LocalFiles, is_unchanged
 from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
@@ -38,17 +35,14 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import is_managed, is_storable, join
-from sftpgate.store.descriptors import has_writer
 from sftpgate.store.spots import Entry
 
 log = get_logger("sweep")
 
 BATCH = 500  # files that are looked at, read and flushed together; a change takes a slice of them
 FLUSH_TOGETHER = 32  # measured: from about so many new small files on, one flush of the filesystem takes less time
-FUTURE_LIMIT = 10_000  # files with a change time in the future, and restored ones, that are remembered between sweeps
 LAST_SWEEP = "last_sweep"
 LEFT_LIMIT = 50  # files that stay in the drop, which `status` shows
-RESTORED = "this very file was processed before; touch it to have it taken again"
 
 Progress = Callable[[str, int], None]
 
@@ -106,8 +100,7 @@ class Sweeper:
         self._staging = staging
         self._edits = edits
         self._rules = rules
-        self._future: dict[str, tuple[int, int, datetime]] = {}
-        self._restored: dict[str, tuple[int, int]] = {}  # inode and change time of files that were warned about
+        self._local = LocalFiles(moves, rules.settle_seconds, "sweep")
         self._progress: Progress = _silent
         self._homes: list[str] = []
         self._taken_homes: set[str] = set()
@@ -120,7 +113,8 @@ class Sweeper:
         with self._disk.locked(self._layout.sweep_lock, wait=False) as mine:
             if not mine:
                 return None
-            started = self._moves.clock()
+            started, began = self._moves.clock(), self._moves.uptime()
+            self._attempt_notice()
             result = SweepResult()
             self._homes = sorted(self._rules.homes(), key=len, reverse=True)
             self._look_at_homes()
@@ -136,7 +130,7 @@ class Sweeper:
                 self._attempt(step, result)
             for other in self._rules.others:
                 self._attempt_other(other, result)
-            result.seconds = (self._moves.clock() - started).total_seconds()
+            result.seconds = self._moves.uptime() - began
             self._remember(started, result)
             self._seal()
             return result
@@ -154,6 +148,13 @@ class Sweeper:
         self._attempt(self._finish_renames, result)
         self._notice_gone(result)
         return result
+
+    def _attempt_notice(self) -> None:
+        """See whether the clock was set since the last sweep: what is old now may have been made a minute ago."""
+        try:
+            self._moves.time.notice()
+        except SftpgateError as error:
+            log.error("sweep.step_failed", step="notice", reason=error.message)
 
     def _attempt(self, step: Callable[[SweepResult], None], result: SweepResult) -> None:
         """A step that fails must not keep the others from their work; without the store there is none."""
@@ -213,16 +214,14 @@ class Sweeper:
     # -- what was held -----------------------------------------------------------------------------------------------
 
     def _release_batches(self, result: SweepResult) -> None:
-        now = self._moves.clock()
         for home in dict.fromkeys(("", *self._homes)):
-            age = self._placer.batch_lock_age(home, now)
+            age = self._placer.batch_lock_age(home)
             if age is not None and age > self._placer.rules.batch_lock_ttl:
                 log.warning("batch_lock.stale", home=home, age_seconds=round(age.total_seconds()))
             result.released += self._edits.release_batch(home)
-        if self._moves.consumer is not None and self._moves.consumer.has_stale_lock(now):
-            log.warning(
-                "consumer_lock.stale", age_seconds=round((self._moves.consumer.lock_age(now) or now - now).total_seconds())
-            )
+        if self._moves.consumer is not None and self._moves.consumer.has_stale_lock():
+            age = self._moves.consumer.lock_age() or timedelta(0)
+            log.warning("consumer_lock.stale", age_seconds=round(age.total_seconds()))
 
     def _reconsider_held(self, result: SweepResult) -> None:
         last = 0
@@ -247,7 +246,7 @@ class Sweeper:
             self._progress("scanned", result.scanned)
             if not self._placer.rules.names.eligible(path):
                 continue
-            if not self._is_quiet(path, entry):
+            if not self._local.is_quiet(location(Area.DROP, path), entry.status):
                 result.unsettled += 1
                 continue
             batch.append((path, entry.status))
@@ -255,6 +254,7 @@ class Sweeper:
                 self._take(batch, result)
                 batch = []
         self._take(batch, result)
+        self._local.remember()
 
     def _walk(self, directory: str, *, top: bool = False) -> Iterator[tuple[str, Entry]]:
         """The files below a directory of the drop, depth first, without following links; our own and those that cannot be
@@ -277,20 +277,6 @@ class Sweeper:
         for path in below:
             if not (top and self._placer.rules.names.is_reserved(path)):
                 yield from self._walk(path)
-
-    def _is_quiet(self, path: str, entry: Entry) -> bool:
-        now = self._moves.clock()
-        changed = entry.status.st_ctime
-        if changed <= now.timestamp():
-            self._future.pop(path, None)
-            return now.timestamp() - changed >= self._rules.settle_seconds
-        seen = (entry.status.st_size, entry.status.st_ctime_ns)
-        known = self._future.get(path)
-        if known is None or known[:2] != seen:
-            if len(self._future) < FUTURE_LIMIT:
-                self._future[path] = (*seen, now)
-            return False
-        return (now - known[2]).total_seconds() >= self._rules.settle_seconds
 
     def _take(self, files: Sequence[tuple[str, os.stat_result]], result: SweepResult) -> None:
         """Make arrivals of files that lie in the drop. They are read and flushed before the changes, so that nobody waits for
@@ -339,49 +325,27 @@ class Sweeper:
             for path, status in files:
                 if path not in known:
                     alike[path] = arrivals.ended_alike(connection, path, status.st_size, status.st_mtime_ns)
-        now = self._moves.clock()
         locked: dict[str, bool] = {}
         found = []
         for path, status in files:
             home = next((home for home in self._homes if path.startswith(f"{home}/")), "")
             if path in known:
                 continue
-            if self._is_linked(path, status):
+            if self._local.is_linked(path, status):
                 result.failed += 1
                 result.leave(path, LinkedFile().message)
                 continue
-            if alike[path] and self._is_restored(path, status, alike[path]):
+            if self._local.is_restored(location(Area.DROP, path), status, alike[path]):
                 result.restored += 1
                 result.leave(path, RESTORED)
                 continue
             if home not in locked:
-                locked[home] = self._placer.batch_locked(home, now)
+                locked[home] = self._placer.batch_locked(home)
             if locked[home] or self._placer.must_wait_for_done_file(path):
                 result.waiting_for_lock += 1
             else:
                 found.append((path, home))
         return found
-
-    def _is_restored(self, path: str, status: os.stat_result, digests: frozenset[str]) -> bool:
-        """Whether this very file was processed before: a backup brought it back, and it must not run again (promise P4). Its
-        content is read once for as long as it stays as it is.
-        """
-        seen = (status.st_ino, status.st_ctime_ns)
-        if self._restored.get(path) == seen:
-            return True
-        if not is_one_of(self._moves, location(Area.DROP, path), digests):
-            return False
-        if path in self._restored or len(self._restored) < FUTURE_LIMIT:
-            self._restored[path] = seen
-            log.warning("sweep.restored", path=path, reason=RESTORED)
-        return True
-
-    def _is_linked(self, path: str, status: os.stat_result) -> bool:
-        """Whether a file has other names: one from elsewhere, or one that somebody could change after it was taken."""
-        if not self._disk.has_other_names(status):
-            return False
-        log.warning("sweep.refused", path=path, reason=LinkedFile().message)
-        return True
 
     def _drafts(self, files: Sequence[tuple[str, str]]) -> list[Arrival]:
         """Drafts of those of the files that can be taken now, all durable. Many are flushed with all that is on their
@@ -397,14 +361,10 @@ class Sweeper:
     def _draft(self, file: tuple[str, str], *, flush: bool) -> Arrival | None:
         """The draft of a local file; None where it cannot be taken now."""
         path, home = file
-        try:
-            with opened(self._moves, location(Area.DROP, path)) as fd:
-                if has_writer(fd):
-                    return None
-                return self._edits.draft_of_open(fd, path, home, path, self._moves.clock(), flush=flush)
-        except SftpgateError as error:
-            log.warning("sweep.refused", path=path, reason=error.message)
-            return None
+        now = self._moves.clock()
+        return self._local.draft(
+            location(Area.DROP, path), lambda fd: self._edits.draft_of_open(fd, path, home, path, now, flush=flush)
+        )
 
     # -- what is no longer there -------------------------------------------------------------------------------------
 
@@ -448,14 +408,14 @@ class Sweeper:
 
     def _expire(self, result: SweepResult) -> None:
         """Remove interrupted uploads after their time, and staging files that nobody can resume."""
-        limit = (self._moves.clock() - self._rules.partial_ttl).timestamp()
+        ttl = self._rules.partial_ttl.total_seconds()
         for user in self._staging.users():
             notes = self._staging.notes(user)
             files = {name: status.st_ctime for name, status in self._staging.idle_files(user)}
             for lone in notes.keys() - files.keys():  # what a crash leaves while an upload is resumed
                 self._staging.remove_idle(user, lone, notes[lone])
             # The change time: a modification time may be one that the client gave it.
-            old = [name for name, changed in files.items() if changed < limit]
+            old = [name for name, changed in files.items() if self._moves.time.age(changed) > ttl]
             if not old:
                 continue
             with self._moves.change() as change:  # what is an arrival's has been moved now, or is known to be stuck

@@ -97,7 +97,8 @@ def _found(seen: Seen) -> Iterator[Problem]:
 
 def _late_sweep(seen: Seen) -> Iterator[Problem]:
     allowed = SWEEPS_MISSED * seen.sweep_interval + SWEEP_MARGIN
-    last = max(seen.swept_at or seen.started_at, seen.started_at)
-    if seen.now - last > allowed:
+    # Either way: after the clock was set back, a sweep in the future is none.
+    ages = [abs(seen.now - at) for at in (seen.swept_at, seen.started_at) if at is not None]
+    if min(ages) > allowed:
         when = "never" if seen.swept_at is None else f"at {seen.swept_at.isoformat(timespec='seconds')}"
         yield Problem(check="sweeper", condition=Condition.DEGRADED, reason=f"the last sweep ended {when}")

@@ -118,7 +118,7 @@ class Sight:
             now=now,
             started_at=self._started_at,
             workers_wanted=settings.worker_count,
-            workers_alive=sum(now.timestamp() - beat < BEAT_SECONDS for beat in beats),
+            workers_alive=sum(abs(now.timestamp() - beat) < BEAT_SECONDS for beat in beats),
             ledger_problem=stock.problem,
             store_problem=None if stock.problem else problem_of(self._layout, self._disk, self._ledger),
             free_bytes=self.free_bytes(),

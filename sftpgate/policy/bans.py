@@ -83,8 +83,10 @@ class Standing:
     reason: str = ""
 
     def is_banned(self, now: datetime) -> bool:
-        """Whether connections of the source are refused."""
-        return self.banned_at is not None and (self.banned_until is None or now < self.banned_until)
+        """Whether connections of the source are refused. A ban ends where the clock was set back by more than its length."""
+        if self.banned_at is None or self.banned_until is None:
+            return self.banned_at is not None
+        return self.banned_at - (self.banned_until - self.banned_at) <= now < self.banned_until
 
 
 def weight_of(failure: LoginRefusal | Offence) -> float:

@@ -12,21 +12,21 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from sftpgate.errors import LinkedFile, SftpgateError
+from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.drafts import local_arrival
-from sftpgate.intake.local import digest_and_flush, is_one_of, opened
+from sftpgate.intake.local import LocalFiles, digest_and_flush
 from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.ledger import arrivals, runs
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
+from sftpgate.policy.clocks import is_due
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import NameRules, is_storable, join
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.policy.series import oldest_first
 from sftpgate.policy.tools import Pointer, is_pattern, matches, tool_for
-from sftpgate.store.descriptors import has_writer
 
 log = get_logger("runner")
 
@@ -46,7 +46,7 @@ class Candidates:
         self._moves = moves
         self._names = names
         self._pointers = pointers
-        self._settle_seconds = settle_seconds
+        self._local = LocalFiles(moves, settle_seconds, "runner")
 
     # -- arrivals ----------------------------------------------------------------------------------------------------
 
@@ -62,7 +62,7 @@ class Candidates:
     def all_due(self, tool: str) -> list[Arrival]:
         """Those of them that may be tried now."""
         now = self._moves.clock()
-        return [item for item in self.all_waiting(tool) if item.not_before is None or item.not_before <= now]
+        return [item for item in self.all_waiting(tool) if is_due(item.not_before, item.changed_at, now)]
 
     def has_waiting(self, tool: str) -> bool:
         """Whether an arrival waits for the tool, whether it may be tried now or later."""
@@ -74,7 +74,7 @@ class Candidates:
         now = self._moves.clock()
         with self._moves.ledger.reading() as connection:
             rows = self._waiting(partial(arrivals.find, connection), tool)
-            return any(row.id not in skip and (row.not_before is None or row.not_before <= now) for row in rows)
+            return any(row.id not in skip and is_due(row.not_before, row.changed_at, now) for row in rows)
 
     def is_put_off(self, tool: str) -> bool:
         """Whether the tool's last file was not to blame and waits for its next try.
@@ -86,9 +86,8 @@ class Candidates:
             if last is None or last.outcome is not RunOutcome.NOT_THE_FILE:
                 return False
             found = arrivals.find(connection, ids=[last.arrival])
-        return any(
-            item.state is ArrivalState.WAITING and item.not_before and item.not_before > self._moves.clock() for item in found
-        )
+        now = self._moves.clock()
+        return any(item.state is ArrivalState.WAITING and not is_due(item.not_before, item.changed_at, now) for item in found)
 
     def _waiting(self, find: Find, tool: str) -> Iterator[Arrival]:
         pointers = self._pointers()
@@ -120,10 +119,12 @@ class Candidates:
         with self._moves.ledger.reading() as connection:
             known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
             for path in sorted(found):
-                status = None if location(Area.STORE, path) in known else self._status(path)
-                if status is not None and self._is_quiet(status) and not self._is_linked(path, status):
+                where = location(Area.STORE, path)
+                status = None if where in known else self._status(path)
+                if status is not None and self._local.is_quiet(where, status) and not self._local.is_linked(path, status):
                     alike[path] = arrivals.ended_alike(connection, path, status.st_size, status.st_mtime_ns)
-        return [path for path, digests in alike.items() if not (digests and self._is_restored(path, digests))]
+        self._local.remember()
+        return [path for path, digests in alike.items() if not self._is_restored(path, digests)]
 
     def drafts(self, tool: str) -> list[Arrival]:
         """Drafts of the unknown files, read and durable, oldest first."""
@@ -160,34 +161,16 @@ class Candidates:
     def _status(self, path: str) -> os.stat_result | None:
         return self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
 
-    def _is_quiet(self, status: os.stat_result) -> bool:
-        # The inode's change time: no program can set it back, as it can a modification time.
-        return self._moves.clock().timestamp() - status.st_ctime >= self._settle_seconds
-
-    def _is_linked(self, path: str, status: os.stat_result) -> bool:
-        """Whether a file has other names (hard links): who has one could change it while the tool reads it."""
-        if not self._moves.disk.has_other_names(status):
-            return False
-        log.warning("runner.refused", path=path, reason=LinkedFile().message)
-        return True
-
     def _is_restored(self, path: str, digests: frozenset[str]) -> bool:
-        """Whether this very file was processed before: one that a backup brought back must not run twice (promise P4)."""
-        if not is_one_of(self._moves, location(Area.STORE, path), digests):
-            return False
-        log.warning("runner.restored", path=path, reason="this very file was processed before; touch it to have it run again")
-        return True
+        status = self._status(path)
+        return status is not None and self._local.is_restored(location(Area.STORE, path), status, digests)
 
     def _draft(self, path: str) -> Arrival | None:
         where, now = location(Area.STORE, path), self._moves.clock()
-        try:
-            with opened(self._moves, where) as fd:
-                if has_writer(fd):
-                    return None
-                sha256 = digest_and_flush(self._moves, fd)
-                status = os.fstat(fd)
-        except SftpgateError as error:
-            log.warning("runner.refused", path=path, reason=error.message)
-            return None
-        draft = local_arrival(path, status, sha256=sha256, now=now, source="store")
-        return replace(draft, state=ArrivalState.WAITING, location=where)
+
+        def made(fd: int) -> Arrival:
+            sha256 = digest_and_flush(self._moves, fd)
+            draft = local_arrival(path, os.fstat(fd), sha256=sha256, now=now, source="store")
+            return replace(draft, state=ArrivalState.WAITING, location=where)
+
+        return self._local.draft(where, made)

@@ -30,6 +30,7 @@ from sftpgate.ledger.claims import ClaimRecord, Token
 from sftpgate.ledger.database import Connection, shared_time
 from sftpgate.ledger.runs import Run
 from sftpgate.logs import get_logger
+from sftpgate.policy.clocks import is_due
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.outcome import OutputRules, Statement
@@ -326,5 +327,5 @@ class Claims:
 
 
 def _may_try(change: Change, item: Arrival, skip: Collection[ArrivalId]) -> bool:
-    is_due = item.not_before is None or item.not_before <= change.now
-    return item.state is ArrivalState.WAITING and is_due and item.id not in skip
+    may = is_due(item.not_before, item.changed_at, change.now)
+    return item.state is ArrivalState.WAITING and may and item.id not in skip

@@ -26,13 +26,18 @@ from sftpgate.users.registry import UserRegistry
 
 @dataclass
 class Clock:
-    """The real time, and what the test adds to it."""
+    """The real time, and what the test adds to it: time that passes (``ahead``), and what somebody sets the clock by."""
 
     ahead: timedelta = field(default_factory=timedelta)
+    set_by: timedelta = field(default_factory=timedelta)
 
     def __call__(self) -> datetime:
         """The time."""
-        return datetime.now(UTC) + self.ahead
+        return datetime.now(UTC) + self.ahead + self.set_by
+
+    def uptime(self) -> float:
+        """What nobody can set."""
+        return (datetime.now(UTC) + self.ahead).timestamp()
 
 
 class Gate:
@@ -42,7 +47,7 @@ class Gate:
         self.clock = Clock()
         tools = {"queue": {"file": "q.csv", "command": ["true"], "arrivals": "queue"}}
         usual: dict[str, Any] = {"data_dir": directory, "durability": "relaxed", "settle_seconds": 10, "tools": tools}
-        self.system: System = build(Settings(**(usual | settings)), disk=disk, clock=self.clock)
+        self.system: System = build(Settings(**(usual | settings)), disk=disk, clock=self.clock, uptime=self.clock.uptime)
         self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
         self.edits: Edits = make_edits(self.system, self.publisher, UserRegistry(directory.parent / "keys"))
         rules = SweepRules(

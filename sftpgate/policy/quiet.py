@@ -1,0 +1,36 @@
+"""When a file that a local program writes is complete: the one rule, for drop and store (promise P1).
+
+Pure. A file is quiet when it did not change for ``settle`` seconds. Changed is what the inode's change time says: the kernel
+sets it at every write, rename and ``utime``, and no program can set it back, as it can a modification time. It is by the wall
+clock, so it is believed for no longer than that was not set; where it says nothing (it lies in the future, or the clock
+was set just now) the file must have been seen unchanged for as long, by a clock that nobody sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the disk says of a file."""
+
+    inode: int
+    size: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file as it was seen first, and every time since then. ``since`` is an uptime."""
+
+    look: Look
+    since: float
+
+
+def is_quiet(look: Look, seen: Seen | None, settle: float, *, wall: float, uptime: float, steady: float) -> bool:
+    """Whether a file is complete. ``seen``: how it was seen before; ``steady``: for how long the clock was not set."""
+    age = wall - look.changed_ns / 1e9
+    if age >= 0 and settle <= min(age, steady):
+        return True
+    return seen is not None and seen.look == look and uptime - seen.since >= settle
