@@ -95,12 +95,12 @@ class LocalFiles:
             return True
         if self._remembered is None:
             self._load(now.boot)
-        seen = self._seen.get(where)
-        if seen is None or seen.look != look:
-            seen = Seen(look, now.uptime)
+        before = self._seen.get(where)
+        is_known = before is not None and before.look == look
         if len(self._looked) < SEEN_LIMIT:
-            self._looked[where] = seen
-        return is_quiet(look, seen, self._settle, wall=now.wall, uptime=now.uptime, steady=steady)
+            self._looked[where] = before if before is not None and is_known else Seen(look, now.uptime)
+        # Once is not enough, however short the time to settle is: it must have been seen before.
+        return is_known and is_quiet(look, before, self._settle, wall=now.wall, uptime=now.uptime, steady=steady)
 
     def remember(self) -> None:
         """Keep what was seen unquiet in this pass, for the next one, which another process may make."""
