@@ -337,3 +337,16 @@ class ClaimLost(SftpgateError):
     """This claim is no longer held: it expired, was released, or never existed."""
 
     exit_code = ExitCode.NOT_FOUND
+
+
+def only_error(group: BaseExceptionGroup[BaseException], kind: type[SftpgateError]) -> BaseException:
+    """The first error of a group that has errors of ``kind`` and no others; else the group. In the place of an ``except*`` that
+    raises: what that raises is in a group again on Python 3.11.2, and not on 3.11.7.
+    """
+    matching, rest = group.split(kind)
+    if matching is None or rest is not None:
+        return group
+    found: BaseException = matching
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -68,6 +68,14 @@ def parse_duration(value: object) -> object:
     return value
 
 
+def duration_text(seconds: float) -> str:
+    """A duration as a person would write it: ``365d``, ``30m``, ``1.5s``; what ``parse_duration`` reads back."""
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:g}s" if seconds else "0"
+
+
 def duration_of(text: str) -> float | None:
     """Seconds of a duration that somebody typed; None where it is none, or longer than a thousand years."""
     seconds = parse_duration(text)

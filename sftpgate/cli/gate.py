@@ -18,7 +18,7 @@ from sftpgate.cli.compose import System, build, make_retention, utc_now
 from sftpgate.cli.pointers import LivePointers
 from sftpgate.cli.reach import Bounds
 from sftpgate.cli.supervise import stop_at_signals
-from sftpgate.errors import SftpgateError, StoreAway
+from sftpgate.errors import SftpgateError, StoreAway, only_error
 from sftpgate.gateway.algorithms import offer
 from sftpgate.gateway.auth import LoginServices
 from sftpgate.gateway.bans import Bans
@@ -255,8 +255,8 @@ class Running:
                 for task in rounds:
                     task.cancel()
                 await asyncio.wait(rounds)
-        except* SftpgateError as group:
-            raise group.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise only_error(group, SftpgateError) from None
         finally:
             for pool in self._pools:
                 pool.close()

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from sftpgate.cli.output import emit
-from sftpgate.settings import ENV_PREFIX, Settings, ToolSettings
+from sftpgate.settings import ENV_PREFIX, Settings, ToolSettings, duration_text, parse_duration
 
 COLUMNS = ("name", "environment", "default", "description")
 
@@ -72,11 +72,15 @@ def default_text(name: str, field: FieldInfo) -> str:
         case ByteSize():
             return default.human_readable().replace(".0", "")
         case float():
-            return f"{default:g}"
+            return duration_text(default) if _is_duration(field) else f"{default:g}"
         case tuple():
             return " ".join(map(str, default))
         case _:
             return str(default)
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return any(getattr(rule, "func", None) is parse_duration for rule in field.metadata)
 
 
 def _row(name: str, environment: str, key: str, field: FieldInfo) -> dict[str, str]:

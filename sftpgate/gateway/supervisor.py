@@ -19,7 +19,7 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from sftpgate.errors import ExitCode, SftpgateError
+from sftpgate.errors import ExitCode, SftpgateError, only_error
 from sftpgate.gateway.defence import Limits
 from sftpgate.gateway.link import Kind, Link, Message
 from sftpgate.gateway.listening import Acceptor
@@ -138,8 +138,8 @@ class Supervisor:
                     self._stopping.set()
                     self._acceptor.close()
                     await self._end()
-        except* WorkerFailed as group:
-            raise group.exceptions[0] from None
+        except BaseExceptionGroup as group:
+            raise only_error(group, WorkerFailed) from None
 
     async def _begin(self) -> None:
         """The first worker alone, because it recovers; then the others."""

@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from sftpgate.errors import StorageError, only_error
+
 PACKAGE = Path(__file__).resolve().parents[2] / "sftpgate"
 MOVES = {"rename", "hardlink_to", "symlink_to", "link_to"}
 
@@ -42,3 +44,23 @@ def test_package_inits_hold_a_docstring_only() -> None:
         tree = ast.parse(init.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), init
         assert len(tree.body) == 1, init
+
+
+def test_no_except_star_raises() -> None:
+    """No ``except*`` raises: what it raises is in a group again on Python 3.11.2, and not on later ones (errors.only_error)."""
+    found = [
+        f"{module.relative_to(PACKAGE.parent)}:{node.lineno}"
+        for module in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.TryStar)
+        and any(isinstance(inner, ast.Raise) for each in node.handlers for inner in ast.walk(each))
+    ]
+    assert found == []
+
+
+def test_the_only_error_of_a_group() -> None:
+    """An error of ours comes out of a group, and of groups in it, unless there is something else in it that must be seen."""
+    error = StorageError("disk")
+    assert only_error(ExceptionGroup("", [ExceptionGroup("", [error])]), StorageError) is error
+    mixed = ExceptionGroup("", [error, ValueError("bug")])
+    assert only_error(mixed, StorageError) is mixed

@@ -220,7 +220,7 @@ def test_a_local_file_and_an_upload_of_one_name(gate: Gate) -> None:
 def test_reserved_names_in_the_drop_are_left(gate: Gate) -> None:
     """P6: the sweeper takes nothing out of directories of reserved names, in any letter case, nor our own files."""
     for directory in ("archives", "Reports", ".sftpgate"):
-        (gate.drop / directory).mkdir()
+        (gate.drop / directory).mkdir(exist_ok=True)
         (gate.drop / directory / "a.csv").write_bytes(b"x\n")
     (gate.drop / ".sftpgate-x").write_bytes(b"x\n")
     gate.clock.ahead = timedelta(minutes=1)
