@@ -134,6 +134,7 @@ class Staging:
         spot = old.parent / self._new_id()
         resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
         resumed.continues = partial.continues
+        resumed.is_touched = partial.continues is not None  # it is longer than that
         try:
             self._set_mode(fd)
             self.note(resumed)  # before the rename: a file without a note cannot be resumed
@@ -225,7 +226,7 @@ class Staging:
             "home": upload.sender.home,
             "noted_at": self._clock().isoformat(),
             "number": upload.notes_written,
-            "continues": upload.continues,
+            "continues": None if upload.changes_existing else upload.continues,
             "share": upload.share,
             "truncated": upload.is_truncated,
             "goes_on_with": upload.goes_on_with,

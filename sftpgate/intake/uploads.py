@@ -391,9 +391,12 @@ class Upload:
 
     @property
     def trusted_bytes(self) -> int:
-        """How many bytes from the start were all written."""
+        """How many bytes from the start are of one file: up to the first gap, and where it changes what was there when it was
+        opened, those that it has written anew.
+        """
         gap = self._coverage.first_gap(self.size)
-        return gap[0] if gap else self.size
+        whole = gap[0] if gap else self.size
+        return min(whole, self.digest.in_order_bytes) if self.changes_existing else whole
 
     @property
     def has_unnoted_gap(self) -> bool:

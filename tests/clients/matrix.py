@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.clients.drivers.base import Client
+from tests.clients.drivers.base import Capability, Client
 from tests.clients.scenarios import Scenario
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/client-matrix.md"
@@ -29,7 +29,8 @@ beside them. n/a: the client cannot do this at all.
 
 def not_applicable(client: Client, scenario: Scenario) -> str:
     """Why a cell does not apply; empty where it does."""
-    return "; ".join(dict.fromkeys(client.lacks[need] for need in sorted(scenario.needs) if need in client.lacks))
+    lacks = dict(client.lacks) if client.appends else {Capability.APPEND: f"{client.title} cannot append", **client.lacks}
+    return "; ".join(dict.fromkeys(lacks[need] for need in sorted(scenario.needs) if need in lacks))
 
 
 def render(clients: Sequence[Client], scenarios: Sequence[Scenario], results: Results) -> str:

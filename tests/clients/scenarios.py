@@ -408,6 +408,15 @@ def eight_at_once(cell: Cell) -> None:
     cell.expect(content)
 
 
+@scenario(Capability.APPEND)
+def append_to_what_waits(cell: Cell) -> None:
+    """Append several writes to a file that waits: at its end, in order (P1, P3)."""
+    first, second = csv(f"{cell.stem}-first", 5_001), csv(f"{cell.stem}-second", 150_007)
+    cell.run(Put(cell.local(first), cell.name))
+    cell.run(Put(cell.local(second, "more.csv"), cell.name, append=True))
+    cell.expect({cell.name: first + second})
+
+
 # -- interruptions ---------------------------------------------------------------------------------------------------
 
 

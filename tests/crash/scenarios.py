@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from sftpgate.cli.compose import make_retention
-from sftpgate.errors import AppendRefused
+from sftpgate.errors import AppendRefused, SharedUpload
 from tests.crash.world import RESUME, World
 
 Scenario = Callable[[World], Iterator[None]]
@@ -370,6 +370,22 @@ def append_to_what_a_tool_takes(world: World) -> Iterator[None]:
     with contextlib.suppress(AppendRefused):
         world.break_append("x.csv", OLD, NEW, 5)
     world.done(claim)
+
+
+@scenario
+def chunks(world: World) -> Iterator[None]:
+    """A file is sent in chunks by two handles, which are refused, and then as a whole."""
+    world.publish("x.csv", OLD)
+    yield
+    uploads = [world.open("x.csv", RESUME) for _ in range(2)]
+    world.journal.sent.setdefault("x.csv", []).extend([NEW, OLD[:6] + NEW[6:]])
+    world.write(uploads[0], NEW[:6])
+    world.write(uploads[1], NEW, start=6)
+    world.system.staging.note(uploads[1])
+    for upload in uploads:
+        with contextlib.suppress(SharedUpload):
+            world.commit(upload)
+    world.publish("x.csv", THIRD)
 
 
 @scenario

@@ -32,6 +32,7 @@ class Capability(StrEnum):
     MKDIR = "mkdir"
     GET = "get"
     RESUME = "resume"
+    APPEND = "append"
     PRESERVE = "preserve"
     PASSWORD = "password"
     KEYBOARD_INTERACTIVE = "keyboard-interactive"
@@ -43,12 +44,13 @@ class Capability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Upload one file; with ``resume``, go on where an interrupted upload ended."""
+    """Upload one file; with ``resume``, go on where an interrupted upload ended; with ``append``, at the end of another one."""
 
     local: Path
     remote: str
     preserve: bool = False
     resume: bool = False
+    append: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ class Client(ABC):
     title: ClassVar[str]  # for the table
     programs: ClassVar[tuple[str, ...]]  # on PATH, or absolute paths of files that must be there
     lacks: ClassVar[Mapping[Capability, str]] = {}
+    appends: ClassVar[bool] = False  # few programs can
 
     @abstractmethod
     def version(self) -> str:

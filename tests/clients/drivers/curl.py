@@ -31,6 +31,7 @@ class Curl(Client):
     name = "curl"
     title = "curl"
     programs = ("curl",)
+    appends = True
     lacks = {
         Capability.PRESERVE: "curl does not set times",
         Capability.KEYBOARD_INTERACTIVE: "curl tries the password first and cannot be told otherwise",
@@ -69,8 +70,9 @@ def _url(connection: Connection, remote: str) -> str:
 def _words(connection: Connection, step: Step) -> list[str]:
     directory = f"{_url(connection, '')}"
     match step:
-        case Put(local, remote, _, resume):
-            return [*(["--continue-at", "-"] if resume else []), "--upload-file", str(local), _url(connection, remote)]
+        case Put(local, remote, _, resume, append):
+            how = ["--append"] if append else ["--continue-at", "-"] if resume else []
+            return [*how, "--upload-file", str(local), _url(connection, remote)]
         case PutAll():
             return ["--upload-file", f"{{{','.join(map(str, step.files()))}}}", directory]
         case Get(remote, local):

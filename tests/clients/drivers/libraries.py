@@ -6,6 +6,7 @@ by tabs::
 
     put LOCAL REMOTE        putp LOCAL REMOTE (keeps the time)     resume LOCAL REMOTE      get REMOTE LOCAL
     stat REMOTE             list DIRECTORY                         rename OLD NEW           remove REMOTE       mkdir REMOTE
+    append LOCAL REMOTE
 
 ``stat`` and ``list`` print what they find. The first error ends the program with exit status 1. All steps share one connection.
 """
@@ -52,6 +53,7 @@ class Library(Client):
     """A client of which only the start of the program differs."""
 
     key_type: ClassVar[str] = "ed25519"
+    appends = True
     probe: ClassVar[tuple[str, ...]] = ()  # a command that succeeds when the library is installed
 
     def argv(self) -> Sequence[str]:
@@ -86,6 +88,8 @@ def _succeeds(argv: tuple[str, ...]) -> bool:
 
 def _lines(step: Step) -> list[list[str]]:
     match step:
+        case Put(local, remote, append=True):
+            return [["append", str(local), remote]]
         case Put(local, remote, preserve, resume):
             return [["resume" if resume else "putp" if preserve else "put", str(local), remote]]
         case PutAll():

@@ -65,6 +65,7 @@ public class JschClient {
                 OUT.println("resuming at " + sftp.stat(words[2]).getSize());
                 sftp.put(words[1], words[2], ChannelSftp.RESUME);
             }
+            case "append" -> sftp.put(words[1], words[2], ChannelSftp.APPEND);
             case "get" -> sftp.get(words[1], words[2]);
             case "stat" -> OUT.println("size " + sftp.stat(words[1]).getSize());
             case "list" -> {

@@ -23,6 +23,11 @@ async def do(sftp: asyncssh.SFTPClient, verb: str, *words: str) -> None:
                     await target.seek(offset)
                     while data := source.read(32768):
                         await target.write(data)
+        case "append", (local, remote):
+            with open(local, "rb") as source:
+                async with sftp.open(remote, "ab") as target:
+                    while data := source.read(32768):
+                        await target.write(data)
         case "get", (remote, local):
             await sftp.get(remote, local)
         case "stat", (remote,):

@@ -14,6 +14,15 @@ STEPS = {
     stat = File.stat(local)
     sftp.setstat!(remote, atime: stat.atime.to_i, mtime: stat.mtime.to_i)
   end,
+  'append' => lambda do |sftp, local, remote|
+    File.open(local, 'rb') do |source|
+      sftp.file.open(remote, 'a') do |target|
+        while (data = source.read(32_768))
+          target.write(data)
+        end
+      end
+    end
+  end,
   'get' => ->(sftp, remote, local) { sftp.download!(remote, local) },
   'stat' => ->(sftp, remote) { puts "size #{sftp.stat!(remote).size}" },
   'list' => ->(sftp, directory) { sftp.dir.foreach(directory) { |entry| puts entry.name } },

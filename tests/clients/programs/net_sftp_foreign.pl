@@ -18,6 +18,7 @@ my %steps = (
     put    => sub { $sftp->put($_[0], $_[1], copy_perm => 0, copy_time => 0) },
     putp   => sub { $sftp->put($_[0], $_[1], copy_perm => 0, copy_time => 1) },
     resume => sub { $sftp->put($_[0], $_[1], copy_perm => 0, copy_time => 0, resume => 1) },
+    append => sub { $sftp->put($_[0], $_[1], copy_perm => 0, copy_time => 0, append => 1) },
     get    => sub { $sftp->get($_[0], $_[1]) },
     stat   => sub { print 'size ', $sftp->stat($_[0])->size, "\n" },
     list   => sub { print map { "$_->{filename}\n" } @{ $sftp->ls($_[0]) } },

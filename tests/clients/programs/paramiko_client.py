@@ -26,6 +26,10 @@ def do(sftp: paramiko.SFTPClient, verb: str, *words: str) -> None:
                 target.set_pipelined(True)
                 while data := source.read(32768):
                     target.write(data)
+        case "append", (local, remote):
+            with open(local, "rb") as source, sftp.open(remote, "ab") as target:
+                while data := source.read(32768):
+                    target.write(data)
         case "get", (remote, local):
             sftp.get(remote, local)
         case "stat", (remote,):

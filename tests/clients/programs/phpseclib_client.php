@@ -31,6 +31,9 @@ function step(SFTP $sftp, string $verb, string ...$words): void
             echo "resuming at $size\n";
             must($sftp->put($words[1], $words[0], SFTP::SOURCE_LOCAL_FILE, $size, $size), $sftp, 'resume');
             break;
+        case 'append':
+            must($sftp->put($words[1], $words[0], SFTP::SOURCE_LOCAL_FILE | SFTP::RESUME), $sftp, 'append');
+            break;
         case 'get':
             must($sftp->get($words[0], $words[1]), $sftp, 'get');
             break;

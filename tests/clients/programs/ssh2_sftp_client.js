@@ -19,6 +19,7 @@ const steps = {
     console.log(`resuming at ${size}`);
     await sftp.put(fs.createReadStream(local, { start: size }), remote, { writeStreamOptions: { flags: 'r+', start: size } });
   },
+  append: (sftp, local, remote) => sftp.append(fs.createReadStream(local), remote),
   get: (sftp, remote, local) => sftp.fastGet(remote, local),
   stat: async (sftp, remote) => console.log('size', (await sftp.stat(remote)).size),
   list: async (sftp, directory) => (await sftp.list(directory)).forEach((entry) => console.log(entry.name)),

@@ -214,6 +214,45 @@ def test_an_append_to_what_its_sender_removed(gate: Gate) -> None:
     assert gate.read("x.csv") == b"new\n"
 
 
+def test_an_append_that_had_come_whole(gate: Gate) -> None:
+    """P1: where only the CLOSE of an append was lost, a resume that finds nothing to write ends it."""
+    gate.put("x.csv", OLD)
+    upload = append(gate)
+    upload.write(gate.system.disk, 0, b"more\n")
+    gate.system.staging.interrupt(upload)
+    assert close(gate, append(gate)).size == len(OLD) + 5
+    assert list(gate.system.staging.partials("erp")) == []
+
+
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("there", ["waiting", "partial"])
+def test_a_broken_change_is_no_mixture(gate: Gate, there: str, noted: bool) -> None:
+    """P1: of a handle without truncation that breaks off only what it wrote anew from the beginning is kept, and nothing of what
+    was there before is behind it; what was changed in the middle is not kept at all.
+    """
+    if there == "waiting":
+        gate.put("x.csv", OLD)
+    else:
+        gate.system.staging.interrupt(gate.upload("x.csv", OLD))
+    whole = append(gate, append=False)
+    whole.write(gate.system.disk, 0, b"NEW")
+    if noted:
+        gate.system.staging.note(whole)
+    else:
+        gate.system.staging.interrupt(whole)
+    seen = gate.edits._union.lookup("erp", "x.csv")
+    assert seen is not None and seen.spot.local.read_bytes()[: seen.size] == b"NEW"
+    if there == "waiting" and not noted:
+        gate.edits.remove(gate.sender(), "x.csv", [])
+        gate.put("x.csv", OLD)
+        middle = append(gate, append=False)
+        middle.write(gate.system.disk, 4, b"X")
+        gate.system.staging.interrupt(middle)
+        assert list(gate.system.staging.partials("erp")) == []
+    if noted:
+        gate.system.staging.discard(whole)
+
+
 # -- two at a time ---------------------------------------------------------------------------------------------------
 
 
