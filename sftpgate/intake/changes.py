@@ -184,7 +184,10 @@ class Change:
             self._known_places.add(row.location)
             # Its sender may have set its time since: what becomes of it is recorded with the time that it has.
             found = self._files.disk.lstat(self._files.layout.spot(row.location))
-            self._keep(replace(row, mtime_ns=found.st_mtime_ns) if found is not None else row)
+            if found is not None and found.st_ino != row.inode:  # a backup brought it back: so it is known from now on
+                self.put(replace(row, inode=found.st_ino, mtime_ns=found.st_mtime_ns))
+            else:
+                self._keep(replace(row, mtime_ns=found.st_mtime_ns) if found is not None else row)
         else:
             self._gone(replace(row, location=None), _GONE[row.state])
 

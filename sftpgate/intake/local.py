@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple
 
 from sftpgate.errors import LinkedFile, SftpgateError
@@ -19,15 +19,16 @@ from sftpgate.intake.moves import Moves
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import get_fact, set_fact
 from sftpgate.logs import get_logger
+from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.locations import Location, path_in
 from sftpgate.policy.quiet import Look, Seen, is_quiet
+from sftpgate.policy.restored import left_alone
 from sftpgate.store.descriptors import has_writer
 
 log = get_logger("local")
 
 SEEN_LIMIT = 1000  # files that are not quiet, and restored ones, that are remembered between two passes
 SEEN_SECONDS = 86400.0  # what was not seen again for so long is gone, or was taken
-RESTORED = "this very file was processed before; touch it to have it taken again"
 
 
 @contextlib.contextmanager
@@ -64,13 +65,20 @@ def is_unchanged(moves: Moves, draft: Arrival, where: Location) -> bool:
         return False
 
 
-def is_one_of(moves: Moves, where: Location, digests: Collection[str]) -> bool:
-    """Whether the content of the file at ``where`` has one of these digests; False where it cannot be taken."""
+def left_alone_because(moves: Moves, where: Location, alike: Mapping[str, ArrivalState], *, has_tool: bool) -> str | None:
+    """Why the file at ``where`` is not taken by itself: it is one of those that came to their end (``arrivals.ended_alike``), and
+    a backup brought it back. None where it is another one, where nobody processed it, or where it cannot be read.
+
+    ``has_tool``: a tool is pointed at it. It is read where that decides.
+    """
+    reasons = {sha256: left_alone(state, has_tool=has_tool) for sha256, state in alike.items()}
+    if not any(reasons.values()):
+        return None
     try:
         with opened(moves, where) as fd:
-            return sha256_of(fd) in digests
+            return reasons.get(sha256_of(fd))
     except SftpgateError:
-        return False
+        return None
 
 
 class LocalFiles:
@@ -84,7 +92,7 @@ class LocalFiles:
         self._seen: dict[Location, Seen] = {}
         self._remembered: str | None = None
         self._looked: dict[Location, Seen] = {}
-        self._restored: dict[Location, tuple[int, int]] = {}  # inode and change time of files that were warned about
+        self._restored: dict[Location, tuple[int, int, str]] = {}  # inode and change time of files that were warned about
 
     def is_quiet(self, where: Location, status: os.stat_result) -> bool:
         """Whether the file at ``where`` is complete (``policy/quiet.py``). ``remember`` after a pass over all files."""
@@ -131,21 +139,23 @@ class LocalFiles:
         log.warning(self._refused, path=path, reason=LinkedFile().message)
         return True
 
-    def is_restored(self, where: Location, status: os.stat_result, digests: Collection[str]) -> bool:
-        """Whether this very file was processed before: one that a backup brought back must not run again (promise P4).
-        ``digests``: of those of its path, size and time. Its content is read once for as long as it stays as it is.
+    def why_left_alone(
+        self, where: Location, status: os.stat_result, alike: Mapping[str, ArrivalState], *, has_tool: bool
+    ) -> str | None:
+        """Why a file is not taken: it came to its end before, a backup brought it back, and it must not run again (promise P4);
+        None where it is another one. ``alike``: how those of its path, size and time came to their end; ``has_tool``: a tool is
+        pointed at it. Its content is read once for as long as it stays as it is.
         """
-        if not digests:
-            return False
+        if not alike:
+            return None
         seen = (status.st_ino, status.st_ctime_ns)
-        if self._restored.get(where) == seen:
-            return True
-        if not is_one_of(self._moves, where, digests):
-            return False
-        if where in self._restored or len(self._restored) < SEEN_LIMIT:
-            self._restored[where] = seen
-            log.warning(self._left_alone, path=path_in(where), reason=RESTORED)
-        return True
+        if (known := self._restored.get(where)) is not None and known[:2] == seen:
+            return known[2]
+        reason = left_alone_because(self._moves, where, alike, has_tool=has_tool)
+        if reason is not None and (where in self._restored or len(self._restored) < SEEN_LIMIT):
+            self._restored[where] = (*seen, reason)
+            log.warning(self._left_alone, path=path_in(where), reason=reason)
+        return reason
 
     def draft(self, where: Location, make: Callable[[int], Arrival]) -> Arrival | None:
         """What ``make`` makes of the open file at ``where``; None where somebody writes to it, or where it cannot be taken."""

@@ -19,7 +19,7 @@ from itertools import islice
 from sftpgate.errors import SftpgateError
 from sftpgate.intake.changes import Change
 from sftpgate.intake.identity import compare_age, reseal
-from sftpgate.intake.local import is_one_of
+from sftpgate.intake.local import left_alone_because
 from sftpgate.intake.moves import Moves
 from sftpgate.intake.recovery import Found, all_files, record_found
 from sftpgate.ledger import arrivals, audit
@@ -111,8 +111,8 @@ def _has_ended(moves: Moves, change: Change, found: Found, status: os.stat_resul
     """Whether this very file came to its end before, and a backup brought it back: it must not run again (promise P4)."""
     if status is None or area_of(found.where) is not Area.STORE:
         return False
-    digests = arrivals.ended_alike(change.connection, found.path, status.st_size, status.st_mtime_ns)
-    return bool(digests) and is_one_of(moves, found.where, digests)
+    alike = arrivals.ended_alike(change.connection, found.path, status.st_size, status.st_mtime_ns)
+    return left_alone_because(moves, found.where, alike, has_tool=True) is not None
 
 
 def _row_of(moves: Moves, change: Change, found: Found) -> Arrival | None:

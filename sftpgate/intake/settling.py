@@ -35,6 +35,8 @@ from sftpgate.store.spots import FileModes, Spot
 
 log = get_logger("moves")
 
+_CONTENTS = 10_000  # files whose digests are remembered: after a restore until their rows say what they are now
+
 
 class Files:
     """The files of arrivals. One instance per process; used under the store's lock where it moves."""
@@ -47,6 +49,7 @@ class Files:
         self.modes = modes
         self.consumer = consumer
         self.kept = kept or Kept(layout, disk, timedelta(0))
+        self._contents: dict[tuple[int, ...], str] = {}
 
     def move(self, item: Arrival, touched: dict[Spot, None], *, replaced_next: bool = False) -> int:
         """Move the file of ``item`` from where it is to where the record says; returns its inode.
@@ -255,16 +258,33 @@ class Files:
         return self._search(item)
 
     def is_at(self, item: Arrival, where: Location) -> bool:
-        """Whether the file of ``item`` is at ``where``, by its inode or by its size and time."""
+        """Whether the file of ``item`` is at ``where``, by its inode, by its size and time, or by its content: a backup may have
+        kept no inode and no time, or whole seconds of it. Reads a file once for as long as it stays as it is.
+        """
         if self.is_surely_at(item, where):
             return True
         found = self._file_at(where)
         if found is None or (area_of(where) is Area.DROP and self.disk.has_other_names(found)):
             return False  # a file from elsewhere can be linked into the drop, and look alike
-        return (found.st_size, arrivals.storable_time(found.st_mtime_ns)) == (
-            item.size,
-            arrivals.storable_time(item.mtime_ns),
-        )
+        if found.st_size != item.size:
+            return False
+        if arrivals.storable_time(found.st_mtime_ns) == arrivals.storable_time(item.mtime_ns):
+            return True
+        return bool(item.sha256) and self._content_at(where, found) == item.sha256
+
+    def _content_at(self, where: Location, found: os.stat_result) -> str:
+        """The SHA-256 of the file at ``where``; empty where it cannot be read."""
+        key = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        known = self._contents.get(key)
+        if known is None:
+            try:
+                known = self._sha256_of(self.layout.spot(where))
+            except SftpgateError:
+                return ""
+            if len(self._contents) >= _CONTENTS:
+                self._contents.clear()
+            self._contents[key] = known
+        return known
 
     def is_surely_at(self, item: Arrival, where: Location) -> bool:
         """The same by what cannot mislead: a place of its own, or its inode."""

@@ -22,7 +22,7 @@ from functools import partial
 
 from sftpgate.errors import HomeTaken, LinkedFile, NoSuchFile, SftpgateError, StoreAway
 from sftpgate.intake.edits import Edits
-from sftpgate.intake.local import RESTORED, LocalFiles, is_unchanged
+from sftpgate.intake.local import LocalFiles, is_unchanged
 from sftpgate.intake.moves import SLICE, Moves
 from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import FLUSH_THREADS
@@ -35,6 +35,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
 from sftpgate.policy.locations import location
 from sftpgate.policy.names import is_managed, is_storable, join
+from sftpgate.policy.tools import tool_for
 from sftpgate.store.spots import Entry
 
 log = get_logger("sweep")
@@ -318,7 +319,7 @@ class Sweeper:
         """
         if not files:
             return []
-        alike: dict[str, frozenset[str]] = {}
+        alike: dict[str, dict[str, ArrivalState]] = {}
         with self._moves.ledger.reading() as connection:
             rows = arrivals.line_at(connection, [path for path, _ in files])
             known = {row.path for row in rows if row.location == location(Area.DROP, row.path)}
@@ -335,9 +336,10 @@ class Sweeper:
                 result.failed += 1
                 result.leave(path, LinkedFile().message)
                 continue
-            if self._local.is_restored(location(Area.DROP, path), status, alike[path]):
+            has_tool = tool_for(path, self._placer.rules.pointers()) is not None
+            if reason := self._local.why_left_alone(location(Area.DROP, path), status, alike[path], has_tool=has_tool):
                 result.restored += 1
-                result.leave(path, RESTORED)
+                result.leave(path, reason)
                 continue
             if home not in locked:
                 locked[home] = self._placer.batch_locked(home)
@@ -379,12 +381,23 @@ class Sweeper:
             if not rows:
                 return
             last = rows[-1].seq
-            gone = [row for row in rows if row.pending_from is None and row.location and not self._moves.is_at(row, row.location)]
+            doubtful = [row for row in rows if row.pending_from is None and not self._is_surely_there(row)]
+            gone = [row for row in doubtful if row.location is not None and not self._moves.is_at(row, row.location)]
             for start in range(0, len(gone), SLICE):
                 self._record_gone(gone[start : start + SLICE], result)
+            self._recognise([row for row in doubtful if row not in gone])
             queued = sorted({row.path for row in rows if row.state is ArrivalState.QUEUED})
             for start in range(0, len(queued), SLICE):
                 self._advance(queued[start : start + SLICE])
+
+    def _is_surely_there(self, row: Arrival) -> bool:
+        return row.location is None or self._moves.files.is_surely_at(row, row.location)
+
+    def _recognise(self, rows: Sequence[Arrival]) -> None:
+        """Record what the files are now that a backup brought back: the next look need not read them."""
+        for start in range(0, len(rows), SLICE):
+            with self._moves.change() as change:
+                change.adopt(rows[start : start + SLICE])
 
     def _advance(self, paths: Collection[str]) -> None:
         """Bring up the next of queues whose head went unnoticed."""

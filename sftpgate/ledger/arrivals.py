@@ -36,6 +36,7 @@ from sftpgate.ledger.schema import arrivals, microseconds, utc_time
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import FINAL_STATES, LIVE_STATES, UNCLAIMED_STATES, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location
+from sftpgate.policy.restored import COARSEST_NS, is_time_kept
 
 ArrivalId = NewType("ArrivalId", str)
 
@@ -137,12 +138,15 @@ _NEXT_QUEUED = Prepared(
 )
 _IS_FINAL = _in_states(FINAL_STATES)
 _ENDED_ALIKE = Prepared(
-    select(arrivals.c.sha256).where(
+    select(arrivals.c.sha256, arrivals.c.state, arrivals.c.mtime_ns)
+    .where(
         arrivals.c.path == bindparam("path"),
         arrivals.c.size == bindparam("size"),
-        arrivals.c.mtime_ns == bindparam("mtime_ns"),
+        arrivals.c.mtime_ns >= bindparam("first_ns"),
+        arrivals.c.mtime_ns <= bindparam("last_ns"),
         _IS_FINAL,
     )
+    .order_by(arrivals.c.seq)
 )
 _NO_WITNESS = _in_states({ArrivalState.DISCARDED, ArrivalState.LOST})
 _SENT_BEFORE = Prepared(
@@ -424,10 +428,17 @@ def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> frozenset[str]:
-    """The SHA-256 of the files of this path, size and time that came to their end."""
-    values = {"path": path, "size": size, "mtime_ns": storable_time(mtime_ns)}
-    return frozenset(str(row[0]) for row in _ENDED_ALIKE.rows(connection, [values]))
+def ended_alike(connection: Connection, path: str, size: int, mtime_ns: int) -> dict[str, ArrivalState]:
+    """How the files of this path, size and time, as exact as a backup keeps it, came to their end: the last one's state, by
+    SHA-256; one that was processed counts before others.
+    """
+    time_ns = storable_time(mtime_ns)
+    values = {"path": path, "size": size, "first_ns": time_ns, "last_ns": storable_time(time_ns + COARSEST_NS)}
+    found: dict[str, ArrivalState] = {}
+    for sha256, state, recorded_ns in _ENDED_ALIKE.rows(connection, [values]):
+        if is_time_kept(recorded_ns, time_ns) and found.get(sha256) is not ArrivalState.DONE:
+            found[sha256] = ArrivalState(state)
+    return found
 
 
 def sent_before(connection: Connection, path: str, *, owner: str, size: int, sha256: str) -> bool:

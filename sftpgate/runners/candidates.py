@@ -8,7 +8,7 @@ before the change that adopts it, so that nobody waits for that. Everything bloc
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -115,7 +115,7 @@ class Candidates:
         found = {path for file in pointer.files for path in self._expand(file) if self._is_candidate(path, tool, pointers)}
         if not found:
             return []
-        alike: dict[str, frozenset[str]] = {}
+        alike: dict[str, dict[str, ArrivalState]] = {}
         with self._moves.ledger.reading() as connection:
             known = {row.location for row in arrivals.find(connection, live=True, paths=found)}
             for path in sorted(found):
@@ -161,9 +161,10 @@ class Candidates:
     def _status(self, path: str) -> os.stat_result | None:
         return self._moves.disk.lstat(self._moves.layout.spot(location(Area.STORE, path)))
 
-    def _is_restored(self, path: str, digests: frozenset[str]) -> bool:
+    def _is_restored(self, path: str, alike: Mapping[str, ArrivalState]) -> bool:
         status = self._status(path)
-        return status is not None and self._local.is_restored(location(Area.STORE, path), status, digests)
+        where = location(Area.STORE, path)
+        return status is not None and self._local.why_left_alone(where, status, alike, has_tool=True) is not None
 
     def _draft(self, path: str) -> Arrival | None:
         where, now = location(Area.STORE, path), self._moves.clock()

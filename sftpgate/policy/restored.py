@@ -1,0 +1,36 @@
+"""Files that a backup brings back: whether one has the time that was recorded, and what is said of one that came to its end.
+
+A backup keeps a time as its form can: a plain ``tar`` in whole seconds, others in micro- or milliseconds, FAT in two seconds.
+Such a file has the recorded time, cut to one of these. A file with any other time is a new one, whatever its content.
+"""
+
+from __future__ import annotations
+
+from sftpgate.policy.lifecycle import ArrivalState
+
+_UNITS_NS = (100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000)
+COARSEST_NS = _UNITS_NS[-1]
+
+_REASONS = {
+    ArrivalState.DONE: "this very file was processed before",
+    ArrivalState.REPLACED: "this very file was replaced by a newer one before",
+    ArrivalState.WITHDRAWN: "this very file was removed by its sender before",
+    ArrivalState.DISCARDED: "this very file was removed before",
+    ArrivalState.TAKEN: "another program took this very file before",
+}
+
+
+def is_time_kept(recorded_ns: int, found_ns: int) -> bool:
+    """Whether a file's time is the recorded one, as exact as a backup kept it."""
+    return found_ns == recorded_ns or any(found_ns == recorded_ns - recorded_ns % unit for unit in _UNITS_NS)
+
+
+def left_alone(state: ArrivalState, *, has_tool: bool) -> str | None:
+    """Why a file that came to its end in this way is not taken again by itself; None where it is.
+
+    One that is recorded as taken was not seen by the tool that is pointed at it, if there is one: nobody processed it.
+    """
+    if state is ArrivalState.TAKEN and has_tool:
+        return None
+    reason = _REASONS.get(state)
+    return None if reason is None else f"{reason}; touch it to have it taken again"
