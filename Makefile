@@ -9,9 +9,14 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-# The first Python ≥ 3.11 of the machine, or the one given as `make PYTHON=…`.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+# The first Python ≥ 3.11 of the machine, or the one given as `make PYTHON=…`. For `make runtime` as root it is one that every user can
+# execute, the distribution's first: the service's user cannot enter /root, where a Python of root's own usually lies.
+FOR_ALL := import os, pathlib, sys; file = pathlib.Path(sys.executable).resolve(); \
+	sys.exit(not all(os.stat(path).st_mode & 1 for path in [file, *file.parents]))
+CANDIDATES = python3 python3.14 python3.13 python3.12 python3.11
+SUITS = import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && $$p -c '$(SUITS)' 2>/dev/null && { echo $$p; break; }; done)
 
 BIN := .venv/bin
 WORKERS ?= 2
@@ -33,7 +38,7 @@ help:  ## show this list
 # -- set-up ----------------------------------------------------------------------------------------------------------
 
 .venv/bin/python:
-	@[ -n "$(PYTHON)" ] || { echo "sftpgate needs Python 3.11 or newer: apt install python3 python3-venv" >&2; exit 1; }
+	@[ -n "$(PYTHON)" ] || { echo "sftpgate needs Python 3.11 or newer$(WHOSE): apt install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "$(PYTHON) cannot make virtual environments: apt install python3-venv" >&2; exit 1; }
 	$(say) "creating .venv with $$($(PYTHON) --version)"
@@ -50,7 +55,15 @@ help:  ## show this list
 	@touch $@ .venv/.runtime
 
 .PHONY: runtime
+ifeq ($(shell id -u),0)
+runtime: CANDIDATES = /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11
+runtime: SUITS = $(FOR_ALL)
+runtime: WHOSE = , in a place that the service's user can enter (or name one: make runtime PYTHON=…)
+endif
 runtime: .venv/.runtime  ## virtual environment with what the server needs, and no more
+	@[ "$$(id -u)" != 0 ] || $(BIN)/python -c '$(FOR_ALL)' || { \
+		echo "$$(readlink -f $(BIN)/python) can be executed by root alone, and the service cannot start:" \
+			"rm -rf .venv, then make runtime again" >&2; exit 1; }
 
 .PHONY: setup
 setup: .venv/.dev  ## virtual environment with everything for development
