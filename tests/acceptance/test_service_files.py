@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,24 @@ def test_the_dockerfile_copies_what_the_runtime_needs(tmp_path: Path) -> None:
     done = subprocess.run(["make", "-n", "runtime"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "requirements.lock" in done.stdout
+
+
+def test_the_runtime_of_root_is_for_all(tmp_path: Path) -> None:
+    """`make runtime` as root takes the distribution's Python, and refuses one that only root can execute, saying what to do."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(SERVICE.parents[1] / name, tmp_path)
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    (private / "python3").write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+    (private / "python3").chmod(0o755)
+    make = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=False)
+    planned = make(["make", "-n", "runtime"], env={"PATH": f"{private}:/usr/bin:/bin"})
+    if os.geteuid() == 0 and Path("/usr/bin/python3").exists():
+        assert "/usr/bin/python3 -m venv .venv" in planned.stdout
+        (tmp_path / ".venv/bin").mkdir(parents=True)
+        (tmp_path / ".venv/bin/python").symlink_to(private / "python3")
+        (tmp_path / ".venv/.runtime").touch()
+        done = make(["make", "runtime"], env={"PATH": "/usr/bin:/bin"})
+        assert done.returncode and "can be executed by root alone" in done.stderr
+    else:
+        assert "-m venv .venv" in planned.stdout
