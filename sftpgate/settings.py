@@ -183,6 +183,10 @@ class ToolSettings(BaseModel):
     command: tuple[str, ...] = Field(
         min_length=1, description="the command and its arguments; {file} stands for the claimed file"
     )
+    run_as: str = Field(
+        "", description="user that the command runs as, such as www-data (docs/runners.md); default: whoever sftpgate runs as"
+    )
+    run_group: str = Field("", description="group that the command has first; default: the main group of run_as")
     timeout: Duration = Field(1800.0, description="seconds after which a run is stopped")
     after: Names = Field((), description="tools that go first in one pass")
     arrivals: Order = Field(Order.LATEST, description='"latest" or "queue": every arrival, in order')
@@ -247,6 +251,12 @@ class ToolSettings(BaseModel):
         except UnicodeError:
             pass  # it exists, and a blank has another form in it
         return value
+
+    @model_validator(mode="after")
+    def _group_of_a_user(self) -> Self:
+        if self.run_group and not self.run_as:
+            raise ValueError("run_group goes with run_as: name the user too")
+        return self
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sftpgate.cli.compose import System
     from sftpgate.ledger.database import Ledger
+    from sftpgate.runners.keepers import Keepers
     from sftpgate.settings import Settings
 
 
@@ -29,12 +30,21 @@ def read_settings() -> Settings:
     return settings
 
 
+def make_keepers(settings: Settings) -> Keepers:
+    """What starts the commands of tools. Called before ``opened``: where root is to start them, a half of us stays root."""
+    from sftpgate.runners.keepers import Keepers
+    from sftpgate.runners.launcher import start_if_wanted
+    from sftpgate.settings import config_path
+
+    return Keepers(settings.tools, settings_file=config_path(os.environ), launcher=start_if_wanted(settings))
+
+
 @contextlib.contextmanager
 def opened(settings: Settings) -> Iterator[System]:
     """The system of these settings, closed at the end of the block."""
     from sftpgate.cli.compose import build
 
-    become_owner(settings.store)
+    become_owner(settings.store, _groups_of_tools(settings))
     system = build(settings)
     try:
         yield system
@@ -42,8 +52,17 @@ def opened(settings: Settings) -> Iterator[System]:
         system.close()
 
 
-def become_owner(store: Path) -> None:
-    """Where root runs a command on a store of somebody else, go on as that user, for good.
+def _groups_of_tools(settings: Settings) -> Sequence[int]:
+    """The groups that directories of runs are to have, where a tool runs as somebody else."""
+    if os.geteuid() != 0 or not any(tool.run_as for tool in settings.tools.values()):
+        return ()
+    from sftpgate.runners.accounts import join_groups
+
+    return join_groups(settings.tools.values())
+
+
+def become_owner(store: Path, groups: Sequence[int] = ()) -> None:
+    """Where root runs a command on a store of somebody else, go on as that user, for good, and as a member of ``groups``.
 
     What root makes in the server's own directories, the server could neither read nor remove. The record names who it was.
     """
@@ -61,6 +80,7 @@ def become_owner(store: Path) -> None:
         os.initgroups(pwd.getpwuid(status.st_uid).pw_name, status.st_gid)
     except KeyError:
         os.setgroups([])
+    os.setgroups([*os.getgroups(), *groups])
     os.setgid(status.st_gid)
     os.setuid(status.st_uid)
 

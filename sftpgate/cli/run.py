@@ -5,7 +5,6 @@ What is heavy is imported when something is to be done: cron starts a process a 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,15 +34,16 @@ def run(
     Example: sftpgate run --all
     """
     from sftpgate.cli import idle
-    from sftpgate.cli.context import opened, read_settings
+    from sftpgate.cli.context import make_keepers, opened, read_settings
 
     if all_tools == bool(tools):
         raise typer.BadParameter("name the tools to run, or say --all")
     settings = read_settings()
+    keepers = make_keepers(settings)
     with opened(settings) as system:
         from sftpgate.runners.holding import make_claims
 
-        claims = make_claims(system)
+        claims = make_claims(system, keepers=keepers)
         chosen = _chosen(settings, claims, tools or [], explicit=not all_tools)
         if dry_run:
             _say_what_waits(settings, claims, chosen, limit)
@@ -51,8 +51,9 @@ def run(
         if not any(claims.has_work(tool) for tool in chosen):
             idle.remember(system)
             raise typer.Exit(ExitCode.NOTHING_TO_DO)
-        unusable = _unusable(settings, chosen)
+        unusable = _unusable(settings, claims, chosen)
         result, signal_number = _pass(settings, claims, chosen, limit, unusable=unusable, verbose=verbose)
+        unusable |= result.unusable
     if signal_number:
         raise typer.Exit(128 + signal_number)
     if unusable:
@@ -93,14 +94,13 @@ def _say_what_waits(settings: Settings, claims: Claims, tools: Sequence[str], li
         raise typer.Exit(ExitCode.NOTHING_TO_DO)
 
 
-def _unusable(settings: Settings, tools: Sequence[str]) -> dict[str, str]:
-    """Those of the tools whose commands cannot be started, and why: no attempt of their files is spent on that."""
-    from sftpgate.runners.command import obstacle
+def _unusable(settings: Settings, claims: Claims, tools: Sequence[str]) -> dict[str, str]:
+    """Those of the tools whose commands cannot be started, or cannot read their file, and why: no attempt is spent on that."""
+    from sftpgate.cli.run_checks import obstacle_of
 
     found: dict[str, str] = {}
     for name in tools:
-        tool = settings.tools[name]
-        if problem := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment}):
+        if problem := obstacle_of(settings, claims, name, try_it=claims.has_work(name)):
             found[name] = f"tools.{name}: {problem.what}; {problem.to_do}"
     return found
 

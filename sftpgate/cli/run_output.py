@@ -95,6 +95,11 @@ def _clock(text: str) -> Iterator[None]:
 def describe(result: RunResult) -> str:
     """One line that says how a run ended, and what became of the file."""
     took = f"{result.seconds:.1f} s"
+    if result.stays:
+        return (
+            f"{result.tool}: {result.arrival.path} has not ended after {took}, though it was to: {result.stays}; "
+            "nothing else gets the file until that has ended"
+        )
     match result.outcome:
         case RunOutcome.DONE | RunOutcome.DONE_WITH_REJECTED:
             what = f"{outcome_phrase(result.outcome, result.statement.rejected, Language.ENGLISH)} in {took}"

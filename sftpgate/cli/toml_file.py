@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ def edit(change: Callable[[str], str]) -> Edited:
         after = settings_module.of_text(new, path)
         check_tools(after.tools, name_rules(after))
         if new != old:
-            _replace(path, new)
+            _replace(path, new, after.store)
     return Edited(path=path, before=before, after=after)
 
 
@@ -112,16 +113,33 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _replace(path: Path, text: str) -> None:
+def owner_of_new(path: Path, store: Path) -> tuple[int, int]:
+    """Owner and group of a settings file that root makes: those to whom it must be readable, and nobody else.
+
+    The owner is whoever may replace it anyway, because the directory is theirs. The group is the main one of the store's owner,
+    as which sftpgate runs. Where there is no store yet, both are the directory's.
+    """
+    directory = path.parent.stat()
+    if not store.is_dir():
+        return directory.st_uid, directory.st_gid
+    owner = store.stat()
+    try:
+        return directory.st_uid, pwd.getpwuid(owner.st_uid).pw_gid
+    except KeyError:
+        return directory.st_uid, owner.st_gid
+
+
+def _replace(path: Path, text: str, store: Path) -> None:
     disk, spot = Disk(), Spot(path.parent, path.name)
     fresh = Spot(path.parent, f".{path.name}.new")
     old = path.stat() if path.exists() else None
     disk.unlink(fresh, missing_ok=True)
     fd = disk.create(fresh, 0o600)
     try:
-        if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        owner = (old.st_uid, old.st_gid) if old else owner_of_new(path, store) if os.geteuid() == 0 else None
+        if owner is not None and owner != (os.geteuid(), os.getegid()):
             with contextlib.suppress(PermissionError):  # only root may give files away
-                os.fchown(fd, old.st_uid, old.st_gid)
+                os.fchown(fd, *owner)
         disk.set_mode(fd, stat.S_IMODE(old.st_mode) if old else NEW_FILE_MODE, None)
         disk.write(fd, 0, text.encode())
         disk.sync(fd)

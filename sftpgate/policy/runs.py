@@ -67,10 +67,26 @@ def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None,
 
 
 def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> bool:
-    """Whether a run that ended so was the last attempt: the file goes to quarantine."""
-    if outcome in PROCESSED or outcome in UNCOUNTED:
+    """Whether a run that ended so was the last attempt: the file goes to quarantine.
+
+    A run that somebody interrupted is never the last one: it says nothing against the file.
+    """
+    if outcome in PROCESSED or outcome in UNCOUNTED or outcome is RunOutcome.INTERRUPTED:
         return False
     return max_attempts is not None and attempts >= max_attempts
+
+
+def attempts_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> int:
+    """How many attempts a file has had once a run of it ended so; ``attempts`` includes this run.
+
+    One that was given back for no fault of its own has had one fewer, and so has one whose last attempt was interrupted: there is
+    one left.
+    """
+    if outcome in UNCOUNTED:
+        return attempts - 1
+    if outcome is RunOutcome.INTERRUPTED and max_attempts is not None:
+        return min(attempts, max_attempts - 1)
+    return attempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,9 +37,12 @@ from sftpgate.policy.outcome import OutputRules, Statement
 from sftpgate.policy.runs import Host, Lease, RunOutcome
 from sftpgate.policy.tools import output_rules
 from sftpgate.runners import directories, locks
+from sftpgate.runners.accounts import Obstacle, Unusable
 from sftpgate.runners.candidates import Candidates
-from sftpgate.runners.directories import RunDirectory
+from sftpgate.runners.command import cannot
+from sftpgate.runners.directories import LOOK, RunDirectory
 from sftpgate.runners.endings import Ending, Endings, Finished
+from sftpgate.runners.keepers import Keepers, Message, Task
 from sftpgate.runners.reports import Papers
 from sftpgate.runners.returns import AT_ONCE, Returns
 from sftpgate.runners.statements import statement_of
@@ -50,6 +53,7 @@ log = get_logger("runner")
 # A living runner extends its lease every HEARTBEAT; other hosts take its claim for dead after LEASE. Several heartbeats may fail.
 LEASE = timedelta(minutes=5)
 HEARTBEAT_SECONDS = 60.0
+_LONG_LEASE = timedelta(days=1)  # for other hosts, where something goes on without a runner that extends it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,7 @@ class Claims:
         candidates: Candidates,
         tools: Mapping[str, ToolSettings],
         actor: Actor,
+        keepers: Keepers | None = None,
         *,
         language_of: Callable[[str], Language],
     ) -> None:
@@ -91,8 +96,9 @@ class Claims:
         self._placer = placer
         self._tools = tools
         self._actor = actor
+        self.keepers = keepers or Keepers(tools)
         self._endings = Endings(moves, placer, tools, actor, language_of)
-        self._returns = Returns(moves, self._endings)
+        self._returns = Returns(moves, self._endings, self.keepers)
         self.candidates = candidates
 
     def require(self, tool: str) -> ToolSettings:
@@ -243,11 +249,58 @@ class Claims:
 
     def _prepared(self, claim: Claim) -> Claim:
         try:
-            RunDirectory(self._moves, claim.token, claim.arrival).prepare()
-        except SftpgateError:
+            RunDirectory(self._moves, claim.token, claim.arrival).prepare(self.keepers.account(claim.tool))
+        except (SftpgateError, Unusable):
             self.end(claim, Ending(outcome=RunOutcome.RELEASED))  # a full disk says nothing against the file
             raise
         return claim
+
+    def look(self, tool: str) -> Message:
+        """What the tool's user may do, tried with an empty file in a directory as a run has it; no claim is made.
+
+        Returns who that is, with the variables that the command would find. Raises Unusable with what it may not do.
+        """
+        settings = self.require(tool)
+        account = self.keepers.account(tool)
+        run = f"{LOOK}{new_id(self._moves.clock())}"
+        directory = RunDirectory(self._moves, run, None, sample=sample_name(settings))
+        try:
+            try:
+                directory.prepare_sample(account)
+            except SftpgateError as error:
+                raise Unusable(
+                    Obstacle(f"no directory for a run can be made: {error.message}", "see `sftpgate doctor`")
+                ) from error
+            about = about_run(tool, "0" * 26, directory.file, directory.tryback, directory.result)
+            task = Task(
+                act="look",
+                tool=tool,
+                run=run,
+                directory=str(directory.spot.local),
+                file=str(directory.file),
+                writes=(str(directory.tryback), str(directory.result)),
+                about=about,
+            )
+            told: dict[str, object] = {}
+            for message in self.keepers.ask(task):
+                told |= message
+        finally:
+            directories.remove(self._moves, run)
+        if isinstance(looked := told.get("looked"), dict):
+            return looked
+        raise Unusable(cannot(self.keepers, tool, told))
+
+    def seconds_since(self, at: datetime) -> float:
+        """Seconds that have gone by since ``at``."""
+        return (self._moves.clock() - at).total_seconds()
+
+    def let_go(self, claim: Claim) -> None:
+        """Leave a claim to what is still at work on its file: it stays held until that has ended, and comes back then."""
+        try:
+            self.extend(claim, _LONG_LEASE)
+        finally:
+            if claim.lock is not None:
+                os.close(claim.lock)
 
     # -- holding -----------------------------------------------------------------------------------------------------
 
@@ -292,6 +345,7 @@ class Claims:
         """End a claim: report, new state, place of the file. Raises ClaimLost, and then nothing has changed."""
         papers = None
         try:
+            RunDirectory(self._moves, claim.token, claim.arrival).take_back()
             papers = self._prepared_papers(claim, ending)
             with self._moves.change() as change:
                 record = self._record(change, claim.token)
@@ -324,6 +378,22 @@ class Claims:
     def return_dead(self, limit: int = AT_ONCE) -> list[Arrival]:
         """Bring back the arrivals of dead runners of all tools; returns what became of them. For the sweeper."""
         return self._returns.all(limit)
+
+
+def sample_name(tool: ToolSettings) -> str:
+    """A name that a file for the tool may have."""
+    return Path(tool.files[0]).name.replace("*", "x").replace("?", "x")
+
+
+def about_run(tool: str, arrival: str, file: Path, tryback: Path, result: Path) -> dict[str, str]:
+    """The variables that say in a command's environment what its claim is."""
+    return {
+        "SFTPGATE_FILE": str(file),
+        "SFTPGATE_TOOL": tool,
+        "SFTPGATE_ARRIVAL": arrival,
+        "SFTPGATE_TRYBACK": str(tryback),
+        "SFTPGATE_RESULT": str(result),
+    }
 
 
 def _may_try(change: Change, item: Arrival, skip: Collection[ArrivalId]) -> bool:

@@ -1,68 +1,66 @@
-"""The command of a tool: started, watched, and ended together with everything that it started.
+"""The command of a tool: started through a keeper, watched, and ended together with everything that it started.
 
-The command runs in a session of its own. Its output, and what its error stream says, goes through a pipe into a file, as it
-comes: memory stays flat, and what is more than the limit is counted and dropped. When its time is over the whole process group
-gets SIGTERM, and SIGKILL after a grace. When the runner dies, however that happens, a guard kills the group: it is a shell that
-waits for the other end of a pipe to close. ``PR_SET_PDEATHSIG`` would need code between fork and exec, and does not reach
-grandchildren.
+A keeper (see ``keeper``) is its parent. Its output, and what its error stream says, goes through a pipe into a file, as it comes:
+memory stays flat, and what is more than the limit is counted and dropped. When its time is over everything below the keeper gets
+SIGTERM, and SIGKILL after a grace. When the runner dies, however that happens, the keeper sees its pipe close, and kills at once.
 
-A process that made itself a session of its own escapes all this; it still holds the claim's lock as long as it has that open.
+What the tool's user may not do (reach the file, write the rejected lines) keeps the command from being started: that says nothing
+against the file. How a command ended is all that is said here; what that means for the file is decided elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shutil
-import signal
+import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
-_DRAIN_SECONDS = 2.0  # for output still in the pipe after all were killed; somebody who escaped may hold it open for ever
-_POLL_SECONDS = 0.02  # the kernel tells nobody when a process group becomes empty
+from sftpgate.runners.accounts import Obstacle, Unusable
+from sftpgate.runners.keeper import STAYS_AFTER_SECONDS, STOP
+from sftpgate.runners.keepers import ANSWER_SECONDS, Keepers, Message, Pipes, Task, Words, collect
+
+_DRAIN_SECONDS = 2.0  # for output still in the pipe after all ended
+_SLACK_SECONDS = 5.0  # beyond what a keeper takes to say that something does not end
 _READ_BYTES = 64 * 1024
 
 NOT_FOUND_STATUS, NOT_EXECUTABLE_STATUS = 127, 126  # as shells have it
-
-_GUARD = 'read -r _ || kill -9 "-$1"'  # dash knows no -- here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """What to run. ``output`` is the file that gets the output; ``inherited`` are descriptors that the command keeps open."""
 
-    argv: Sequence[str]
-    environment: Mapping[str, str]
-    directory: Path | None
+    task: Task
     output: Path
     timeout_seconds: float
     inherited: Sequence[int] = ()
     output_limit_bytes: int
-    grace_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a command ended. ``exit_status`` is minus the signal's number for one that a signal ended."""
+    """How a command ended. ``exit_status`` is minus the signal's number for one that a signal ended.
+
+    ``obstacle``: what kept it from being started, without any fault of the file. ``stays``: what did not end although it was
+    killed, or may not be killed by us: the command is still at work, and the file must not be given to anybody.
+    """
 
     exit_status: int
     timed_out: bool = False
     stopped: bool = False
     notices: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Why a command cannot be started, and what to do about it."""
-
-    what: str
-    to_do: str
+    obstacle: Obstacle | None = None
+    stays: str = ""
 
 
 def obstacle(program: str, directory: Path | None, environment: Mapping[str, str]) -> Obstacle | None:
-    """What keeps ``program`` from being started in ``directory`` (None: ours), or None.
+    """What keeps ``program`` from being started in ``directory`` (None: ours) by whoever we are, or None.
 
     As execvp(3) finds it: a name without a slash in PATH, any other one from the directory in which the command runs.
     """
@@ -87,34 +85,29 @@ class _Output:
         self.ended = asyncio.Event()
         self._left = limit_bytes
         self.dropped = 0
-        self._file = file.open("wb", buffering=0)
-        self._reading, self.writing = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._reading, False)
-        asyncio.get_running_loop().add_reader(self._reading, self._read)
+        # Made anew, for us alone: whatever has the name is none of ours.
+        file.unlink(missing_ok=True)
+        self._file = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "wb", 0)
+        self.reading, self.writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.reading, False)
+        asyncio.get_running_loop().add_reader(self.reading, self._read)
 
     def say(self, text: str) -> None:
         """Add a line of ours."""
         self._file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
-    def close_writing(self) -> None:
-        """Let the command and its children be the only writers, so that their end is the end of the output."""
-        if self.writing >= 0:
-            os.close(self.writing)
-            self.writing = -1
-
     def close(self) -> None:
-        self.close_writing()
-        asyncio.get_running_loop().remove_reader(self._reading)
-        os.close(self._reading)
+        asyncio.get_running_loop().remove_reader(self.reading)
+        os.close(self.reading)
         self._file.close()
 
     def _read(self) -> None:
         try:
-            data = os.read(self._reading, _READ_BYTES)
+            data = os.read(self.reading, _READ_BYTES)
         except BlockingIOError:
             return
         if not data:
-            asyncio.get_running_loop().remove_reader(self._reading)
+            asyncio.get_running_loop().remove_reader(self.reading)
             self.ended.set()
             return
         kept = memoryview(data)[: self._left]
@@ -124,128 +117,176 @@ class _Output:
             kept = kept[self._file.write(kept) or 0 :]
 
 
-async def execute(command: Command, stop: asyncio.Event) -> Ended:
-    """Run the command to its end, or until its time is over, or until ``stop`` is set. Nothing of it is left afterwards.
+class _Said:
+    """What a keeper says, as it says it."""
+
+    def __init__(self, fd: int) -> None:
+        self.words = Words()
+        self.told: dict[str, object] = {}
+        self.begun = asyncio.Event()  # or it has ended without that
+        self.over = asyncio.Event()  # it has said all
+        self.news = asyncio.Event()  # the command has ended, or something stays
+        self._fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._read)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return
+        for message in self.words.feed(data):
+            self._hear(message)
+        if not data:
+            self.close()
+            for event in (self.begun, self.news, self.over):
+                event.set()
+
+    def _hear(self, message: Message) -> None:
+        self.told |= message
+        if "began" in message:
+            self.begun.set()
+        if "ended" in message or "stays" in message:
+            self.news.set()
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._fd)
+
+
+async def execute(keepers: Keepers, command: Command, stop: asyncio.Event) -> Ended:
+    """Run the command to its end, or until its time is over, or until ``stop`` is set. Nothing of it is left afterwards, unless
+    ``stays`` says so.
 
     A command that cannot be started has the status 127 (not found) or 126, and its output says why.
     """
     output = _Output(command.output, command.output_limit_bytes)
+    pipes = Pipes.open((output.reading, output.writing))
+    said = _Said(pipes.said)
+    process: subprocess.Popen[bytes] | None = None
     try:
         try:
-            process = await _start(command, output)
+            process = keepers.start(command.task, pipes, command.inherited)
         except OSError as error:
-            return _not_started(command, error, output)
-        output.close_writing()
-        return await _see_to_the_end(command, process, output, stop)
+            return _unusable(Obstacle(f"its keeper cannot be started: {error.strerror}", "see the message"))
+        except Unusable as problem:
+            return _unusable(problem.obstacle)
+        ended = await _see_to_the_end(keepers, command, pipes, said, stop)
+        if ended.exit_status in (NOT_FOUND_STATUS, NOT_EXECUTABLE_STATUS) and "not_started" in said.told:
+            output.say(f"sftpgate: {_reason(command, keepers, said)}")
+        if not ended.stays:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(output.ended.wait(), _DRAIN_SECONDS)
+        if output.dropped:
+            limit = command.output_limit_bytes
+            dropped = f"the output was longer than {limit} bytes: {output.dropped} bytes more were dropped"
+            ended = replace(ended, notices=(*ended.notices, dropped))
+        return ended
     finally:
+        pipes.let_go()  # where we are here early, everything is killed now
+        if process is not None or not said.over.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(said.over.wait(), STAYS_AFTER_SECONDS if not said.told.get("stays") else 0.1)
+        for fd in pipes.theirs:
+            if fd >= 0:
+                os.close(fd)
+        said.close()
+        pipes.close()
         output.close()
+        if process is not None:
+            await asyncio.to_thread(collect, process)
 
 
-async def _start(command: Command, output: _Output) -> asyncio.subprocess.Process:
-    if command.directory is not None and not command.directory.is_dir():
-        raise NotADirectoryError(f"working_directory: {command.directory} is no directory")
-    return await asyncio.create_subprocess_exec(
-        *command.argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=output.writing,
-        stderr=output.writing,
-        env=dict(command.environment),
-        cwd=command.directory,
-        start_new_session=True,
-        pass_fds=tuple(command.inherited),
-    )
+def _unusable(found: Obstacle) -> Ended:
+    return Ended(exit_status=NOT_EXECUTABLE_STATUS, obstacle=found)
 
 
-def _not_started(command: Command, error: OSError, output: _Output) -> Ended:
-    missing = isinstance(error, FileNotFoundError)
-    reason = "command not found" if missing else error.strerror or str(error)
-    output.say(f"sftpgate: {command.argv[0]}: {reason}")
-    return Ended(exit_status=NOT_FOUND_STATUS if missing else NOT_EXECUTABLE_STATUS)
+async def _see_to_the_end(keepers: Keepers, command: Command, pipes: Pipes, said: _Said, stop: asyncio.Event) -> Ended:
+    task = command.task
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(said.begun.wait(), ANSWER_SECONDS)
+    if "began" not in said.told:
+        if (number := said.told.get("not_started")) is not None:
+            return Ended(exit_status=NOT_FOUND_STATUS if number == errno.ENOENT else NOT_EXECUTABLE_STATUS)
+        if "cannot" in said.told:
+            return _unusable(cannot(keepers, task.tool, said.told))
+        return _unusable(await asyncio.to_thread(keepers.not_begun, task.tool, said.words))
+    await _first(said.news, stop, seconds=command.timeout_seconds or None)
+    timed_out, stopped = not said.news.is_set() and not stop.is_set(), not said.news.is_set() and stop.is_set()
+    if not said.news.is_set():
+        with contextlib.suppress(OSError):  # it has just ended
+            os.write(pipes.control, STOP)
+        await _first(said.news, seconds=task.grace_seconds + STAYS_AFTER_SECONDS + _SLACK_SECONDS)
+    ending = Ended(exit_status=0, timed_out=timed_out, stopped=stopped)
+    if "ended" in said.told:
+        # What stops us may stop the command too, and sooner: systemd sends its SIGTERM to all at once.
+        by_signal = int(cast("int", said.told["ended"])) < 0
+        return _ended(replace(ending, stopped=stopped or (stop.is_set() and by_signal and not timed_out)), task, said)
+    if said.over.is_set():  # the keeper was killed; what it watched may live on
+        return await asyncio.to_thread(_without_keeper, keepers, ending, task)
+    stays = cast("list[str]", said.told.get("stays") or ["its keeper does not answer"])
+    return replace(ending, exit_status=NOT_EXECUTABLE_STATUS, stays="; ".join(stays))
 
 
-async def _see_to_the_end(command: Command, process: asyncio.subprocess.Process, output: _Output, stop: asyncio.Event) -> Ended:
-    notices: list[str] = []
-    async with asyncio.TaskGroup() as tasks:
-        guard = tasks.create_task(_guard(process.pid, ended := asyncio.Event()))
-        exited = tasks.create_task(process.wait())
-        stopping = tasks.create_task(stop.wait())
-        try:
-            await asyncio.wait({exited, stopping}, timeout=command.timeout_seconds or None, return_when=asyncio.FIRST_COMPLETED)
-            timed_out, stopped = not exited.done() and not stopping.done(), not exited.done() and stopping.done()
-            if exited.done() and _is_alive(process.pid):
-                notices.append("the command ended, but processes that it had started did not: they were stopped")
-            if await _end_group(process.pid, command.grace_seconds):
-                notices.append(f"not everything ended within {command.grace_seconds:g} s of SIGTERM: it was killed")
-        finally:
-            _signal_group(process.pid, signal.SIGKILL)
-            stopping.cancel()
-            ended.set()
-        status = await exited
-        await guard
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(output.ended.wait(), _DRAIN_SECONDS)
-    if output.dropped:
-        limit = command.output_limit_bytes
-        notices.append(f"the output was longer than {limit} bytes: {output.dropped} bytes more were dropped")
-    return Ended(exit_status=status, timed_out=timed_out, stopped=stopped, notices=tuple(notices))
-
-
-async def _end_group(group: int, grace_seconds: float) -> bool:
-    """Stop what is left of a process group; returns whether it had to be killed."""
-    if not (_is_alive(group) and _signal_group(group, signal.SIGTERM)):
-        return False
-    deadline = asyncio.get_running_loop().time() + grace_seconds
-    while _is_alive(group):
-        if asyncio.get_running_loop().time() >= deadline:
-            return _signal_group(group, signal.SIGKILL)
-        await asyncio.sleep(_POLL_SECONDS)
-    return False
-
-
-def _signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group (0: only look); returns whether there is one that we may signal."""
+async def _first(*events: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the first of the events, no longer than ``seconds``."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
     try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _is_alive(group: int) -> bool:
-    """Whether a process of the group runs. Zombies do not: in a container nobody may collect them, and they take no signal."""
-    if not _signal_group(group, 0):
-        return False
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            # proc(5): pid (name) state ppid pgrp …; the name may have spaces and parentheses
-            state, _, pgrp = status.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:3]
-            if int(pgrp) == group and state not in ("Z", "X"):
-                return True
-    return False
-
-
-async def _guard(group: int, ended: asyncio.Event) -> None:
-    """Have the group killed when this process dies before ``ended``."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    try:
-        guard = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            _GUARD,
-            "sh",
-            str(group),
-            stdin=reading,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # a signal that a terminal sends to our group is not meant for it
-        )
-        os.close(reading)
-        reading = -1
-        await ended.wait()
-        with contextlib.suppress(BrokenPipeError):
-            os.write(writing, b"\n")
-        await guard.wait()
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        os.close(writing)
-        if reading >= 0:
-            os.close(reading)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _ended(ending: Ended, task: Task, said: _Said) -> Ended:
+    notices = []
+    if said.told.get("left"):
+        notices.append("the command ended, but processes that it had started did not: they were stopped")
+    if said.told.get("killed"):
+        notices.append(f"not everything ended within {task.grace_seconds:g} s of SIGTERM: it was killed")
+    return replace(ending, exit_status=int(cast("int", said.told["ended"])), notices=tuple(notices))
+
+
+def _without_keeper(keepers: Keepers, ending: Ended, task: Task) -> Ended:
+    """End what is left of a command whose keeper was killed. Blocks."""
+    stays = end_remains(keepers, task.tool, task.run, task.directory)
+    notice = "the process that watched the command was killed, and the command with it"
+    return replace(ending, exit_status=-9, notices=(notice,), stays="; ".join(stays))
+
+
+def end_remains(keepers: Keepers, tool: str, run: str, directory: str) -> list[str]:
+    """Kill what is left of a run whose keeper is gone, as far as we may; returns what stays, in words. Blocks.
+
+    Where the tool's user is not ours, that is done with that user's rights: where these cannot be had, it is not known what is
+    left, and that is what stays.
+    """
+    from sftpgate.runners import keeper
+
+    try:
+        if keepers.account(tool) is None:
+            return keeper.end_remains(run, os.geteuid())
+        for message in keepers.ask(Task(act="end", tool=tool, run=run, directory=directory)):
+            if "remains" in message:
+                return [*cast("list[str]", message["remains"])] or keeper.end_remains(run, os.geteuid())
+    except Unusable as problem:
+        return [f"it cannot be found out what is left of it: {problem}"]
+    return ["it cannot be found out what is left of it"]
+
+
+def cannot(keepers: Keepers, tool: str, told: Message) -> Obstacle:
+    """What a tool's user may not do, in words, with what to do about it."""
+    account = keepers.account(tool)
+    who = account.name if account else "this user"
+    way = str(told.get("way") or "")
+    group = f"group {account.gid}" if account else "a group"
+    to_do = (
+        f"let it pass through {way}: chmod o+x {way}, or add {who} to the directory's group"
+        if way
+        else f"see its owner, mode and {group}"
+    )
+    return Obstacle(f"{who} cannot {told['cannot']}", to_do)
+
+
+def _reason(command: Command, keepers: Keepers, said: _Said) -> str:
+    number = int(cast("int", said.told["not_started"]))
+    program = keepers.program(command.task.tool)
+    return f"{program}: {'command not found' if number == errno.ENOENT else os.strerror(number)}"

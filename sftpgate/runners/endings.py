@@ -29,7 +29,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.outcome import NOTHING_STATED, Statement
-from sftpgate.policy.runs import UNCOUNTED, RunOutcome, event_after, wait_seconds
+from sftpgate.policy.runs import RunOutcome, attempts_after, event_after, wait_seconds
 from sftpgate.policy.stamps import split_suffix
 from sftpgate.policy.tools import is_queued
 from sftpgate.runners.directories import RunDirectory
@@ -244,7 +244,7 @@ class Endings:
             event,
             actor=self._actor,
             location=where,
-            attempts=item.attempts - 1 if outcome in UNCOUNTED else item.attempts,
+            attempts=attempts_after(outcome, attempts=item.attempts, max_attempts=tool.max_attempts if tool else None),
             not_before=change.now + timedelta(seconds=seconds) if seconds else None,
         )
 

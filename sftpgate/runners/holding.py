@@ -27,6 +27,7 @@ from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.candidates import Candidates
 from sftpgate.runners.claims import HEARTBEAT_SECONDS, Claim, Claims
 from sftpgate.runners.endings import Ending
+from sftpgate.runners.keepers import Keepers
 from sftpgate.settings import Language, Settings
 
 log = get_logger("runner")
@@ -51,13 +52,15 @@ class RunnerSystem(Protocol):
         """The language in which a user is written to."""
 
 
-def make_claims(system: RunnerSystem, actor: Actor | None = None) -> Claims:
-    """The claims of a system, which ``actor`` makes and ends: the local account that runs tools, unless told otherwise."""
+def make_claims(system: RunnerSystem, actor: Actor | None = None, *, keepers: Keepers | None = None) -> Claims:
+    """The claims of a system, which ``actor`` makes and ends: the local account that runs tools, unless told otherwise.
+
+    ``keepers``: what starts commands, where that is not just as we are.
+    """
     rules = system.placer.rules
     candidates = Candidates(system.moves, rules.names, rules.pointers, settle_seconds=system.settings.settle_seconds)
-    return Claims(
-        system.moves, system.placer, candidates, system.settings.tools, actor or runner(), language_of=system.language_of
-    )
+    tools = system.settings.tools
+    return Claims(system.moves, system.placer, candidates, tools, actor or runner(), keepers, language_of=system.language_of)
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,6 @@ The event loop is only for the command and its heartbeat; what blocks is done in
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,17 +18,17 @@ from typing import Protocol
 from sftpgate.intake.hops import Hops
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import ArrivalState
-from sftpgate.policy.outcome import Statement, judge
+from sftpgate.policy.outcome import NOTHING_STATED, Statement, judge
 from sftpgate.policy.runs import PROCESSED, RunOutcome
 from sftpgate.policy.tools import in_order
-from sftpgate.runners.claims import Claim, Claims
+from sftpgate.runners.accounts import Unusable
+from sftpgate.runners.claims import Claim, Claims, about_run
 from sftpgate.runners.command import Command, execute
 from sftpgate.runners.endings import Ending
 from sftpgate.runners.holding import beating
+from sftpgate.runners.keepers import Task
 from sftpgate.settings import ToolSettings
 
-_PREFIX = "SFTPGATE_"
-_FILE = "{file}"
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024  # of one report: more than anybody reads, less than fills a disk
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: above what databases need to roll back, below systemd's 90 s
 _THREADS = 2  # one for the work, one for a heartbeat
@@ -50,6 +49,7 @@ class RunResult:
     tryback: str | None
     output: str | None
     statement: Statement
+    stays: str = ""  # what does not end: the claim is held until it does
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +60,7 @@ class PassResult:
     failed: int = 0
     put_off: int = 0  # runs whose file was not to blame
     skipped: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)  # tools that could not be started, and why: no attempt was spent
 
     @property
     def runs(self) -> int:
@@ -111,7 +112,7 @@ class Runner:
                 elif blocked_by is None:
                     trouble = result.failed + result.put_off
                     await self._drain(tool, result, limit)
-                    if result.failed + result.put_off > trouble:
+                    if result.failed + result.put_off > trouble or tool in result.unusable:
                         stuck[tool] = tool
                     elif await self._hops.run(self._is_unfinished, tool):
                         stuck[tool] = ""
@@ -136,11 +137,15 @@ class Runner:
         tried: set[ArrivalId] = set()
         with self._claims.only_runner(tool) as mine:
             while mine and not self._is_over(result, limit):
-                claim = await self._hops.run(self._claims.take, tool, skip=tried)
-                if claim is None:
+                try:
+                    claim = await self._hops.run(self._claims.take, tool, skip=tried)
+                    if claim is None:
+                        return
+                    self._audience.started(claim)
+                    run = await self._run(claim)
+                except Unusable as problem:
+                    result.unusable[tool] = f"tools.{tool}: {problem}"
                     return
-                self._audience.started(claim)
-                run = await self._run(claim)
                 if run.outcome in PROCESSED:
                     result.done += 1
                 elif run.outcome is RunOutcome.NOT_THE_FILE:
@@ -150,16 +155,28 @@ class Runner:
                 if run.arrival.state in (ArrivalState.WAITING, ArrivalState.QUEUED):
                     tried.add(run.arrival.id)
                 self._audience.finished(run)
+                if run.stays:
+                    return
 
     async def _run(self, claim: Claim) -> RunResult:
-        """Run the command of a claim, and end the claim. Raises ClaimLost where another host has taken it meanwhile."""
+        """Run the command of a claim, and end the claim, unless something of the command does not end.
+
+        Raises ClaimLost where another host has taken the claim meanwhile, and Unusable where the command could not be started and
+        the file was given back.
+        """
         tool = self._tools[claim.tool]
         try:
             async with beating(self._claims, self._hops, claim, self.stop):
-                ended = await execute(_command(tool, claim), self._stop)
+                ended = await execute(self._claims.keepers, _command(tool, claim), self._stop)
         except BaseException:
             await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.INTERRUPTED))
             raise
+        if ended.obstacle is not None:
+            await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.RELEASED))
+            raise Unusable(ended.obstacle)
+        if ended.stays:
+            await self._hops.run(self._claims.let_go, claim)
+            return self._held(claim, RunOutcome.TIMED_OUT if ended.timed_out else RunOutcome.INTERRUPTED, ended.stays)
         statement: Statement = await self._hops.run(self._claims.statement_of, claim)
         if ended.timed_out:
             outcome = RunOutcome.TIMED_OUT
@@ -183,28 +200,37 @@ class Runner:
             statement=statement,
         )
 
+    def _held(self, claim: Claim, outcome: RunOutcome, stays: str) -> RunResult:
+        return RunResult(
+            tool=claim.tool,
+            arrival=claim.arrival,
+            outcome=outcome,
+            exit_status=0,
+            attempt=claim.arrival.attempts,
+            max_attempts=self._tools[claim.tool].max_attempts,
+            seconds=self._claims.seconds_since(claim.claimed_at),
+            report=None,
+            tryback=None,
+            output=None,
+            statement=NOTHING_STATED,
+            stays=stays,
+        )
+
 
 def _command(tool: ToolSettings, claim: Claim) -> Command:
     return Command(
-        argv=[part.replace(_FILE, str(claim.path)) for part in tool.command],
-        environment=environment_of(tool, claim),
-        directory=tool.working_directory,
+        task=Task(
+            act="run",
+            tool=claim.tool,
+            run=claim.token,
+            directory=str(claim.output.parent),
+            file=str(claim.path),
+            writes=(str(claim.tryback), str(claim.result)),
+            about=about_run(claim.tool, claim.arrival.id, claim.path, claim.tryback, claim.result),
+            grace_seconds=GRACE_SECONDS,
+        ),
         output=claim.output,
         timeout_seconds=tool.timeout,
         inherited=[] if claim.lock is None else [claim.lock],
         output_limit_bytes=OUTPUT_LIMIT_BYTES,
-        grace_seconds=GRACE_SECONDS,
     )
-
-
-def environment_of(tool: ToolSettings, claim: Claim) -> dict[str, str]:
-    """The environment of a command: ours without our own settings, what the tool adds, and what the claim says."""
-    ours = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
-    about = {
-        "SFTPGATE_FILE": str(claim.path),
-        "SFTPGATE_TOOL": claim.tool,
-        "SFTPGATE_ARRIVAL": claim.arrival.id,
-        "SFTPGATE_TRYBACK": str(claim.tryback),
-        "SFTPGATE_RESULT": str(claim.result),
-    }
-    return {**ours, **tool.environment, **about}

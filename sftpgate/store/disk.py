@@ -34,6 +34,7 @@ from sftpgate.errors import (
     NotADirectory,
     SettingsError,
     SftpgateError,
+    StorageError,
 )
 from sftpgate.store.acls import default_acl, narrowed, set_acl
 from sftpgate.store.descriptors import copy_bytes, try_lock
@@ -376,6 +377,25 @@ class Disk:
                 self.step("open_up", spot)
                 os.fchown(fd, -1, -1 if gid is None else gid)
                 os.fchmod(fd, mode)
+
+    def group_of(self, spot: Spot) -> int:
+        """The id of the group that a directory belongs to."""
+        with translated("look at", spot), self.directory(spot) as fd:
+            return os.fstat(fd).st_gid
+
+    def open_up_if_we_may(self, spot: Spot, mode: int, gid: int) -> None:
+        """The same, with the group only where we are in it."""
+        try:
+            self.open_up(spot, mode, gid)
+        except StorageError:
+            self.open_up(spot, mode, None)
+
+    def set_mode_if_we_may(self, fd: int, mode: int, gid: int) -> None:
+        """Give an open file the mode, and the group where we are in it."""
+        try:
+            self.set_mode(fd, mode, gid)
+        except StorageError:
+            self.set_mode(fd, mode, None)
 
     def make_dirs(self, spot: Spot, mode: int, gid: int | None = None) -> None:
         """Make a directory and its parents below the root where they are missing, and make their names durable."""

@@ -140,15 +140,17 @@ class Layout:
     def create(self, disk: Disk, modes: FileModes) -> None:
         """Make the directories that are missing. What runs in the store may read it; our own directory in it is private.
 
-        The group of the store may pass through ours to the directory of a run, whose name it must know, and list nothing.
+        The group of the store may pass through ours to the directory of a run, whose name it must know, and list nothing; others
+        may where they may pass through the store. The group is the store's, whoever made the directory.
         """
         disk.make_root(self.store, modes.dir_mode, modes.gid)
         disk.make_root(self.drop, modes.dir_mode, modes.gid)
         for area in _TOP_AREAS:
             disk.make_dirs(Spot(self.store, area), modes.dir_mode, modes.gid)
-        passage = 0o700 | modes.dir_mode & 0o010
+        passage = 0o700 | modes.dir_mode & 0o011
+        group = disk.group_of(Spot(self.store, "")) if modes.gid is None else modes.gid
         for way in (Spot(self.store, MANAGED_NAME), self.runs):
-            disk.make_dirs(way, passage, modes.gid)
-            disk.open_up(way, passage, modes.gid)
+            disk.make_dirs(way, passage)
+            disk.open_up_if_we_may(way, passage, group)
         for name in (*_MANAGED_AREAS, _TOOLS, _ALLOWANCES, _RENAMES):
             disk.make_dirs(Spot(self.store, f"{MANAGED_NAME}/{name}"), 0o700)

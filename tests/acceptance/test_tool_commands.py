@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -166,3 +168,20 @@ def test_presets_make_the_first_settings(cli: Cli) -> None:
     (cli.directory / "sftpgate.toml").unlink()
     cli("tool", "preset", "users", "--append")
     assert (cli.directory / "sftpgate.toml").read_text().startswith("# accounts to create")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("whose", ["root", "daemon"])
+def test_settings_that_root_makes_can_be_read_by_the_service(whose: str) -> None:
+    """A sftpgate.toml that root's command makes is readable by the user to whom the store belongs, and by nobody else."""
+    service, owner = pwd.getpwnam("daemon"), pwd.getpwnam(whose)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        os.chown(directory, owner.pw_uid, 0)
+        (directory / "data" / "store").mkdir(parents=True)
+        for path in (directory / "data", directory / "data" / "store"):
+            os.chown(path, service.pw_uid, service.pw_gid)
+        Cli(directory, {"SFTPGATE_DATA_DIR": str(directory / "data")})("tool", "preset", "users", "--append")
+        found = (directory / "sftpgate.toml").stat()
+        assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (owner.pw_uid, service.pw_gid, 0o640)

@@ -153,13 +153,12 @@ def test_command_that_cannot_be_started(make_world: MakeWorld, command: list[str
 
 
 def test_missing_working_directory(make_world: MakeWorld) -> None:
-    """A working directory that is not there is named in the report of a failed attempt."""
+    """A working directory that is not there says nothing against the file: no attempt is spent, and the pass says why."""
     world = make_world(a=shell("true", working_directory="/no/such/place"))
-    world.send("a.csv")
-    [result] = world.pass_over().results
-    assert result.exit_status == 126
-    assert b"working_directory: [path] is no directory" in world.report(result.report)
-    assert b"working_directory: /no/such/place is no directory" in world.report(result.output)
+    arrival = world.send("a.csv")
+    notes, result = asyncio.run(world.run())
+    assert notes.results == [] and "cannot go into its working directory /no/such/place" in result.unusable["a"]
+    assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 0)
 
 
 def test_output_as_it_came(make_world: MakeWorld) -> None:
@@ -273,3 +272,27 @@ def test_report_that_cannot_be_written(make_world: MakeWorld) -> None:
     shutil.rmtree(world.store / "reports")
     [result] = world.pass_over().results
     assert (result.outcome, result.report, world.now(arrival).state) == (RunOutcome.DONE, None, ArrivalState.DONE)
+
+
+async def test_stop_on_the_last_attempt_gives_the_file_back(make_world: MakeWorld, tmp_path: Path) -> None:
+    """P4: a run that is told to stop on its last attempt gives the file back, with one attempt left, and not to quarantine."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    script = f"test -e {tmp_path}/calm && exit 0; echo $$ > {fifo}; sleep 1000"
+    world = make_world(a=shell(script, max_attempts=1, arrivals="queue"))
+    arrival = world.send("a.csv")
+    tasks: list[asyncio.Task[None]] = []
+
+    async def stop_when_it_runs(runner: Runner) -> None:
+        await asyncio.to_thread(fifo.read_text)
+        runner.stop()
+
+    notes, _ = await world.run(started=lambda runner: tasks.append(asyncio.create_task(stop_when_it_runs(runner))))
+    assert notes.results[0].outcome is RunOutcome.INTERRUPTED
+    assert b"what next: the file is tried again, and later ones of its name wait behind it" in world.report(
+        notes.results[0].report
+    )
+    assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 0)
+    (tmp_path / "calm").touch()
+    notes, _ = await world.run()
+    assert [result.outcome for result in notes.results] == [RunOutcome.DONE]

@@ -101,7 +101,7 @@ def test_every_end_of_a_run_is_a_transition() -> None:
         event = event_after(outcome, attempts=attempts, max_attempts=3, occupied=occupied, queued=queued)
         state = after(ArrivalState.CLAIMED, event)
         assert (state is ArrivalState.DONE) == (outcome in PROCESSED)
-        if attempts == 3 and outcome not in PROCESSED | UNCOUNTED:
+        if attempts == 3 and outcome not in PROCESSED | UNCOUNTED | {RunOutcome.INTERRUPTED}:
             assert event is ArrivalEvent.QUARANTINED
         elif outcome not in PROCESSED and not occupied:
             assert event is ArrivalEvent.RETURNED
