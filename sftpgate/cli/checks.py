@@ -9,6 +9,7 @@ become one, or is meant by somebody who knows why.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import pwd
 import socket
@@ -25,7 +26,8 @@ from sftpgate.cli.findings import warning as _warning
 from sftpgate.cli.identity_checks import LOST_LEDGER, check_identity, files_without_ledger
 from sftpgate.cli.place_checks import check_acls, check_homes, check_stuck
 from sftpgate.cli.process_checks import check_process
-from sftpgate.cli.service_checks import check_runs, check_service
+from sftpgate.cli.rights_checks import check_modes, check_settings_file, check_tool_users
+from sftpgate.cli.service_checks import check_run_unit, check_runs, check_service
 from sftpgate.cli.user_checks import check_users
 from sftpgate.errors import HostKeyError, SftpgateError
 from sftpgate.gateway.descriptors import WANTED, raise_limit
@@ -36,7 +38,6 @@ from sftpgate.logs import printable
 from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.policy.space import shortages
 from sftpgate.policy.tools import findings
-from sftpgate.runners.command import obstacle
 from sftpgate.settings import Durability, Handover, Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import mount_of, probe, rooms
@@ -68,7 +69,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("port", lambda: check_port(settings.host, settings.port)),
         ("open files", check_open_files),
         ("process", lambda: check_process(settings)),
-        ("service", lambda: check_service(settings)),
+        ("service", lambda: itertools.chain(check_service(settings), check_run_unit(settings))),
         ("runs", lambda: check_runs(settings, now)),
     )
     for name, check in checks:
@@ -103,6 +104,7 @@ def check_settings(settings: Settings) -> Findings:
         yield _error("settings", error.message, "make the group, or change file_group")
     if settings.durability is Durability.RELAXED:
         yield _warning("settings", "durability is relaxed: a power cut may lose acknowledged files", 'set durability to "full"')
+    yield from check_settings_file(settings)
 
 
 def check_consumer(settings: Settings) -> Findings:
@@ -131,6 +133,7 @@ def check_directories(settings: Settings) -> Findings:
     """Whether we may work in the directories, and whether others may do there what they must not."""
     for name, path in (("store_dir", settings.store), ("drop_dir", settings.drop)):
         yield from _check_directory(name, path)
+    yield from check_modes(settings)
     keys = settings.keys_dir
     if keys.is_dir():
         yield from _check_not_writable("keys_dir", keys)
@@ -302,9 +305,7 @@ def check_tools(settings: Settings) -> Findings:
     for problem in findings(settings.tools, name_rules(settings)):
         what, _, to_do = problem.rpartition("; ")
         yield _error("tools", printable(what or problem), to_do if what else "correct it in the settings")
-    for name, tool in settings.tools.items():
-        if tool.enabled and (found := obstacle(tool.command[0], tool.working_directory, {**os.environ, **tool.environment})):
-            yield _error("tools", printable(f"tools.{name}: {found.what}"), found.to_do)
+    yield from check_tool_users(settings)
 
 
 # -- waiting files ----------------------------------------------------------------------------------------------------

@@ -18,7 +18,14 @@ from sftpgate.ledger.database import Ledger
 from sftpgate.settings import Settings
 
 UNIT_DIRECTORIES = (Path("/etc/systemd/system"), Path("/run/systemd/system"), Path("/usr/local/lib/systemd/system"))
-UNIT = "sftpgate.service"
+UNIT, RUN_UNIT = "sftpgate.service", "sftpgate-run.service"
+# What forbids sudo in the unit of a user other than root, by systemd.exec(5): NoNewPrivileges, and all that implies it.
+_FORBIDS_SUDO = (
+    "NoNewPrivileges", "DynamicUser", "LockPersonality", "MemoryDenyWriteExecute", "PrivateDevices", "ProtectClock",
+    "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules", "ProtectKernelTunables", "RestrictAddressFamilies",
+    "RestrictNamespaces", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures", "SystemCallFilter",
+    "SystemCallLog",
+)  # fmt: skip
 STOP_MARGIN_SECONDS = 20.0  # above what the supervisor gives its workers beyond shutdown_grace
 RUNS_MISSED_AFTER = timedelta(days=1)
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
@@ -46,12 +53,12 @@ class Unit:
         return [word for value in self.values.get(name, ()) for word in shlex.split(value)]
 
 
-def find_unit(directories: Sequence[Path] = UNIT_DIRECTORIES) -> Unit | None:
-    """The installed unit of the server, or None."""
+def find_unit(directories: Sequence[Path] = UNIT_DIRECTORIES, name: str = UNIT) -> Unit | None:
+    """An installed unit (the server's, unless another one is named), or None."""
     for directory in directories:
-        path = directory / UNIT
+        path = directory / name
         if path.is_file():
-            drop_ins = sorted((directory / f"{UNIT}.d").glob("*.conf"))
+            drop_ins = sorted((directory / f"{name}.d").glob("*.conf"))
             return Unit(path, _values(line for file in (path, *drop_ins) for line in _lines(file)))
     return None
 
@@ -85,6 +92,31 @@ def check_service(settings: Settings, directories: Sequence[Path] = UNIT_DIRECTO
     if owner is not None and owner != (user or "root"):
         yield error(
             "service", f"{unit.path} runs as {user or 'root'}, and the store belongs to {owner}", f"say User={owner} there"
+        )
+
+
+def check_run_unit(settings: Settings, directories: Sequence[Path] = UNIT_DIRECTORIES) -> Findings:
+    """Whether the installed unit that runs the tools lets them become the users that they run as."""
+    unit = find_unit(directories, RUN_UNIT)
+    if unit is None:
+        return
+    user = unit.last("User") or "root"
+    tools = [
+        name
+        for name, tool in settings.tools.items()
+        if tool.enabled and ((tool.run_as and tool.run_as != user) or Path(tool.command[0]).name == "sudo")
+    ]
+    if not tools or user == "root":
+        return
+    own_sudo = any(Path(settings.tools[name].command[0]).name == "sudo" for name in tools)
+    if not own_sudo and {"CAP_SETUID", "CAP_SETGID"} <= set(unit.words("AmbientCapabilities")):
+        return
+    forbids = [name for name in _FORBIDS_SUDO if (unit.last(name) or "no").lower() not in ("no", "false", "0", "off")]
+    if forbids:
+        yield error(
+            "service",
+            f"{unit.path}: {forbids[0]} keeps sudo from doing anything, and tools.{tools[0]} needs it",
+            f"remove {', '.join(forbids)} from that unit (docs/service/sftpgate-run.service)",
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sftpgate.cli.record import looks
+from sftpgate.cli.tool_checks import tool_check
 from sftpgate.cli.tool_edits import COMMANDS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 tool_app = typer.Typer(help="See the tools, point them at files, enable and disable them.")
 for _name, _command in COMMANDS:
     tool_app.command(_name)(_command)
+tool_app.command("check")(tool_check)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -71,6 +73,8 @@ def tool_show(tool: Annotated[str, typer.Argument(metavar="NAME", help="A tool o
         "timeout": found.timeout,
         "max_attempts": found.max_attempts,
         "retry_delay": found.retry_delay,
+        "run_as": found.run_as or None,
+        "run_group": found.run_group or None,
         "working_directory": found.working_directory,
         "environment": dict(found.environment),
     }

@@ -214,7 +214,7 @@ class Claims:
             lease_until=granted.until,
             lease_uptime=granted.until_uptime,
             lease_seconds=granted.seconds,
-            process_start=locks.start_of(script) if script else 0,
+            process_start=locks.start_of(script) if script else 0 if undo is None else locks.start_of(os.getpid()),
         )
         records.add(change.connection, record)
         run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)

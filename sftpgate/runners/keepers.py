@@ -211,9 +211,12 @@ class Keepers:
             cwd="/",
         )
         pipes.close_theirs()
-        if os.write(pipes.control, data) < len(data):
-            pipes.let_go()
-            raise Unusable(Obstacle("its environment is too large", "make it smaller"))
+        try:
+            if os.write(pipes.control, data) < len(data):
+                pipes.let_go()
+                raise Unusable(Obstacle("its environment is too large", "make it smaller"))
+        except BrokenPipeError:
+            pass  # sudo has refused already; what it said is heard
         return process
 
     def ask(self, task: Task) -> list[Message]:

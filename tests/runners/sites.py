@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,13 @@ class Site:
                 os.chown(made, self.service.uid, made.parent.stat().st_gid)
         return arrival
 
-    def start(self, *arguments: str, by: Person | None = None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, by: Person | None = None, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         """A command of sftpgate by root, or by somebody else."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
         environment |= {"PYTHONPATH": PATHS, "NO_COLOR": "1"}
-        words = [python_for(by or self.service), "-m", "sftpgate", *arguments]
-        more: dict[str, Any] = {"user": by.uid, "group": by.gid, "extra_groups": os.getgrouplist(by.name, by.gid)} if by else {}
+        words = [*before, python_for(by or self.service), "-m", "sftpgate", *arguments]
+        groups = os.getgrouplist(by.name, by.gid) if by else []
+        more: dict[str, Any] = {"user": by.uid, "group": by.gid, "extra_groups": groups} if by and not before else {}
         process: subprocess.Popen[str] = subprocess.Popen(
             words,
             cwd=self.directory,

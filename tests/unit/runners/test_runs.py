@@ -289,9 +289,7 @@ async def test_stop_on_the_last_attempt_gives_the_file_back(make_world: MakeWorl
 
     notes, _ = await world.run(started=lambda runner: tasks.append(asyncio.create_task(stop_when_it_runs(runner))))
     assert notes.results[0].outcome is RunOutcome.INTERRUPTED
-    assert b"what next: the file is tried again, and later ones of its name wait behind it" in world.report(
-        notes.results[0].report
-    )
+    assert b"what next: the file is tried again, and keeps its place until then" in world.report(notes.results[0].report)
     assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 0)
     (tmp_path / "calm").touch()
     notes, _ = await world.run()
