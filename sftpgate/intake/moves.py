@@ -126,6 +126,11 @@ class Moves:
         if self.ties is not None:
             self.ties.require()
 
+    def open_to_readers(self, fd: int) -> None:
+        """Give a new file the mode of files in the store, and the store's group, if we are in that; whoever made the file."""
+        group = self.disk.group_of(Spot(self.layout.store, "")) if self.modes.gid is None else self.modes.gid
+        self.disk.set_mode_if_we_may(fd, self.modes.file_mode, group)
+
     def flush(self) -> None:
         """Make all names durable and clear what is known to be so, so that a later start has nothing to look at."""
         self.flush_names()

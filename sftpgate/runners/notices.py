@@ -92,11 +92,10 @@ class Notices:
     def _staged(self, text: str) -> Iterator[Spot]:
         """A durable file with the text, nobody's until it has a name in ``reports``; its own name is removed at the end."""
         spot = self._moves.layout.staging(LOCAL_STAGING) / new_id(self._moves.clock())
-        modes = self._moves.modes
         fd = self._create(spot)
         try:
             self._disk.write(fd, 0, text.encode("utf-8", "backslashreplace"))
-            self._disk.set_mode(fd, modes.file_mode, modes.gid)
+            self._moves.open_to_readers(fd)
             if self._moves.durable:
                 self._disk.sync(fd)
         finally:

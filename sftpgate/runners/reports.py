@@ -213,7 +213,7 @@ class Reports:
             for chunk in chunks:
                 self._disk.write(fd, offset, chunk)
                 offset += len(chunk)
-            self._disk.set_mode(fd, self._moves.modes.file_mode, self._moves.modes.gid)
+            self._moves.open_to_readers(fd)
             if self._moves.durable:
                 self._disk.sync(fd)
         finally:
