@@ -258,3 +258,31 @@ def test_the_folder_of_a_batch_tool(healthy: Cli) -> None:
     assert str(found["what_to_do"]).startswith(f"chmod g+w {store}")
     store.chmod(0o777)
     assert [row for row in _findings(healthy) if row["check"] == "consumer"] == []
+
+
+def test_rights_of_the_settings_and_modes_in_the_store(healthy: Cli) -> None:
+    """A sftpgate.toml that everybody may change or read, and modes that differ from the settings, are found with what to do."""
+    config = healthy.directory / "sftpgate.toml"
+    config.write_text(
+        config.read_text() + "\n[tools.secret]\nfile = 's.csv'\ncommand = ['cat']\nenvironment = {PASSWORD = 'x'}\n"
+    )
+    config.chmod(0o646)
+    (healthy.data / "store").chmod(0o755)
+    found = {str(row["finding"]): row for row in _findings(healthy, code=ExitCode.BAD_SETTINGS)}
+    text = "\n".join(found)
+    assert f"{config} can be changed by everybody" in text
+    assert f"{config} can be read by everybody: there may be passwords in it" in text
+    assert f"{healthy.data / 'store'} has the mode 755, and dir_mode is 750" in text
+    assert all(row["what_to_do"] for row in found.values())
+
+
+def test_tools_of_other_users(healthy: Cli) -> None:
+    """A user that does not exist is found, and so is a sudo in a command whose user cannot read the file."""
+    config = healthy.directory / "sftpgate.toml"
+    config.write_text(
+        "[tools.a]\nfile = 'a.csv'\ncommand = ['cat']\nrun_as = 'nobody-here'\n"
+        "[tools.b]\nfile = 'b.csv'\ncommand = ['sudo', '-u', 'nobody', 'cat', '{file}']\n"
+    )
+    found = "\n".join(str(row["finding"]) for row in _findings(healthy, code=ExitCode.BAD_SETTINGS))
+    assert "tools.a: run_as: there is no user 'nobody-here' on this machine" in found
+    assert "tools.b: nobody c" in found  # cannot pass through a directory, or is not in the store's group

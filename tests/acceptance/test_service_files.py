@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.service_checks import check_service, find_unit, seconds
+from sftpgate.cli.service_checks import check_run_unit, check_service, find_unit, seconds
 from sftpgate.settings import Settings
 from tests.acceptance.conftest import TIMEOUT_SECONDS, Cli
 
@@ -75,6 +75,21 @@ def test_a_unit_that_does_not_fit(installed: Path, tmp_path: Path, line: str, fi
     found = list(check_service(settings, [installed]))
     assert found
     assert all(finding in item.finding and item.what_to_do for item in found)
+
+
+@pytest.mark.parametrize("tool", [{"run_as": "www-data", "command": ["php"]}, {"command": ["sudo", "-u", "www-data", "php"]}])
+def test_the_run_unit_lets_sudo_work(installed: Path, tmp_path: Path, tool: dict[str, object]) -> None:
+    """`doctor` finds the shipped unit fit for tools that need sudo, and names what would keep sudo from working."""
+    settings = Settings.model_validate({"data_dir": tmp_path / "data", "tools": {"users": {"file": "users.csv", **tool}}})
+    assert list(check_run_unit(settings, [installed])) == []
+    drop_in = installed / "sftpgate-run.service.d"
+    drop_in.mkdir()
+    for line in ("NoNewPrivileges=yes", "ProtectKernelTunables=true"):
+        (drop_in / "local.conf").write_text(f"[Service]\n{line}\n")
+        [found] = check_run_unit(settings, [installed])
+        assert line.partition("=")[0] in found.finding and "tools.users needs it" in found.finding
+    (drop_in / "local.conf").write_text("[Service]\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_SETUID CAP_SETGID CAP_KILL\n")
+    assert [bool(tool.get("run_as"))] == [not list(check_run_unit(settings, [installed]))]
 
 
 def test_spans_of_time() -> None:
