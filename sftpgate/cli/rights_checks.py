@@ -30,6 +30,7 @@ def check_settings_file(settings: Settings) -> Findings:
     path = settings_module.config_path(os.environ)
     if path is None or not path.exists():
         return
+    path = path.absolute()
     status = path.stat()
     if status.st_mode & stat.S_IWOTH:
         yield error("settings", f"{path} can be changed by everybody: its commands are run", f"chmod o-w {path}")
