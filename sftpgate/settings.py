@@ -2,8 +2,8 @@
 
 Sources, strongest first: environment variables ``SFTPGATE_<NAME>``, then ``sftpgate.toml`` in the working directory (or
 the file that ``SFTPGATE_CONFIG`` names), then the defaults here. An unknown key or variable is an error that suggests
-the nearest known one. Relative paths in the TOML file are relative to that file; those from the environment to the
-working directory.
+the nearest known one. Relative paths in the TOML file, and defaults beside one, are relative to that file; those from the
+environment to the working directory.
 
 Every field has a description, bounds and a unit; the table in the README is generated from them (``sftpgate
 settings``).
@@ -498,6 +498,7 @@ class Settings(BaseSettings):
 
 
 _PATHS = ("data_dir", "keys_dir", "store_dir", "drop_dir")
+_SQLITE = "sqlite:///"
 
 
 def config_path(environ: Mapping[str, str]) -> Path | None:
@@ -534,10 +535,31 @@ def of_text(text: str, path: Path) -> Settings:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    _anchor(values, path.absolute().parent)
+    return _validated(values, path)
+
+
+def _anchor(values: dict[str, Any], directory: Path) -> None:
+    """Make the relative paths of a TOML file absolute: they are relative to its directory."""
     for name in _PATHS:
         if isinstance(values.get(name), str):
-            values[name] = str(path.absolute().parent / values[name])
-    return _validated(values, path)
+            values[name] = str(directory / values[name])
+    url = values.get("ledger_url")
+    if isinstance(url, str) and url.startswith(_SQLITE) and not url.startswith((f"{_SQLITE}/", f"{_SQLITE}:")):
+        values["ledger_url"] = f"{_SQLITE}{directory / url.removeprefix(_SQLITE)}"
+    tools = values.get("tools")
+    for tool in tools.values() if isinstance(tools, dict) else ():
+        if isinstance(tool, dict) and isinstance(tool.get("working_directory"), str):
+            tool["working_directory"] = str(directory / tool["working_directory"])
+
+
+def is_anywhere(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether somebody said where the gate is, or it is here: a settings file, a place in the environment, or its directories.
+
+    Where none of that is, a command was started in another directory, and would work on an empty gate.
+    """
+    named = any(environ.get(ENV_PREFIX + name.upper()) for name in (*_PATHS, "ledger_url"))
+    return named or config_path(environ) is not None or settings.data_dir.is_dir() or settings.keys_dir.is_dir()
 
 
 def _validated(values: dict[str, Any], path: Path | None) -> Settings:
@@ -546,8 +568,9 @@ def _validated(values: dict[str, Any], path: Path | None) -> Settings:
         settings = Settings(**values)
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from error
-    base = Path.cwd()
-    return settings.model_copy(update={name: base / value for name in _PATHS if (value := getattr(settings, name)) is not None})
+    given, here, beside = settings.model_fields_set, Path.cwd(), path.absolute().parent if path else Path.cwd()
+    found = {name: value for name in _PATHS if (value := getattr(settings, name)) is not None}
+    return settings.model_copy(update={name: (here if name in given else beside) / value for name, value in found.items()})
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

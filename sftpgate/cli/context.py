@@ -26,6 +26,7 @@ def read_settings() -> Settings:
     from sftpgate.settings import load
 
     settings = load()
+    require_gate(settings)
     logs.configure("warning" if settings.log_level == "info" else settings.log_level)
     return settings
 
@@ -37,6 +38,20 @@ def make_keepers(settings: Settings) -> Keepers:
     from sftpgate.settings import config_path
 
     return Keepers(settings.tools, settings_file=config_path(os.environ), launcher=start_if_wanted(settings))
+
+
+def require_gate(settings: Settings) -> None:
+    """Raise SettingsError where there is neither a settings file nor a gate: what would be made here, nobody meant."""
+    from pathlib import Path
+
+    from sftpgate.errors import SettingsError
+    from sftpgate.settings import is_anywhere
+
+    if not is_anywhere(settings, os.environ):
+        raise SettingsError(
+            f"there is no gate in {Path.cwd()}: no sftpgate.toml, no data and no keys; go to its directory, or name its settings "
+            "file by SFTPGATE_CONFIG; `sftpgate quickstart` makes a new gate here"
+        )
 
 
 @contextlib.contextmanager

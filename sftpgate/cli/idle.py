@@ -117,7 +117,7 @@ def _store(path: Path, values: dict[str, Any]) -> Path:
             return Path.cwd() / given / below
         if given := values.get(name):
             return path.parent / str(given) / below
-    return Path.cwd() / "data" / "store"
+    return path.parent / "data" / "store"
 
 
 def _digest(path: Path, text: bytes) -> str:

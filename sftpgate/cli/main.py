@@ -137,6 +137,7 @@ def main() -> NoReturn:
     code = _run(command.main)
     if problem := record_command(sys.argv[1:], command, code):
         typer.echo(f"sftpgate: this command could not be put on the audit record: {problem}", err=True)
+        code = code or ExitCode.FAILED
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -4,11 +4,12 @@ Each command says where it is registered whether it ``looks``, ``changes`` somet
 nothing is recorded: a new command is on the record without anybody thinking of it. Secrets are never arguments: passwords
 come from the terminal or standard input.
 
-Imports no database before it needs it. A failure to record is said on stderr, and does not change how the command ended.
+Imports no database before it needs it. A failure to record is said on stderr, and no such command ends with 0.
 """
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from enum import Enum
@@ -18,6 +19,8 @@ from sftpgate.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from sftpgate.ledger.database import Ledger
 
 C = TypeVar("C", bound=Callable[..., None])
 
@@ -93,9 +96,10 @@ def record_command(words: Sequence[str], tree: object, code: int) -> str | None:
         return None
     from datetime import UTC, datetime
 
-    from sftpgate.cli.context import become_owner, ledger_for_reading
+    from sftpgate.cli.context import become_owner
     from sftpgate.errors import SettingsError, SftpgateError
     from sftpgate.ledger import actor, audit
+    from sftpgate.ledger.database import Ledger
     from sftpgate.settings import load
 
     try:
@@ -105,11 +109,21 @@ def record_command(words: Sequence[str], tree: object, code: int) -> str | None:
     become_owner(settings.store)
     details: dict[str, audit.Detail] = {"arguments": shlex.join(arguments), "exit_code": code}
     event = audit.Event(at=datetime.now(UTC), event=f"cli.{name.replace(' ', '.')}", actor=actor.command(), details=details)
+    ledger = Ledger(settings.ledger)
     try:
-        with ledger_for_reading(settings) as ledger:
-            if ledger is not None:  # before the first start there is nothing to write to
-                with ledger.transaction() as connection:
-                    audit.record(connection, [event])
+        if not ledger.is_made():
+            if code != ExitCode.OK or not _may_begin(ledger):
+                return None
+            ledger.create()
+        with ledger.transaction() as connection:
+            audit.record(connection, [event])
     except SftpgateError as error:
         return error.message
+    finally:
+        ledger.close()
     return None
+
+
+def _may_begin(ledger: Ledger) -> bool:
+    """Whether we may make the ledger, before the first start: not a file of root's, which the server could not write to."""
+    return ledger.file is None or os.geteuid() != 0 or ledger.file.parent.is_dir()

@@ -20,13 +20,14 @@ def serve() -> None:
     import asyncio
 
     from sftpgate import logs, settings
-    from sftpgate.cli.context import become_owner
+    from sftpgate.cli.context import become_owner, require_gate
     from sftpgate.cli.notify import ServiceManager
     from sftpgate.cli.supervise import run_supervisor
     from sftpgate.gateway.confinement import hide_memory
     from sftpgate.gateway.supervisor import WorkerFailed, exit_code
 
     loaded = settings.load()
+    require_gate(loaded)
     if not loaded.run_as:
         become_owner(loaded.store)
     logs.configure(loaded.log_level, serving=True)

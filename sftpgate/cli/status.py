@@ -51,12 +51,14 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
     from dataclasses import asdict
 
     from sftpgate.cli.identity_checks import identity_note, lost_ledger_note
+    from sftpgate.intake.recovery import COMPLETE
     from sftpgate.ledger import arrivals, overview, runs
     from sftpgate.ledger.database import get_fact
     from sftpgate.policy.lifecycle import ArrivalState
 
     if ledger is None:
         return {
+            "directory": str(settings.data_dir),
             "tools": _tool_rows(settings, [], []),
             "waiting": [],
             "without_tool": [],
@@ -82,9 +84,11 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         counts = [asdict(item) for item in overview.held_back(connection)]
         claims = [asdict(claim) | {"host": claim.host.partition("/")[0]} for claim in overview.open_claims(connection)]
         sweep = get_fact(connection, "last_sweep")
+        is_begun = get_fact(connection, COMPLETE) is not None
     last_sweep = _sweep_row(sweep)
     without = without_tool(settings, waiting)
     return {
+        "directory": str(settings.data_dir),
         "tools": _tool_rows(settings, waiting, last_runs),
         "waiting": [_waiting_row(settings, item) for item in waiting],
         "without_tool": without,
@@ -97,7 +101,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "last_sweep": last_sweep,
         "expiring": _expiring(settings, now),
         "notes": [
-            *filter(None, [identity_note(settings, ledger)]),
+            *filter(None, [identity_note(settings, ledger), None if is_begun else lost_ledger_note(settings)]),
             *_shortages(settings),
             *_stuck(settings),
             *_notes(settings, last_sweep, now),
@@ -321,6 +325,7 @@ _SECTIONS = (
 def _print(found: dict[str, object]) -> None:
     from sftpgate.cli.output import emit, shown
 
+    typer.echo(f"Gate: {shown(found['directory'])}")
     for key, title, columns in _SECTIONS:
         rows = found[key]
         assert isinstance(rows, list)

@@ -25,7 +25,7 @@ def sweep(json: Json = False) -> None:
     from dataclasses import asdict
 
     from sftpgate import logs, settings
-    from sftpgate.cli.context import become_owner
+    from sftpgate.cli.context import become_owner, require_gate
     from sftpgate.cli.gate import make_edits, make_sweeper, recovered
     from sftpgate.cli.output import emit_record
     from sftpgate.intake.publish import Publisher
@@ -33,6 +33,7 @@ def sweep(json: Json = False) -> None:
     from sftpgate.users.registry import UserRegistry
 
     loaded = settings.load()
+    require_gate(loaded)
     become_owner(loaded.store)
     logs.configure("warning")
     system = recovered(loaded)
@@ -91,12 +92,13 @@ def verify(
     from sftpgate import settings
     from sftpgate.cli.audit import parse_head
     from sftpgate.cli.compose import build
-    from sftpgate.cli.context import become_owner
+    from sftpgate.cli.context import become_owner, require_gate
     from sftpgate.cli.output import emit
     from sftpgate.intake import verify as checks
 
     noted = parse_head(audit_head) if audit_head else None
     loaded = settings.load()
+    require_gate(loaded)
     become_owner(loaded.store)
     if problem := _ledger_problem(loaded.ledger):
         emit([{"rule": "the ledger is readable", "explanation": problem}], ["rule", "explanation"], json=json)

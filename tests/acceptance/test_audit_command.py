@@ -15,7 +15,9 @@ from typer.main import get_command
 
 from sftpgate.cli.main import app
 from sftpgate.cli.record import Effect, effect_of
+from sftpgate.errors import ExitCode
 from tests.acceptance.conftest import Cli, Senders
+from tests.postgresql import PostgreSQL
 
 CSV = b"username,course\nanna,m101\n"
 
@@ -155,3 +157,22 @@ def _effects(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, Effe
         yield " ".join(path), effect_of(command)
     for name, below in commands.items():
         yield from _effects(below, (*path, name))
+
+
+def test_a_command_before_the_first_start_on_postgresql(cli: Cli, postgresql: PostgreSQL) -> None:
+    """P8: what an admin does before the first start is on the record, on PostgreSQL too; status says that nothing is there."""
+    cli.environment["SFTPGATE_LEDGER_URL"] = postgresql.new_database()
+    assert "nothing has arrived yet" in cli("status").out
+    assert "ledger" not in cli("user", "add", "erp").err
+    assert "cli.user.add" in cli("audit").out
+
+
+def test_a_command_that_cannot_be_recorded(cli: Cli) -> None:
+    """P8: a command that was done and is not on the record says so, and does not end as if all were well."""
+    cli("store", "mkdir", "sub")
+    with sqlite3.connect(cli.data / "ledger.db") as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no space'); END")
+    connection.close()
+    done = cli("user", "add", "erp", "--password-stdin", text="correct horse battery\n", code=ExitCode.FAILED)
+    assert "could not be put on the audit record" in done.err
+    assert (cli.directory / "keys/users/erp").is_dir()

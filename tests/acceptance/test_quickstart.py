@@ -77,6 +77,7 @@ def test_from_nothing_to_a_proven_server(tmp_path: Path) -> None:
 
 def test_where_there_are_users_none_is_added(tmp_path: Path) -> None:
     """A gate with users of its own gets no user from the quickstart, which leaves the proof out and serves."""
+    (tmp_path / "keys").mkdir()
     subprocess.run([sys.executable, "-m", "sftpgate", "user", "add", "hr"], cwd=tmp_path, check=True, capture_output=True)
     with _quickstart(tmp_path, _free_port()) as (_, printed):
         assert "kept: hr" in printed
