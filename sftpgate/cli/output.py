@@ -12,24 +12,31 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from itertools import islice
 from pathlib import PurePath
 from typing import TextIO
 
 from sftpgate.logs import printable
 
+_BLOCK = 1000  # rows that are printed together, their columns aligned
+
 Row = Mapping[str, object]
 
 
 def emit(rows: Iterable[Row], columns: Sequence[str], *, json: bool = False, out: TextIO | None = None) -> None:
-    """Print a listing: one row per thing, ``columns`` naming the keys to show. With ``json``, a list of objects with all keys."""
+    """Print a listing: one row per thing, ``columns`` naming the keys to show. With ``json``, a list of objects with all keys.
+
+    Rows are printed as they come, some hundreds at a time: there may be a million.
+    """
     stream = out or sys.stdout
-    listing = list(rows)
     if json:
-        _write_json([_json_row(row) for row in listing], stream)
-    elif stream.isatty():
-        _print_table(listing, columns, stream)
-    else:
-        _print_plain(listing, columns, stream)
+        _write_json_list(map(_json_row, rows), stream)
+        return
+    print_rows = _print_table if stream.isatty() else _print_plain
+    remaining, is_first = iter(rows), True
+    while (block := list(islice(remaining, _BLOCK))) or is_first:
+        print_rows(block, columns, stream, heads=is_first)
+        is_first = False
 
 
 def emit_record(record: Row, *, json: bool = False, out: TextIO | None = None) -> None:
@@ -97,6 +104,16 @@ def _write_json(value: object, stream: TextIO) -> None:
     print(json_module.dumps(value, indent=2, ensure_ascii=True), file=stream)
 
 
+def _write_json_list(values: Iterable[object], stream: TextIO) -> None:
+    """What ``_write_json`` prints of a list, value by value."""
+    before = "["
+    for value in values:
+        text = json_module.dumps(value, indent=2, ensure_ascii=True).replace("\n", "\n  ")
+        print(f"{before}\n  {text}", end="", file=stream)
+        before = ","
+    print("[]" if before == "[" else "\n]", file=stream)
+
+
 def _is_number(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
@@ -107,10 +124,10 @@ def _numeric(rows: Sequence[Row], column: str) -> bool:
     return all(map(_is_number, values)) and any(value is not None for value in values)
 
 
-def _print_plain(rows: Sequence[Row], columns: Sequence[str], stream: TextIO) -> None:
+def _print_plain(rows: Sequence[Row], columns: Sequence[str], stream: TextIO, *, heads: bool) -> None:
     if not rows:
         return
-    table = [[heading(column) for column in columns]] + [[shown(row.get(column)) for column in columns] for row in rows]
+    table = [[heading(column) for column in columns]] * heads + [[shown(row.get(column)) for column in columns] for row in rows]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     right = [_numeric(rows, column) for column in columns]
     for line in table:
@@ -120,7 +137,7 @@ def _print_plain(rows: Sequence[Row], columns: Sequence[str], stream: TextIO) ->
         print("  ".join(cells).rstrip(), file=stream)
 
 
-def _print_table(rows: Sequence[Row], columns: Sequence[str], stream: TextIO) -> None:
+def _print_table(rows: Sequence[Row], columns: Sequence[str], stream: TextIO, *, heads: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -129,7 +146,7 @@ def _print_table(rows: Sequence[Row], columns: Sequence[str], stream: TextIO) ->
     if not rows:
         console.print("nothing to list", style="dim")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, show_header=heads, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         table.add_column(heading(column), justify="right" if _numeric(rows, column) else "left", overflow="fold")
     for row in rows:

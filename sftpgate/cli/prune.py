@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -33,12 +34,17 @@ def prune(
         retention = make_retention(system)
         if dry_run:
             only_looked()
-            doomed = [asdict(item) for item in retention.plan()]
-            emit(doomed, ["kind", "name", "size_bytes", "at", "reason"], json=json)
+            count = sizes = 0
+
+            def planned() -> Iterator[dict[str, object]]:
+                nonlocal count, sizes
+                for item in retention.plan():
+                    count, sizes = count + 1, sizes + item.size_bytes
+                    yield asdict(item)
+
+            emit(planned(), ["kind", "name", "size_bytes", "at", "reason"], json=json)
             if not json:
-                sizes = sum(int(str(item["size_bytes"])) for item in doomed)
-                typer.echo(f"{len(doomed)} would go, {sizes} bytes", err=True)
-            count = len(doomed)
+                typer.echo(f"{count} would go, {sizes} bytes", err=True)
         else:
             gone = retention.prune(progress_of_counts())
             count = sum(gone.values())

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from sftpgate.intake.changes import Change
 from sftpgate.intake.moves import SLICE, Moves
@@ -29,6 +30,7 @@ from sftpgate.policy.locations import location
 from sftpgate.policy.retention import Doomed, Keep, Kind, beyond
 
 BATCH = SLICE
+_PAGE = 500  # reports that are looked for on the disk together
 BATCHES = 10  # of each kind in one pass of the sweeper; the next pass goes on
 EVERY = timedelta(hours=1)  # a pass looks at everything that is kept: not at each sweep
 EVENTS_EVERY = timedelta(days=1)
@@ -162,12 +164,20 @@ class Retention:
     def _missing_reports(self, connection: Connection, now: datetime, limit: int | None) -> Found:
         """Records of reports whose files somebody removed. The records are read first: what is reported meanwhile is there."""
         disk, top = self._moves.disk, self._moves.layout.spot(location(Area.REPORTS, ""))
-        recorded = [(name, at) for name, at in ledger.reported(connection) if at <= now - SETTLED]
-        if not recorded or not disk.is_dir(top):
+        if not disk.is_dir(top):
             return
-        there = set(disk.names(top))
-        for name, at in [item for item in recorded if item[0] not in there][:limit]:
-            yield Doomed(kind=Kind.RECORDS, name=f"reports/{name}", size_bytes=0, at=at, reason="its file is gone"), None
+        settled = ((name, at) for name, at in ledger.reported(connection) if at <= now - SETTLED)
+        left = limit
+        while page := dict(islice(settled, _PAGE)):
+            there = set(disk.present(top, page))
+            for name in [name for name in page if name not in there][:left]:
+                left = None if left is None else left - 1
+                yield (
+                    Doomed(kind=Kind.RECORDS, name=f"reports/{name}", size_bytes=0, at=page[name], reason="its file is gone"),
+                    None,
+                )
+            if left == 0:
+                return
 
     def _records(self, connection: Connection, now: datetime, limit: int | None) -> Found:
         if self._rules.records is None:
@@ -227,9 +237,13 @@ class Retention:
         return len(found)
 
     def _forget_missing_reports(self) -> int:
-        with self._moves.change() as change:
-            names = [doomed.name.partition("/")[2] for doomed, _ in self._missing_reports(change.connection, change.now, BATCH)]
-            ledger.forget_reports(change.connection, names)
+        with self._moves.ledger.reading() as connection:  # without the store's lock: there may be a million
+            found = list(self._missing_reports(connection, self._moves.clock(), BATCH))
+        names = [doomed.name.partition("/")[2] for doomed, _ in found]
+        if names:
+            with self._moves.change() as change:
+                there = self._moves.disk.present(self._moves.layout.spot(location(Area.REPORTS, "")), names)
+                ledger.forget_reports(change.connection, set(names) - set(there))
         return len(names)
 
     def _prune_quarantine(self) -> int:

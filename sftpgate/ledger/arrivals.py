@@ -6,7 +6,7 @@ hand-over: see ``intake/moves.py``. All functions take an open connection, so th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, NewType
@@ -90,6 +90,7 @@ def _in_states(states: Collection[ArrivalState]) -> ColumnElement[bool]:
 _FIELDS = [field.name for field in fields(Arrival)]
 _COLUMNS = [arrivals.c[name] for name in _FIELDS]
 _ALL = select(*_COLUMNS)
+_PAGE = 500  # rows that are fetched together where there may be a million
 _KEPT = frozenset({"seq", "id", "owner", "received_at", "source"})  # what never changes
 _LIVE: ColumnElement[bool] = literal_column("live = 1")  # as it stands in the partial index, or the index is not used
 _IS_LIVE = _in_states(LIVE_STATES)
@@ -370,6 +371,14 @@ def select_where(
     """Arrivals that fit all conditions, in order of arrival unless told otherwise. For other modules of this package."""
     query = _ALL.where(*conditions).order_by(*order_by).limit(limit)
     return [_arrival(row) for row in connection.execute(query)]
+
+
+def each_where(
+    connection: Connection, *conditions: ColumnElement[bool], order_by: Sequence[ColumnElement[Any]]
+) -> Iterator[Arrival]:
+    """The same for any number of them: they are read as they are consumed."""
+    query = _ALL.where(*conditions).order_by(*order_by).execution_options(yield_per=_PAGE)
+    return (_arrival(row) for row in connection.execute(query))
 
 
 def moved(arrival: Arrival, to: Location | None, **changes: object) -> Arrival:

@@ -6,23 +6,31 @@ but for those in quarantine, which are asked for by name. All functions take an 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, select, update
 
-from sftpgate.ledger.arrivals import Arrival, select_where
+from sftpgate.ledger.arrivals import Arrival, each_where, select_where
 from sftpgate.ledger.schema import arrivals, events, reports, runs
 from sftpgate.policy.lifecycle import FINAL_STATES, ArrivalState
 
 _FINAL = [state.value for state in sorted(FINAL_STATES)]
 _ENDED = arrivals.c.state.in_(_FINAL) & (arrivals.c.live == 0)
+_PAGE = 500  # rows that are fetched together
 _OLDEST = (arrivals.c.changed_at, arrivals.c.seq)
 
 
-def archived(connection: Connection, limit: int | None = None) -> list[Arrival]:
+def _oldest(connection: Connection, *conditions: ColumnElement[bool], limit: int | None) -> Iterable[Arrival]:
+    """Those that fit, the oldest first: a few at once, or any number as they are consumed."""
+    if limit is None:
+        return each_where(connection, *conditions, order_by=_OLDEST)
+    return select_where(connection, *conditions, order_by=_OLDEST, limit=limit)
+
+
+def archived(connection: Connection, limit: int | None = None) -> Iterable[Arrival]:
     """Arrivals at their end whose files are in the archives, the oldest end first."""
-    return select_where(connection, _ENDED, arrivals.c.archived_as.is_not(None), order_by=_OLDEST, limit=limit)
+    return _oldest(connection, _ENDED, arrivals.c.archived_as.is_not(None), limit=limit)
 
 
 def archived_bytes(connection: Connection) -> int:
@@ -31,9 +39,9 @@ def archived_bytes(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def quarantined(connection: Connection, limit: int | None = None) -> list[Arrival]:
+def quarantined(connection: Connection, limit: int | None = None) -> Iterable[Arrival]:
     """Arrivals in quarantine, those first that are there longest."""
-    return select_where(connection, arrivals.c.state == ArrivalState.QUARANTINED.value, order_by=_OLDEST, limit=limit)
+    return _oldest(connection, arrivals.c.state == ArrivalState.QUARANTINED.value, limit=limit)
 
 
 def quarantined_bytes(connection: Connection) -> int:
@@ -42,10 +50,11 @@ def quarantined_bytes(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def reported(connection: Connection, limit: int | None = None) -> list[tuple[str, datetime]]:
+def reported(connection: Connection, limit: int | None = None) -> Iterator[tuple[str, datetime]]:
     """The names of reports and rejected lines, with the time at which they were written, oldest first."""
     query = select(reports.c.name, reports.c.at).order_by(reports.c.at, reports.c.name).limit(limit)
-    return [(name, at) for name, at in connection.execute(query)]
+    found = connection.execute(query.execution_options(yield_per=_PAGE))
+    return ((name, at) for name, at in found)
 
 
 def forget_reports(connection: Connection, names: Collection[str]) -> None:
@@ -58,13 +67,13 @@ def forget_reports(connection: Connection, names: Collection[str]) -> None:
         connection.execute(update(runs).where(column.in_(names)).values({column: gone}))
 
 
-def fileless(connection: Connection, before: datetime, limit: int | None = None) -> list[Arrival]:
+def fileless(connection: Connection, before: datetime, limit: int | None = None) -> Iterable[Arrival]:
     """Arrivals that came to their end before ``before`` and have no file any more, oldest first. Those that have a report
     are kept as long as it is.
     """
     has_report = exists().where(reports.c.arrival == arrivals.c.id)
     conditions = (_ENDED, arrivals.c.location.is_(None), arrivals.c.changed_at <= before, ~has_report)
-    return select_where(connection, *conditions, order_by=_OLDEST, limit=limit)
+    return _oldest(connection, *conditions, limit=limit)
 
 
 def events_before(connection: Connection, before: datetime) -> tuple[int, datetime | None]:
