@@ -179,7 +179,7 @@ def test_a_file_is_discarded(cli: Cli, senders: Senders, kind: str) -> None:
     [discarded] = [event for event in events if event["event"] == "arrival.discarded"]
     assert discarded["actor"].startswith("cli:")
     managed = [path for path in (cli.store / ".sftpgate").rglob("*") if path.is_file()]
-    assert {path.name for path in managed} <= {"lock", "sweep.lock"}
+    assert {path.name for path in managed} <= {"lock", "sweep.lock", "identity", "sequence"}
     assert not (cli.store / "users1.csv").exists()
     assert "cannot be discarded" in cli("discard", sent.id, code=ExitCode.REFUSED).err
 
