@@ -102,10 +102,10 @@ class Runner(threading.Thread):
 
 
 def _files(gate: Gate) -> list[Path]:
-    """All complete files: everything but staging, notes, locks, reports, and the second names that commands are given."""
+    """All complete files: everything but staging, notes, locks, reports, and the second names of waiting and claimed files."""
     roots = [gate.data / "sync", gate.data / "store"]
     found = [path for root in roots for path in root.rglob("*") if path.is_file()]
-    others = ("/.sftpgate/staging/", "/.sftpgate/runs/", "/.sftpgate/tools/", "/store/reports/")
+    others = ("/.sftpgate/staging/", "/.sftpgate/kept/", "/.sftpgate/runs/", "/.sftpgate/tools/", "/store/reports/")
     return [
         path
         for path in found
