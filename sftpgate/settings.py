@@ -339,7 +339,7 @@ class Settings(BaseSettings):
     language: Language = Field(Language.ENGLISH, description="language of reports: en or fr; a user's own stands in user.toml")
     consumer_interval: Duration = Field(
         3600.0,
-        description="seconds after a file was taken before the next one of its name comes up, if handover is lock.txt: the batch "
+        description="seconds after a file was taken before one that waits behind it comes up, if handover is lock.txt: the batch "
         "tool keeps one version of a name, and must have executed it by then",
     )
     reader_time: Duration = Field(

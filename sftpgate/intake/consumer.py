@@ -11,10 +11,11 @@ that took the name of another between its copy and its unlink would be lost. Wha
   frees it (the old file is still there then): where the lock is absent, every pass that could have opened the old file has
   ended.
 
-- **The next version of a name comes up a while after the one before it was taken** (``consumer_interval``). The batch tool
+- **A version that waits in the queue comes up a while after the one before it was taken** (``consumer_interval``). The batch tool
   keeps one version of a name: any of its tasks captures all files, so a second version that is captured before the first was
   executed takes its place inside the platform. And two captures can overlap: the one that ends first removes the lock, while the
-  other one still has the names to unlink that it listed before; a version that came in between would go with them.
+  other one still has the names to unlink that it listed before; a version that came in between would go with them. What a sender
+  sends after the version before it was taken does not wait: senders pace themselves, and this cannot be made safe for all.
 
 The instant between our look and our rename is harmless: the name was free and stays whole, so the consumer, should it
 begin just then, sees the whole file or none. What is left: a file that is removed or renamed by its sender in the

@@ -232,7 +232,7 @@ class Placer:
             return
         first = change.first_queued(path)
         where = location(Area.STORE, path)
-        if first is not None and self._may_take(change, where):
+        if first is not None and self._may_follow(change, where):
             if self._has_file(where):
                 self._keep_unknown(change, where, path)
             change.event(first, ArrivalEvent.PUBLISHED, location=where)
@@ -279,21 +279,26 @@ class Placer:
         where = location(Area.STORE, item.path)
         if any(other.state in _IN_LINE for other in earlier):
             return True
-        return item.location != where and not self._may_take(change, where)
+        return item.location != where and not self._may_take(where)
 
     # -- in front of a stock consumer --------------------------------------------------------------------------------
 
     def _is_swept(self, where: Location) -> bool:
         return self._moves.consumer is not None and self._moves.consumer.sweeps(where)
 
-    def _may_take(self, change: Change, where: Location) -> bool:
+    def _may_take(self, where: Location) -> bool:
         """Whether a name may be taken now, for all that a stock consumer could be doing: see ``consumer``."""
         consumer = self._moves.consumer
         if consumer is None or not consumer.sweeps(where):
             return True
-        if consumer.is_reading() or self._disk.exists(self._layout.spot(where)):
-            return False
-        return not consumer.is_at_work_on(change.taken_at(path_in(where)), change.now)
+        return not (consumer.is_reading() or self._disk.exists(self._layout.spot(where)))
+
+    def _may_follow(self, change: Change, where: Location) -> bool:
+        """Whether the next one of a queue may take a name now: the consumer had its time for the one before."""
+        consumer = self._moves.consumer
+        if consumer is None or not consumer.sweeps(where):
+            return True
+        return self._may_take(where) and not consumer.is_at_work_on(change.taken_at(path_in(where)), change.now)
 
     def _is_free(self, connection: Connection, path: str) -> bool:
         """Whether the next version of a name may come up, as far as a look from outside can say."""
