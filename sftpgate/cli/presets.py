@@ -152,7 +152,13 @@ def _table(name: str, preset: Preset, known: set[str]) -> str:
     lines.append(f"command = {_list(preset.command)}")
     if not preset.enabled:
         lines.append(f"enabled = false  # until the command is there: sftpgate tool enable {name}")
-    lines += [f"working_directory = {_text(_PLATFORM)}", 'timeout = "1h"']
+    lines += [
+        '# run_as = "www-data"  # the platform\'s user: docs/runners.md says what it takes; then `sftpgate tool check '
+        + name
+        + "`",
+        f"working_directory = {_text(_PLATFORM)}",
+        'timeout = "1h"',
+    ]
     if after:
         lines.append(f"after = {_list(after)}")
     lines += [

@@ -42,9 +42,10 @@ def test_the_document_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert done.returncode == 0, (text, done.stdout, done.stderr)
         return done.stdout
 
-    users, by_hand, flatfile, plugin = blocks()
+    users, check, by_hand, flatfile, plugin = blocks()
     assert "users" in shell(users)
     settings.write_text(settings.read_text().replace("/var/www/moodle", str(platform.code)))
+    shell(check)
     (gate / "users.csv").write_bytes(USERS)
     shell("sftpgate store put users.csv users.csv")
     output = shell(by_hand)
