@@ -107,7 +107,7 @@ def test_recipe_uploads(heading: str, server: Server, tmp_path: Path) -> None:
 
 
 def test_every_client_has_a_recipe() -> None:
-    """Every client of the matrix has a section in docs/clients.md; each section with commands is run here or says that it is not."""
+    """Every client has a section in docs/clients.md; each section with commands is run here or says that it is not."""
     assert {client for client, _ in RECIPES.values()} | {"pscp"} == {client.name for client in CLIENTS}
     with_commands = {heading for heading, blocks in sections().items() if blocks and "(not run)" not in heading}
     assert with_commands - RECIPES.keys() == {"For all of them"}
