@@ -281,8 +281,8 @@ def test_tools_of_other_users(healthy: Cli) -> None:
     config = healthy.directory / "sftpgate.toml"
     config.write_text(
         "[tools.a]\nfile = 'a.csv'\ncommand = ['cat']\nrun_as = 'nobody-here'\n"
-        "[tools.b]\nfile = 'b.csv'\ncommand = ['sudo', '-u', 'nobody', 'cat', '{file}']\n"
+        "[tools.b]\nfile = 'b.csv'\ncommand = ['sudo', '-u', 'daemon', 'cat', '{file}']\n"
     )
     found = "\n".join(str(row["finding"]) for row in _findings(healthy, code=ExitCode.BAD_SETTINGS))
     assert "tools.a: run_as: there is no user 'nobody-here' on this machine" in found
-    assert "tools.b: nobody c" in found  # cannot pass through a directory, or is not in the store's group
+    assert "tools.b: daemon c" in found  # cannot pass through a directory, or is not in the store's group
