@@ -90,7 +90,7 @@ class DirectoryRenames:
                     log.warning("directory.rename_continued", path=plan.old, to=plan.new)
                     with contextlib.suppress(NoSuchFile):  # it was removed: nothing is left to do
                         self._carry_out(sender(plan.user), plan, self._directories(plan.old, refuse=False))
-                    self._disk.unlink(spot)
+                    self._strike_out(spot)
                     done += 1
         return done
 
@@ -182,9 +182,8 @@ class DirectoryRenames:
     @contextlib.contextmanager
     def _written_down(self, plan: Plan) -> Iterator[None]:
         spot = self._moves.layout.renames / new_id(self._now())
-        self._disk.write_small(spot, json.dumps(asdict(plan), ensure_ascii=False).encode())
-        if self._moves.durable:
-            self._disk.sync_dirs([spot.parent])
+        content = json.dumps(asdict(plan), ensure_ascii=False).encode()
+        self._disk.write_small(spot, content, durable=self._moves.durable)
         with self._locked(spot):
             try:
                 yield
@@ -194,7 +193,15 @@ class DirectoryRenames:
                     f"{error.message if not error.local else 'the server has trouble with its disk'} "
                     "(rule: a large directory is renamed in slices)"
                 ) from error
-            self._disk.unlink(spot)
+            self._strike_out(spot)
+
+    def _strike_out(self, spot: Spot) -> None:
+        """Remove what is written down of a rename that came to its end. After a power cut it must not be there again: it would
+        move what got the old name since.
+        """
+        self._disk.unlink(spot)
+        if self._moves.durable:
+            self._disk.sync_dirs([spot.parent])
 
     def _now(self) -> datetime:
         return self._moves.clock()

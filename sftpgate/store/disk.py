@@ -273,16 +273,20 @@ class Disk:
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
 
-    def write_small(self, spot: Spot, content: bytes, mode: int = 0o600) -> None:
-        """Put a small file of ours in place, whole, replacing what is there. Not durable by itself."""
+    def write_small(self, spot: Spot, content: bytes, mode: int = 0o600, *, durable: bool = False) -> None:
+        """Put a small file of ours in place, whole, replacing what is there. ``durable``: it survives a power cut."""
         fresh = spot.parent / f".{spot.name}.new"
         self.unlink(fresh, missing_ok=True)
         fd = self.create(fresh, mode)
         try:
             self.write(fd, 0, content)
+            if durable:
+                self.sync(fd)
         finally:
             os.close(fd)
         self.rename(fresh, spot)
+        if durable:
+            self.sync_dirs([spot.parent])
 
     def read_small(self, spot: Spot, limit_bytes: int = 1 << 20) -> bytes:
         """The first ``limit_bytes`` of a file."""

@@ -25,6 +25,7 @@ def problems(world: World) -> list[str]:
     return [
         *_promises(world, files),
         *_appends(world, files),
+        *_paths(world, files, rows),
         *_agreement(world, files, rows),
         *_partials(world),
         *_copies(world),
@@ -102,6 +103,14 @@ def _appends(world: World, files: dict[str, bytes]) -> Iterator[str]:
             chain.append(longer)
         if found.isdisjoint(chain):
             yield f"P3: {_short(old)} is lost, and what was appended to it too"
+
+
+def _paths(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterator[str]:
+    """What was renamed together is together, and has no path but those that were asked for."""
+    found = {files[row.location]: row.path for row in rows if row.location in files}
+    for alternatives in world.journal.paths:
+        if not any(all(found.get(content, path) == path for content, path in paths.items()) for paths in alternatives):
+            yield f"P3: {sorted(found.values())} should be one of {[sorted(paths.values()) for paths in alternatives]}"
 
 
 def _agreement(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterator[str]:

@@ -296,6 +296,20 @@ def rename_directory(world: World) -> Iterator[None]:
 
 
 @scenario
+def rename_directory_in_slices(world: World) -> Iterator[None]:
+    """The same with more files than a slice has; then the old name is used again."""
+    files = {"a.csv": OLD, "b.tmp": NEW, "c.csv": THIRD}
+    world.make_directory("one")
+    for name, content in files.items():
+        world.publish(f"one/{name}", content)
+    yield
+    world.rename_directory("one", "two", files)
+    world.make_directory("one")
+    world.journal.paths.append([{LOCK: "one/d.csv"}])
+    world.publish("one/d.csv", LOCK)
+
+
+@scenario
 def sweep(world: World) -> Iterator[None]:
     """Files that other programs put into the drop are taken, one of them over a waiting one."""
     world.publish("a.csv", OLD)

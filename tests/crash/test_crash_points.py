@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import SftpgateError
+from sftpgate.intake import directory_renames
 from sftpgate.settings import Handover
 from tests.crash import oracle
 from tests.crash.machine import Clock, CrashDisk, CrashLedger, Machine, Outage, Stopped, release_descriptors
@@ -45,6 +46,12 @@ BETWEEN_DROP_AND_STORE = [
     "rename_local",
     "sweep",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _short_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make three files more than the slice of a directory's rename."""
+    monkeypatch.setattr(directory_renames, "SLICE", 2)
 
 
 class Run:

@@ -46,13 +46,14 @@ class Journal:
 
     ``sent``: the whole contents that the uploads of a path were going to have. ``strangers``: contents that others put into the
     store; the ledger need not know them. ``extended``: contents to which something was appended, with what they became: one of
-    the two is there.
+    the two is there. ``paths``: alternatives of where contents are; what is there of one is at its paths.
     """
 
     counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
     sent: dict[str, list[bytes]] = field(default_factory=dict)
     strangers: set[bytes] = field(default_factory=set)
     extended: dict[bytes, bytes] = field(default_factory=dict)
+    paths: list[list[dict[bytes, str]]] = field(default_factory=list)
     handover: Handover = Handover.TOOLS
 
     @contextlib.contextmanager
@@ -226,6 +227,13 @@ class World:
     def rename(self, old: str, new: str, *, replacing: bool = False, user: str = "erp") -> None:
         """RENAME, or POSIX-RENAME where it replaces."""
         self.edits.rename(self.sender(user), old, new, replacing=replacing, uploads=[])
+
+    def rename_directory(self, old: str, new: str, files: dict[str, bytes]) -> None:
+        """RENAME of a directory with these files: all of them get their new paths, or none does."""
+        before, after = ({content: f"{directory}/{name}" for name, content in files.items()} for directory in (old, new))
+        self.journal.paths.append([before, after])
+        self.rename(old, new)
+        self.journal.paths[-1] = [after]
 
     def remove(self, path: str, *contents: bytes, user: str = "erp") -> None:
         """REMOVE; ``contents`` are what goes."""
