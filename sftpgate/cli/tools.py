@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 tool_app = typer.Typer(help="See the tools, point them at files, enable and disable them.")
 for _name, _command in COMMANDS:
     tool_app.command(_name)(_command)
-tool_app.command("check")(tool_check)
+tool_app.command("check")(looks(tool_check))
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -487,4 +487,4 @@ def _trusted_size(size: int, note: Mapping[str, object]) -> int:
 @cache
 def boot_id() -> str:
     """Which start of this machine we run in (Linux: proc(5))."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()

@@ -22,7 +22,7 @@ _FACT = "clock"
 
 def this_boot() -> str:
     """The id of the machine's present boot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 class Timekeeper:

@@ -322,7 +322,7 @@ def _table() -> dict[int, tuple[int, str]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
                     # proc(5): pid (name) state ppid …; the name may have spaces and parentheses
                     state, parent = file.read().rpartition(")")[2].split()[:2]
                     found[int(name)] = int(parent), state
@@ -416,7 +416,7 @@ def _content(path: str) -> bytes:
 def describe(pid: int) -> str:
     """A process in words: its id, name and user."""
     try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             name = file.read().strip()
         return f"process {pid} ({name}) of user id {os.stat(f'/proc/{pid}').st_uid}"
     except OSError:

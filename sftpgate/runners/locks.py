@@ -85,7 +85,7 @@ def is_alive(pid: int, started: int) -> bool:
 
 
 def _stat(pid: int) -> tuple[str, int]:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[_STARTTIME])
 
 
@@ -107,6 +107,6 @@ def _process_namespace() -> str:
 
 def _first_line(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="ascii").strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except OSError:
         return ""

@@ -105,9 +105,9 @@ def status_in(answer: tuple[int, bytes]) -> int:
 
 
 @asynccontextmanager
-async def session(gate: Gate, *, user: str = "erp", port: int | None = None) -> AsyncIterator[Raw]:
+async def session(gate: Gate, *, user: str = "erp") -> AsyncIterator[Raw]:
     """A connection with one SFTP session; at the end the connection is closed in order, where it still is."""
-    connection = await gate.connect(user, port=port)
+    connection = await gate.connect(user)
     try:
         writer, reader, _ = await connection.open_session(subsystem="sftp", encoding=None)
         raw = Raw(connection, writer, reader)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from sftpgate.ledger.database import Ledger
 
 WAIT_SECONDS = 30.0
 USERS = ("erp", "other")
+_SO_ATTACH_FILTER = 26
 
 
 class Gate:
@@ -50,11 +53,11 @@ class Gate:
         ours = {"HOST": "127.0.0.1", "PORT": str(self.port), "DATA_DIR": str(self.data), "KEYS_DIR": str(self.directory / "keys")}
         return clean | {f"SFTPGATE_{name}": value for name, value in (ours | self._settings).items()}
 
-    async def connect(self, user: str = "erp", *, port: int | None = None, **options: Any) -> asyncssh.SSHClientConnection:
-        """A connection, logged in with the key; ``port``: of a relay."""
+    async def connect(self, user: str = "erp", **options: Any) -> asyncssh.SSHClientConnection:
+        """A connection, logged in with the key."""
         return await asyncssh.connect(
             "127.0.0.1",
-            port or self.port,
+            self.port,
             username=user,
             client_keys=[str(self.key)],
             known_hosts=None,
@@ -210,6 +213,12 @@ class Gate:
     def has_logged(self, event: str, path: str) -> bool:
         """Whether the log has an event about a path."""
         return any(event in line and path in line for line in self.log.read_text(encoding="utf-8").splitlines())
+
+
+def cut_the_line(end: socket.socket) -> None:
+    """Have the kernel drop all that comes to this socket, before TCP sees it: nothing is acknowledged any more."""
+    drop_everything = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
+    end.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_everything)))
 
 
 def until(condition: Callable[[], object], what: str) -> None:

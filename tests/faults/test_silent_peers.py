@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import socket
-import struct
 from pathlib import Path
 
 import asyncssh
 
-from tests.faults.servers import WAIT_SECONDS, Gate, until
+from tests.faults.servers import WAIT_SECONDS, Gate, cut_the_line, until
 
 CONTENT = b"a,1\n" * 1000
-SO_ATTACH_FILTER = 26
-
-
-def cut_the_line(end: socket.socket) -> None:
-    """Have the kernel drop all that comes to this socket, before TCP sees it: nothing is acknowledged any more."""
-    drop_everything = ctypes.create_string_buffer(struct.pack("=HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes
-    end.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(drop_everything)))
 
 
 def be_silent(connection: asyncssh.SSHClientConnection) -> None:

@@ -127,7 +127,7 @@ async def test_the_drop_itself_stays(gate: Gate, operation: str) -> None:
 
 async def test_what_is_listed(gate: Gate) -> None:
     """P6: the root lists the drop, archives and reports, and nothing else; the drop shows none of our own names."""
-    (gate.drop / ".sftpgate").mkdir()
+    assert (gate.drop / ".sftpgate").is_dir()
     (gate.drop / ".sftpgate-x").write_bytes(b"x")
     (gate.drop / "Archives").mkdir()
     async with gate.raw() as raw:

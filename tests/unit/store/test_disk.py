@@ -328,7 +328,7 @@ def test_the_layout_is_made_once(tmp_path: Path) -> None:
         layout.create(DISK, FileModes(dir_mode=0o755))
         assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("store", "sync", "store/archives")] == [0o755] * 3
         ours = tmp_path / "store/.sftpgate"
-        assert [(ours / name).stat().st_mode & 0o777 for name in (".", "runs")] == [0o710] * 2
+        assert [(ours / name).stat().st_mode & 0o777 for name in (".", "runs")] == [0o711] * 2
         private = [path for path in ours.iterdir() if path.name != "runs"]
         assert {path.stat().st_mode & 0o777 for path in private} == {0o700}
 
