@@ -310,7 +310,7 @@ class Settings(BaseSettings):
     batch_lock_name: str = Field(
         BATCH_LOCK_NAME,
         min_length=1,
-        description="while a file of this name, in any letter case, lies in the drop, nothing is taken",
+        description="while a sender's file of this name, in any letter case, lies in the drop, no file of that sender is taken",
     )
     batch_lock_ttl: Duration = Field(10800.0, gt=0, description="seconds after which such a lock is stale and passed over")
     ignored_suffixes: Names = Field(

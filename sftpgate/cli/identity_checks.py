@@ -64,7 +64,9 @@ def lost_ledger_note(settings: Settings) -> str | None:
 def files_without_ledger(settings: Settings) -> int:
     """How many files lie in the store, in the places by id too; counts on up to COUNTED."""
     managed = settings.store / MANAGED_NAME
-    by_id = chain.from_iterable(_files(managed / area) for area in (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE))
+    by_id = chain.from_iterable(
+        _files(managed / area) for area in (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS)
+    )
     own = (path for path in by_id if "." not in path.name)
     return sum(1 for _ in islice(chain(_files(settings.store), own), COUNTED))
 

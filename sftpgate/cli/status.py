@@ -14,11 +14,11 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sftpgate.intake.batch_locks import BatchLock
     from sftpgate.ledger.arrivals import Arrival
-    from sftpgate.ledger.database import Ledger
+    from sftpgate.ledger.database import Connection, Ledger
     from sftpgate.ledger.overview import Waiting
     from sftpgate.ledger.runs import Run
-    from sftpgate.policy.lifecycle import HoldReason
     from sftpgate.settings import Settings
 
 Row = dict[str, object]
@@ -81,6 +81,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         last_runs = [run for tool in settings.tools if (run := runs.last_of_tool(connection, tool)) is not None]
         held = arrivals.find(connection, states=[ArrivalState.HELD], limit=SHOWN)
         quarantined = arrivals.find(connection, states=[ArrivalState.QUARANTINED], limit=SHOWN)
+        locks = _locks(settings, connection, held)
         counts = [asdict(item) for item in overview.held_back(connection)]
         claims = [asdict(claim) | {"host": claim.host.partition("/")[0]} for claim in overview.open_claims(connection)]
         sweep = get_fact(connection, "last_sweep")
@@ -94,8 +95,8 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> dict[st
         "without_tool": without,
         "left": _left(settings, last_sweep),
         "held_counts": [_with_bytes(row) | {"reason": row["reason"] or "quarantine"} for row in counts],
-        "held": [_held_row(settings, item) for item in held],
-        "quarantined": [_held_row(settings, item) for item in quarantined],
+        "held": [_held_row(settings, item, locks.get(item.home, [])) for item in held],
+        "quarantined": [_held_row(settings, item, []) for item in quarantined],
         "claims": claims,
         "uploads": _uploads(settings),
         "last_sweep": last_sweep,
@@ -183,7 +184,24 @@ def _left(settings: Settings, last_sweep: Row | None) -> list[Row]:
     return [{"path": _quoted(path), "reason": reason} for path, reason in left.items() if os.path.lexists(settings.drop / path)]
 
 
-def _held_row(settings: Settings, item: Arrival) -> Row:
+def _locks(settings: Settings, connection: Connection, held: Sequence[Arrival]) -> dict[str, list[BatchLock]]:
+    """The batch locks by home, of those homes of which a file is held by one; none that we may not see."""
+    from sftpgate.cli.compose import name_rules
+    from sftpgate.errors import StorageError
+    from sftpgate.intake.batch_locks import BatchLocks
+    from sftpgate.policy.lifecycle import HoldReason
+    from sftpgate.store.disk import Disk
+    from sftpgate.store.layout import Layout
+
+    seen = BatchLocks(Layout(settings.store, settings.drop), Disk(), name_rules(settings))
+    homes = {item.home for item in held if item.hold_reason is HoldReason.BATCH_LOCK}
+    try:
+        return {home: seen.as_recorded(connection, home) for home in homes}
+    except StorageError:
+        return {}  # the directory is the server's own, and we are somebody else
+
+
+def _held_row(settings: Settings, item: Arrival, locks: Sequence[BatchLock]) -> Row:
     return {
         "id": item.id,
         "path": item.path,
@@ -192,19 +210,21 @@ def _held_row(settings: Settings, item: Arrival) -> Row:
         "received_at": item.received_at,
         "reason": item.hold_reason,
         "attempts": item.attempts,
-        "what_to_do": _what_to_do(settings, item.hold_reason, item.home),
+        "what_to_do": _what_to_do(settings, item, locks),
     }
 
 
-def _what_to_do(settings: Settings, reason: HoldReason | None, home: str) -> str:
+def _what_to_do(settings: Settings, item: Arrival, locks: Sequence[BatchLock]) -> str:
     from sftpgate.policy.lifecycle import HoldReason
-    from sftpgate.store.batch_locks import batch_locks
 
-    match reason:
+    match item.hold_reason:
         case HoldReason.BATCH_LOCK:
-            usual = settings.drop / home / settings.batch_lock_name
-            lock = next(iter(batch_locks(settings.drop, home, settings.batch_lock_name)), usual)
-            return f"wait until the sender removes {lock.name}, or remove {lock}"
+            for lock in sorted((lock for lock in locks if lock.holds(item.owner)), key=lambda lock: lock.owner):
+                if lock.owner:
+                    return f"wait until {lock.owner} removes its {lock.name}, or remove {lock.spot.local}"
+                return f"remove {lock.spot.local}: no sender sent it, and it holds the files of all"
+            usual = settings.drop / item.home / settings.batch_lock_name
+            return f"wait until the sender removes {usual.name}, or remove {usual}"
         case HoldReason.INCOMPLETE:
             return "have it sent again, or `sftpgate release` it if it is complete"
         case HoldReason.CHECKSUM_MISMATCH:

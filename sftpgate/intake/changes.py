@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sftpgate.errors import AlreadyExists, NameRefused, SftpgateError, StorageError
 from sftpgate.intake.drafts import local_arrival
@@ -26,6 +27,9 @@ from sftpgate.policy.lifecycle import LIVE_STATES, TRANSITIONS, Area, ArrivalEve
 from sftpgate.policy.locations import Location, area_of, location, path_in
 from sftpgate.policy.stamps import archive_names
 from sftpgate.store.spots import Spot
+
+if TYPE_CHECKING:
+    from sftpgate.intake.batch_locks import BatchLock
 
 log = get_logger("moves")
 
@@ -58,7 +62,7 @@ class Change:
         self._events: list[Event] = []
         self._archive_names: set[str] = set()
         self.occupied: set[Location | None] = set()  # by files that could not be moved away
-        self.batch_locks: dict[str, bool] = {}  # by home, as they were when somebody first asked
+        self.batch_locks: dict[str, list[BatchLock]] = {}  # by home, as they were when somebody first asked
         self.unverified: dict[ArrivalId, str] = {}  # paths of files whose checksum file appeared too late to be compared
         self._known_places: set[Location | None] = set()
         self._vacated: set[Location] = set()
@@ -81,6 +85,11 @@ class Change:
         self.load([path])
         found = [self._rows[key] for key in self._by_path.get(path, ())]
         return sorted((item for item in found if item.path == path and item.state in LIVE_STATES), key=_by_arrival)
+
+    def ever_at(self, path: str) -> list[Arrival]:
+        """The arrivals that are at ``path``, or were when this change began, in no order."""
+        self.load([path])
+        return [self._rows[key] for key in self._by_path.get(path, ())]
 
     def live_at(self, path: str) -> list[Arrival]:
         """The same with all of the queue: for what happens to each of its files."""

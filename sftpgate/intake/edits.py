@@ -35,7 +35,7 @@ from sftpgate.intake.drafts import local_arrival
 from sftpgate.intake.homes import ways_to
 from sftpgate.intake.local import digest_and_flush, is_unchanged, opened
 from sftpgate.intake.moves import SLICE, Moves
-from sftpgate.intake.placing import Placer, refuse_foreign
+from sftpgate.intake.placing import Placer
 from sftpgate.intake.publish import Publisher
 from sftpgate.intake.room import Room
 from sftpgate.intake.staging import Partial, Staging
@@ -93,7 +93,7 @@ class Edits:
         there = sight.item
         if there is None:
             self._placer.rules.homes.require_no_home(path)
-            refuse_foreign(sight.rows, sender.user)
+            self._placer.refuse_foreign(sight.rows, path, owner=sender.user, home=sender.home)
             self._refuse_hidden_directory(path)
             if not mode.create:
                 raise NoSuchFile()
@@ -204,11 +204,12 @@ class Edits:
         if old == new:
             return
         if there.is_dir:
+            self._refuse_lock_directory(sender, new)
             self._placer.rules.homes.require_no_home(old)
         sight = self._union.look(sender.user, new, uploads)
         target = sight.item
         if target is None:
-            refuse_foreign(sight.rows, sender.user)
+            self._placer.refuse_foreign(sight.rows, new, owner=sender.user, home=sender.home)
             self._refuse_hidden_directory(new)
         elif target.is_dir and not there.is_dir:
             raise IsADirectory("a directory has the new name")
@@ -268,6 +269,8 @@ class Edits:
             if draft is not None:
                 if not is_unchanged(self._moves, draft, location(Area.DROP, old)):
                     raise FileExchanged()
+                if self._placer.rules.names.is_batch_lock(new, sender.home):
+                    draft = replace(draft, owner=sender.user)  # nobody's file becomes this sender's lock
                 moved = self._placer.admit(change, draft, actor=sender.actor)
             else:
                 item = before = change.get(about.id)
@@ -382,9 +385,15 @@ class Edits:
         if sight.item is not None:
             raise AlreadyExists()
         self._require_parent(sender, path)
-        refuse_foreign(sight.rows, sender.user)
+        self._refuse_lock_directory(sender, path)
+        self._placer.refuse_foreign(sight.rows, path, owner=sender.user, home=sender.home)
         self.room.require_directory(sender.user, path)
         self._make_directory(path)
+
+    def _refuse_lock_directory(self, sender: Sender, path: str) -> None:
+        """A directory is nobody's: as a batch lock it would hold the files of all senders of the home."""
+        if self._placer.rules.names.is_batch_lock(path, sender.home):
+            raise Refused("this is the name of a batch lock: send a file of that name (rule: a batch lock is a file)")
 
     def make_home(self, home: str) -> None:
         """Make the directory of the drop that a user sees as its top, where it is missing. Raises HomeTaken where a file is in
@@ -471,18 +480,23 @@ class Edits:
         self._placer.look_again(self._placer.spoken_of(appeared))
 
     def release_batch(self, home: str) -> int:
-        """Publish what the batch lock of ``home`` held back, in order of arrival, unless the lock is there again; returns
-        how many.
+        """Publish what batch locks of ``home`` held back, in order of arrival, but for the files of senders who still have one
+        (of all senders, where a lock is there that nobody sent); returns how many.
         """
         released = 0
         last = 0
-        while not self._placer.batch_locked(home):
+        with self._moves.ledger.reading() as connection:
+            owners = arrivals.owners_held(connection, HoldReason.BATCH_LOCK, home=home)
+        while owners:
+            locks = self._placer.batch_locks_of(home)
+            free = [owner for owner in owners if not self._placer.is_batch_locked(locks, owner)]
             with self._moves.ledger.reading() as connection:
                 rows = arrivals.find(
                     connection,
                     states=[ArrivalState.HELD],
                     hold_reason=HoldReason.BATCH_LOCK,
                     home=home,
+                    owners=free,
                     after_seq=last,
                     limit=SLICE,
                 )

@@ -16,7 +16,7 @@ from sftpgate.ledger import arrivals, owners
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import area_of
 
-_NAMED_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+_NAMED_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS)
 
 
 def part(moves: Moves, staging: Staging, user: str) -> tuple[str | None, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError, TakenMeanwhile
+from sftpgate.intake.batch_locks import BatchLock, BatchLocks, is_own_lock
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions, stem_of, stem_released_by
 from sftpgate.intake.homes import Homes
@@ -57,6 +58,7 @@ class Placer:
         self._disk = moves.disk
         self._layout = moves.layout
         self.companions = Companions(moves.layout, moves.disk)
+        self.batch_locks = BatchLocks(moves.layout, moves.disk, rules.names)
         self.rules = rules
 
     # -- new files ---------------------------------------------------------------------------------------------------
@@ -80,15 +82,15 @@ class Placer:
         user's, IsADirectory where a directory has the name, TakenMeanwhile where what it was made of is gone.
         """
         self.rules.homes.require_no_home(draft.path)
-        earlier = change.line_at(draft.path)
-        refuse_foreign(earlier, draft.owner)
+        is_lock = is_own_lock(self.rules.names, draft)
+        earlier = self._earlier(change, draft)
         if continues is not None:
             earlier = self._replace_continued(change, draft.path, earlier, continues, extends=extends)
         if continues_local is not None:
             self._require_local(change, continues_local)
         found, grade = self._placement(change, draft, earlier)
         where = self._prepare(change, draft, found, earlier)
-        if continues_local is not None:
+        if continues_local is not None and not is_lock:  # a local lock stays: it is not this sender's
             self._set_aside(change, continues_local, where)
         origin = None if draft.pending_from == where else draft.pending_from
         arrival = replace(
@@ -107,6 +109,21 @@ class Placer:
         if found.state is ArrivalState.QUEUED:
             self.advance(change, arrival.path)  # the head may have been taken unnoticed
         return change.get(arrival.id)
+
+    def _earlier(self, change: Change, item: Arrival) -> list[Arrival]:
+        """What a file finds under its path, without itself. Raises OwnedByAnother where that is another user's; but a batch lock
+        is its sender's alone, and finds only locks of the same one.
+        """
+        earlier = [other for other in change.line_at(item.path) if other.id != item.id]
+        if is_own_lock(self.rules.names, item):
+            return [other for other in earlier if other.owner == item.owner]
+        refuse_foreign(earlier, item.owner)
+        return earlier
+
+    def refuse_foreign(self, earlier: Sequence[Arrival], path: str, *, owner: str, home: str) -> None:
+        """Raise OwnedByAnother where ``owner``, whose home is ``home``, cannot have ``path`` because of another user's file."""
+        if not self.rules.names.is_batch_lock(path, home):
+            refuse_foreign(earlier, owner)
 
     def _replace_continued(
         self, change: Change, path: str, earlier: list[Arrival], continues: ArrivalId, *, extends: bool
@@ -144,9 +161,8 @@ class Placer:
     def move(self, change: Change, item: Arrival, path: str, *, actor: Actor) -> Arrival:
         """Give an unclaimed arrival another path, and put it where it belongs under that name."""
         self.rules.homes.require_no_home(path)
-        earlier = [other for other in change.line_at(path) if other.id != item.id]
-        refuse_foreign(earlier, item.owner)
         renamed = replace(item, path=path)
+        earlier = self._earlier(change, renamed)
         found, grade = self._placement(change, renamed, earlier)
         where = self._prepare(change, renamed, found, earlier)
         changed = change.event(
@@ -255,7 +271,7 @@ class Placer:
             Situation(
                 eligible=True,
                 grade=item.grade,
-                batch_locked=self._batch_locked_in(change, item.home),
+                batch_locked=self._is_batch_locked_in(change, item),
                 checksum_matches=matches,
                 has_done_file=self.companions.has_done_file(item.path, beside),
                 require_done_file=self.rules.require_done_file,
@@ -327,32 +343,27 @@ class Placer:
                 self.advance(change, path)
         return sum(item.state is ArrivalState.WAITING for item in change.written)
 
-    def batch_locked(self, home: str) -> bool:
-        """Whether the batch lock of a home is there and not stale. Its age is the time since the disk saw it change: a
-        client cannot set that.
-        """
-        age = self.batch_lock_age(home)
-        return age is not None and age <= self.rules.batch_lock_ttl
+    def batch_locks_of(self, home: str) -> list[BatchLock]:
+        """The batch locks at the top of ``home``, stale ones too. A directory of that name counts: somebody means a lock."""
+        with self._moves.ledger.reading() as connection:
+            return self.batch_locks.as_recorded(connection, home)
 
-    def _batch_locked_in(self, change: Change, home: str) -> bool:
-        """The same, looked at once in a change: nobody can say whether a lock that appears during it came before or after it."""
-        found = change.batch_locks.get(home)
-        if found is None:
-            found = change.batch_locks[home] = self.batch_locked(home)
-        return found
+    def is_batch_locked(self, locks: Iterable[BatchLock], owner: str) -> bool:
+        """Whether one of the locks of a home holds files of ``owner`` and is not stale."""
+        return any(lock.holds(owner) and self.batch_lock_age(lock) <= self.rules.batch_lock_ttl for lock in locks)
 
-    def batch_lock_age(self, home: str) -> timedelta | None:
-        """How old the batch lock of a home is, or None where there is none. A directory of that name counts: somebody
-        means a lock.
+    def _is_batch_locked_in(self, change: Change, item: Arrival) -> bool:
+        """The same of a file. Looked at once in a change: nobody can say whether a lock that appears during it came before or
+        after it.
         """
-        directory = self._layout.spot(location(Area.DROP, home))
-        names = self.rules.names
-        there = self._disk.present(directory, names.usual_batch_lock_names) or self._disk.present(
-            directory, names.batch_lock_names
-        )
-        found = [self._disk.lstat(directory / name) for name in there]
-        ages = [timedelta(seconds=self._moves.time.age(status.st_ctime)) for status in found if status is not None]
-        return min(ages, default=None)
+        locks = change.batch_locks.get(item.home)
+        if locks is None:
+            locks = change.batch_locks[item.home] = self.batch_locks.seen_by(change, item.home)
+        return self.is_batch_locked(locks, item.owner)
+
+    def batch_lock_age(self, lock: BatchLock) -> timedelta:
+        """The time since the disk saw a batch lock change."""
+        return timedelta(seconds=self._moves.time.age(lock.changed))
 
     # -- making room -------------------------------------------------------------------------------------------------
 
@@ -393,7 +404,15 @@ class Placer:
                     return in_drop
                 return location(Area.HELD, item.id)
             case _:
-                return location(Area.DROP, item.path)
+                return self._beside(change, item) if is_own_lock(self.rules.names, item) else location(Area.DROP, item.path)
+
+    def _beside(self, change: Change, item: Arrival) -> Location:
+        """Where a sender's batch lock lies: under its name, or under its id where somebody else's lock has that."""
+        in_drop = location(Area.DROP, item.path)
+        has_name = any(other.location == in_drop and other.id != item.id for other in change.line_at(item.path))
+        if has_name or (item.location != in_drop and self._is_taken(change, in_drop)):
+            return location(Area.LOCKS, item.id)
+        return in_drop
 
     def _is_taken(self, change: Change, where: Location) -> bool:
         return self._disk.exists(self._layout.spot(where)) and not change.vacates(where)

@@ -47,6 +47,7 @@ _STATE_OF = {
     Area.QUEUE: ArrivalState.QUEUED,
     Area.CLAIMS: ArrivalState.CLAIMED,
     Area.QUARANTINE: ArrivalState.QUARANTINED,
+    Area.LOCKS: ArrivalState.IGNORED,
 }
 
 

@@ -303,7 +303,7 @@ class Files:
 
     def _search(self, item: Arrival) -> Location | None:
         """Where a file is that is not where its last move put or found it: an earlier move of it did not survive a power cut."""
-        for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE):
+        for area in (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS):
             where = location(area, f"{item.owner or LOCAL_STAGING}/{item.id}" if area is Area.STAGING else item.id)
             if self.disk.exists(self.layout.spot(where)):
                 return where

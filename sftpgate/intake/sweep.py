@@ -29,7 +29,7 @@ from sftpgate.intake.publish import FLUSH_THREADS
 from sftpgate.intake.staging import Staging
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import SYSTEM
-from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
 from sftpgate.ledger.database import set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState, HoldReason
@@ -216,9 +216,11 @@ class Sweeper:
 
     def _release_batches(self, result: SweepResult) -> None:
         for home in dict.fromkeys(("", *self._homes)):
-            age = self._placer.batch_lock_age(home)
-            if age is not None and age > self._placer.rules.batch_lock_ttl:
-                log.warning("batch_lock.stale", home=home, age_seconds=round(age.total_seconds()))
+            for lock in self._placer.batch_locks_of(home):
+                age = self._placer.batch_lock_age(lock)
+                if age > self._placer.rules.batch_lock_ttl:
+                    whose = {"user": lock.owner} if lock.owner != LOCAL_OWNER else {}
+                    log.warning("batch_lock.stale", home=home, path=lock.path, age_seconds=round(age.total_seconds()), **whose)
             result.released += self._edits.release_batch(home)
         if self._moves.consumer is not None and self._moves.consumer.has_stale_lock():
             age = self._moves.consumer.lock_age() or timedelta(0)
@@ -342,7 +344,7 @@ class Sweeper:
                 result.leave(path, reason)
                 continue
             if home not in locked:
-                locked[home] = self._placer.batch_locked(home)
+                locked[home] = self._placer.is_batch_locked(self._placer.batch_locks_of(home), LOCAL_OWNER)
             if locked[home] or self._placer.must_wait_for_done_file(path):
                 result.waiting_for_lock += 1
             else:

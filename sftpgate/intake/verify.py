@@ -20,7 +20,7 @@ from sftpgate.policy.lifecycle import PLACE_OF, Area, ArrivalState
 from sftpgate.policy.locations import Location, area_of, location, path_in
 
 _PAGE = 1000
-_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,8 @@ def _row_problem(moves: Moves, item: Arrival, content: bool) -> tuple[str, str] 
     area = area_of(item.location)
     expected = PLACE_OF[item.state]
     in_drop = item.hold_reason is not None and item.hold_reason.shown_by_disk and area is Area.DROP
-    if area is not expected and not in_drop:
+    is_lock = item.state is ArrivalState.IGNORED and area is Area.LOCKS
+    if area is not expected and not in_drop and not is_lock:
         return "an arrival lies where its state says", f"it is {item.state}"
     if item.pending_from is not None and moves.is_at(item, item.pending_from):
         if obstacle := moves.files.obstacle(item.location):

@@ -290,6 +290,7 @@ def find(
     below: str | None = None,
     states: Collection[ArrivalState] | None = None,
     owner: str | None = None,
+    owners: Collection[str] | None = None,
     home: str | None = None,
     hold_reason: HoldReason | None = None,
     ids: Collection[str] | None = None,
@@ -318,6 +319,8 @@ def find(
         query = query.where(arrivals.c.state.in_([state.value for state in states]))
     if owner is not None:
         query = query.where(arrivals.c.owner == owner)
+    if owners is not None:
+        query = query.where(arrivals.c.owner.in_(owners))
     if home is not None:
         query = query.where(arrivals.c.home == home)
     if hold_reason is not None:
@@ -340,6 +343,13 @@ def find(
     if limit is not None:
         query = query.limit(limit)
     return [_arrival(row) for row in connection.execute(query)]
+
+
+def owners_held(connection: Connection, reason: HoldReason, *, home: str) -> list[str]:
+    """Whose files of this home are held for this reason, sorted."""
+    is_held = _in_states({ArrivalState.HELD})
+    query = select(arrivals.c.owner).where(is_held, arrivals.c.hold_reason == reason.value, arrivals.c.home == home)
+    return sorted(connection.scalars(query.distinct()))
 
 
 def paths_in(connection: Connection, directory: str, *, owner: str, after: str = "", limit: int | None = None) -> list[str]:

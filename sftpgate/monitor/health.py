@@ -41,7 +41,7 @@ class Seen:
     sweep_interval: timedelta
     publishing_seconds: float
     store_lock_seconds: float
-    stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old
+    stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old, and whose it is
     shortages: tuple[str, ...] = ()  # of room for store, drop and ledger, in words
 
 

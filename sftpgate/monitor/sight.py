@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from sftpgate.errors import LedgerError, SftpgateError
+from sftpgate.intake.batch_locks import BatchLock, BatchLocks
 from sftpgate.intake.identity import problem_of
 from sftpgate.intake.sweep import LAST_SWEEP
 from sftpgate.ledger import overview, runs
@@ -24,9 +25,9 @@ from sftpgate.ledger.chain import ends
 from sftpgate.ledger.database import Ledger, get_fact
 from sftpgate.ledger.overview import HeldBack, Waiting
 from sftpgate.monitor.health import BEAT_SECONDS, Seen
+from sftpgate.policy.names import NameRules
 from sftpgate.policy.space import shortages
 from sftpgate.settings import Settings
-from sftpgate.store.batch_locks import batch_locks
 from sftpgate.store.disk import Disk
 from sftpgate.store.filesystems import room, rooms
 from sftpgate.store.layout import Layout
@@ -128,7 +129,7 @@ class Sight:
             sweep_interval=timedelta(seconds=settings.sweep_interval),
             publishing_seconds=publishing,
             store_lock_seconds=store_lock,
-            stale_locks=tuple(self._stale_locks(now)),
+            stale_locks=() if stock.problem else tuple(self.stale_locks(now)),
         )
 
     def _shortages(self) -> Iterator[str]:
@@ -154,22 +155,23 @@ class Sight:
                     store_lock = max(store_lock, sample.value)
         return beats, publishing, store_lock
 
-    def _stale_locks(self, now: datetime) -> list[str]:
+    def stale_locks(self, now: datetime) -> list[str]:
+        """The homes with a batch lock that is passed over at ``now``, and whose it is."""
         settings = self._settings
         try:
             homes = sorted({"", *(user.home for user in UserRegistry(settings.keys_dir).list())})
         except (SftpgateError, OSError):
             homes = [""]
-        return [home for home in homes if self._has_stale_lock(home, now)]
-
-    def _has_stale_lock(self, home: str, now: datetime) -> bool:
-        return any(self._is_stale(lock, now) for lock in batch_locks(self._settings.drop, home, self._settings.batch_lock_name))
-
-    def _is_stale(self, lock: Path, now: datetime) -> bool:
+        seen = BatchLocks(self._layout, self._disk, NameRules(batch_lock_name=settings.batch_lock_name))
         try:
-            return now.timestamp() - lock.lstat().st_ctime > self._settings.batch_lock_ttl
-        except OSError:
-            return False
+            with self._ledger.reading() as connection:
+                locks = [(home, lock) for home in homes for lock in seen.as_recorded(connection, home)]
+        except SftpgateError:
+            return []  # ledger or store cannot be read, which is a problem of its own
+        return list(dict.fromkeys(_described(home, lock) for home, lock in locks if self._is_stale(lock, now)))
+
+    def _is_stale(self, lock: BatchLock, now: datetime) -> bool:
+        return now.timestamp() - lock.changed > self._settings.batch_lock_ttl
 
     def _forget_dead(self) -> None:
         """The live values of a worker that is gone are not true any more; its counts stay."""
@@ -177,6 +179,11 @@ class Sight:
             pid = path.stem.rpartition("_")[2]
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
                 mark_process_dead(int(pid), str(self._directory))  # type: ignore[no-untyped-call]  # the library's
+
+
+def _described(home: str, lock: BatchLock) -> str:
+    """Where a batch lock lies, and whose it is where a sender has sent it."""
+    return f"{home or 'the drop'} (of {lock.owner})" if lock.owner else home
 
 
 def _ended(last: dict[str, object]) -> datetime | None:

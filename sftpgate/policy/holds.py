@@ -20,9 +20,11 @@ REPORT_AFTER = {
 }
 
 
-def explanation(reason: HoldReason, name: str, *, batch_lock_name: str, evidence: str = "") -> tuple[str, str]:
+def explanation(
+    reason: HoldReason, name: str, *, batch_lock_name: str, is_own_lock: bool = True, evidence: str = ""
+) -> tuple[str, str]:
     """Why a file called ``name`` is held, and what its sender can do: two sentences for the ERP's admin. ``evidence``: what
-    speaks against its being complete.
+    speaks against its being complete; ``is_own_lock``: whether the batch lock that holds it is the sender's, not the machine's.
     """
     match reason:
         case HoldReason.INCOMPLETE:
@@ -37,8 +39,14 @@ def explanation(reason: HoldReason, name: str, *, batch_lock_name: str, evidence
                 "Send the file again, or send the right checksum file, or remove the wrong one.",
             )
         case HoldReason.BATCH_LOCK:
+            if not is_own_lock:
+                return (
+                    f"A lock {batch_lock_name} that the administrators of this server put there lies in the drop: "
+                    "nothing is taken while it is there.",
+                    "Wait until they remove it, or ask them: your file need not be sent again.",
+                )
             return (
-                f"A file {batch_lock_name} lies in the drop: nothing is taken while it is there.",
+                f"Your {batch_lock_name} lies in the drop: none of your files is taken while it is there.",
                 f"Remove {batch_lock_name} when the set of files is complete.",
             )
         case HoldReason.AWAITING_DONE:

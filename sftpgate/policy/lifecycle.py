@@ -141,6 +141,7 @@ class Area(StrEnum):
     HELD = "held"
     QUEUE = "queue"
     CLAIMS = "claims"
+    LOCKS = "locks"  # batch locks of senders whose name in the drop another one has: see ``intake.batch_locks``
     KEPT = "kept"  # second names of waiting files that replaced others: see ``intake.kept``
     QUARANTINE = "quarantine"
     ARCHIVES = "archives"
@@ -148,7 +149,7 @@ class Area(StrEnum):
 
 
 PLACE_OF: dict[ArrivalState, Area | None] = {
-    _S.IGNORED: Area.DROP,
+    _S.IGNORED: Area.DROP,  # or LOCKS: a sender's batch lock whose name another one has
     _S.HELD: Area.HELD,  # or the drop, where HoldReason.shown_by_disk
     _S.WAITING: Area.STORE,
     _S.QUEUED: Area.QUEUE,

@@ -13,7 +13,7 @@ from sftpgate.policy.lifecycle import Area
 
 Location = NewType("Location", str)
 
-NAMED_BY_ID = frozenset({Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.KEPT})
+NAMED_BY_ID = frozenset({Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS, Area.KEPT})
 LOCAL_STAGING = "-"  # the staging directory of what local programs deposit: no user can be called so (policy/accounts.py)
 _AREAS = {area.value: area for area in Area}
 NEVER_REPLACED = frozenset({Area.ARCHIVES, Area.REPORTS})

@@ -194,11 +194,6 @@ class NameRules:
         return top == home and name in self._locks
 
     @property
-    def usual_batch_lock_names(self) -> tuple[str, ...]:
-        """The batch lock's name as it is set, in capitals, and in small letters: what is looked for first."""
-        return self.batch_lock_name, self.batch_lock_name.upper(), self.batch_lock_name.lower()
-
-    @property
     def batch_lock_names(self) -> frozenset[str]:
         """The batch lock's name in every letter case that counts."""
         return self._locks

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from sftpgate.errors import AlreadyExists, NoSuchFile, SftpgateError
+from sftpgate.intake.batch_locks import BatchLocks
 from sftpgate.intake.changes import Change
 from sftpgate.intake.ids import new_id
 from sftpgate.intake.moves import SLICE, Moves
@@ -25,6 +26,7 @@ from sftpgate.logs import get_logger, printable
 from sftpgate.policy.holds import REPORT_AFTER, explanation
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.policy.locations import LOCAL_STAGING
+from sftpgate.policy.names import NameRules
 from sftpgate.policy.stamps import report_names
 from sftpgate.runners.reports import link_free, local_time
 from sftpgate.store.spots import Spot
@@ -127,9 +129,18 @@ class Notices:
         assert item.hold_reason is not None
         name = item.path.rpartition("/")[2]
         evidence = self._evidence(item) if item.hold_reason is HoldReason.INCOMPLETE else ""
-        because, to_do = explanation(item.hold_reason, name, batch_lock_name=self._batch_lock_name, evidence=evidence)
+        lock, is_own = self._lock_of(item) if item.hold_reason is HoldReason.BATCH_LOCK else (self._batch_lock_name, True)
+        because, to_do = explanation(item.hold_reason, name, batch_lock_name=lock, is_own_lock=is_own, evidence=evidence)
         since = {"held since": local_time(item.changed_at), "reason": item.hold_reason.value}
         return _text(item, "held", since, because, to_do)
+
+    def _lock_of(self, item: Arrival) -> tuple[str, bool]:
+        """The name of the batch lock that holds a file, and whether it is its sender's; the sender's own before others."""
+        names = NameRules(batch_lock_name=self._batch_lock_name)
+        with self._moves.ledger.reading() as connection:
+            locks = BatchLocks(self._moves.layout, self._disk, names).as_recorded(connection, item.home)
+        holding = sorted((lock.owner != item.owner, lock.name) for lock in locks if lock.holds(item.owner))
+        return next(((name, not is_foreign) for is_foreign, name in holding), (self._batch_lock_name, True))
 
     def _evidence(self, item: Arrival) -> str:
         """What spoke against its being complete when it came; empty where the record has nothing of it."""

@@ -3,7 +3,7 @@
     <store>/                      what runners read            Area.STORE
     <store>/archives, reports     managed                      Area.ARCHIVES, Area.REPORTS
     <store>/.sftpgate/staging/<user>/<upload>       bytes of uploads; <upload>.<hash>.json: a note for those to resume
-    <store>/.sftpgate/{held,queue,claims,quarantine}/<arrival>
+    <store>/.sftpgate/{held,queue,claims,quarantine,locks}/<arrival>
     <store>/.sftpgate/kept/<arrival>                a second name of a waiting file that replaced another; removed by the sweeper
     <store>/.sftpgate/claims/<arrival>.lock         flock()ed by the runner and its command, removed when the claim ends
     <store>/.sftpgate/runs/<run>/                   what a command is given: the file under its own name; removed after the run.
@@ -34,7 +34,7 @@ from sftpgate.policy.names import MANAGED_NAME
 from sftpgate.store.disk import Disk
 from sftpgate.store.spots import FileModes, Spot
 
-_MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.KEPT)
+_MANAGED_AREAS = (Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS, Area.KEPT)
 _TOP_AREAS = (Area.ARCHIVES, Area.REPORTS)
 _RUNS, _TOOLS, _ALLOWANCES, _RENAMES = "runs", "tools", "allowances", "renames"
 

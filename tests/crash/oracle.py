@@ -15,7 +15,7 @@ from sftpgate.policy.locations import location
 from tests.crash.world import World
 
 _COPY = ".sftpgate-"  # the beginning of the names of copies under way between two filesystems
-_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE)
+_BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS)
 
 
 def problems(world: World) -> list[str]:

@@ -15,7 +15,7 @@ Scenario = Callable[[World], Iterator[None]]
 SCENARIOS: dict[str, Scenario] = {}
 
 OLD, NEW, THIRD = b"old,1\nold,2\n", b"new,1\nnew,2\n", b"third,1\n"
-LOCK = b"locked\n"
+LOCK, OTHER_LOCK = b"locked\n", b"locked too\n"
 CUT_OFF = b"x" * 32768  # full writes only, no newline at the end: what an aborted client leaves
 ONE_SECOND = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 LARGE = b"0123456789abcde\n" * 80_000  # gets its note while it is written
@@ -143,6 +143,18 @@ def batch_lock(world: World) -> Iterator[None]:
     world.publish("a.csv", NEW)
     world.publish("b.csv", THIRD)
     world.remove("alock.txt", LOCK)
+
+
+@scenario
+def a_batch_lock_each(world: World) -> Iterator[None]:
+    """Two senders of one directory, each with a lock under the same name, and a file that it holds."""
+    yield
+    world.publish("alock.txt", LOCK)
+    world.publish("alock.txt", OTHER_LOCK, user="other")
+    world.publish("a.csv", OLD)
+    world.publish("b.csv", NEW, user="other")
+    world.remove("alock.txt", LOCK)
+    world.remove("alock.txt", OTHER_LOCK, user="other")
 
 
 @scenario

@@ -77,21 +77,20 @@ class Model:
         return mine[-1] if mine else None
 
     def is_foreign(self, user: str, path: str) -> bool:
-        """Whether a path is another user's."""
-        return any(item.owner not in (user, "") and item.state is not CLAIMED for item in self.at(path))
+        """Whether a path is another user's. A batch lock is not: each has one."""
+        return path != LOCK and any(item.owner not in (user, "") and item.state is not CLAIMED for item in self.at(path))
 
-    @property
-    def locked(self) -> bool:
-        """Whether the batch lock is there."""
-        return bool(self.at(LOCK))
+    def is_locked(self, owner: str) -> bool:
+        """Whether a batch lock of this owner is there: it holds the files of nobody else."""
+        return any(item.owner == owner for item in self.at(LOCK))
 
     def place(self, item: Item, path: str) -> None:
         """Put a file where it belongs under a path; what has to make way is archived, or dropped where it is never taken."""
-        others = [other for other in self.at(path) if other is not item]
+        others = [other for other in self.at(path) if other is not item and (path != LOCK or other.owner == item.owner)]
         queue = path.startswith("queue")
         if path == LOCK or path.endswith(".tmp") or path.startswith("_"):
             state = IGNORED
-        elif self.locked:
+        elif self.is_locked(item.owner):
             state = HELD
         else:
             state = QUEUED if queue and any(other.state in (WAITING, QUEUED, CLAIMED) for other in others) else WAITING
@@ -112,9 +111,10 @@ class Model:
             for item in [item for item in here if item.state is QUEUED][:1]:
                 item.state = WAITING
 
-    def release(self) -> None:
-        """The batch lock is gone."""
-        for item in sorted((item for item in self.items if item.state is HELD), key=lambda item: item.seq):
+    def release(self, owner: str) -> None:
+        """The batch lock of this owner is gone."""
+        held = [item for item in self.items if item.state is HELD and item.owner == owner]
+        for item in sorted(held, key=lambda item: item.seq):
             self.place(item, item.path)
 
 
@@ -289,19 +289,20 @@ class HandOver(RuleBasedStateMachine):
 
     @rule(user=USERS)
     def lock(self, user: str) -> None:
+        """Each user has a lock of its own under the same name."""
         content = self._content()
-        foreign = OwnedByAnother if self.model.is_foreign(user, LOCK) else None
-        with self._raises(foreign):
-            self.world.publish(LOCK, content, user=user)
-        if not foreign:
-            self.model.place(self.model.new(user, LOCK, content), LOCK)
+        self.world.publish(LOCK, content, user=user)
+        self.model.place(self.model.new(user, LOCK, content), LOCK)
 
-    @rule()
-    def unlock(self) -> None:
-        for item in self.model.at(LOCK):
-            self.world.remove(LOCK, user=item.owner)
+    @rule(user=st.sampled_from(["erp", "other"]))
+    def unlock(self, user: str) -> None:
+        """A user's lock holds its own files, until it is removed."""
+        item = self.model.visible(user, LOCK)
+        with self._raises(None if item else NoSuchFile):
+            self.world.remove(LOCK, user=user)
+        if item:
             self.model.items.remove(item)
-            self.model.release()
+            self.model.release(user)
 
     # -- what others do ----------------------------------------------------------------------------------------------
 
@@ -314,7 +315,7 @@ class HandOver(RuleBasedStateMachine):
     def sweep(self) -> None:
         result = self.world.sweep()
         assert result.failed == 0
-        if self.model.local is not None and not self.model.locked:
+        if self.model.local is not None:
             self.model.place(self.model.new("", LOCAL, self.model.local), LOCAL)
             self.model.local = None
 
@@ -361,7 +362,8 @@ class HandOver(RuleBasedStateMachine):
         for area, state in (("queue", QUEUED), ("claims", CLAIMED)):
             here = [path.read_bytes() for path in (store / ".sftpgate" / area).iterdir() if "." not in path.name]
             assert Counter(here) == Counter(item.content for item in model.items if item.state is state)
-        aside = [path.read_bytes() for path in (store / ".sftpgate/held").iterdir() if "." not in path.name]
+        managed = [path for area in ("held", "locks") for path in (store / ".sftpgate" / area).iterdir()]
+        aside = [path.read_bytes() for path in managed if "." not in path.name]
         sync = self.base / "data/sync"
         drop = [path.read_bytes() for path in sync.rglob("*") if path.is_file() and path.parent != sync / ".sftpgate"]
         kept = [item.content for item in model.items if item.state in (IGNORED, HELD)]

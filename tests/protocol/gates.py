@@ -41,7 +41,7 @@ from tests.protocol.raw import Raw
 
 WAIT_SECONDS = 30.0
 USERS = ("erp", "other")
-HOMES = {"homed": "house"}  # users that see a directory of the drop only
+HOMES = {"homed": "house", "neighbour": "house"}  # users that see a directory of the drop only
 
 
 def make_keys(directory: Path) -> None:

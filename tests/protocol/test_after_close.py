@@ -337,6 +337,29 @@ async def test_ways_to_lock_and_unlock(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"a\n"}
 
 
+async def test_two_senders_of_a_home_with_a_lock_each(gate: Gate) -> None:
+    """P5: each of two senders of one directory sees, and removes, its own alock.txt only, and it holds its own files only."""
+    async with gate.raw("homed") as one, gate.raw("neighbour") as two:
+        assert await one.put("alock.txt", b"one") == Status.OK
+        assert (await two.on(Request.STAT, "alock.txt")).status == Status.NO_SUCH_FILE
+        assert (await two.on(Request.REMOVE, "alock.txt")).status == Status.NO_SUCH_FILE
+        await two.put("free.csv", b"x\n")
+        assert gate.in_store() == {"house/free.csv": b"x\n"}
+        assert await two.put("alock.txt", b"second") == Status.OK
+        assert (await two.setstat("alock.txt", atime=9, mtime=9)).status == Status.OK
+        for raw, name in ((one, "a.csv"), (two, "b.csv")):
+            assert await raw.put(name, b"x\n") == Status.OK
+        assert (await one.get("alock.txt"), await two.get("alock.txt")) == (b"one", b"second")
+        assert await two.listing(".") == ["alock.txt", "b.csv", "free.csv"]
+        assert (await one.on(Request.REMOVE, "alock.txt")).status == Status.OK
+        assert gate.in_store() == {"house/free.csv": b"x\n", "house/a.csv": b"x\n"}
+        assert (await two.on(Request.STAT, "alock.txt")).attrs.size == 6
+        assert (await two.on(Request.REMOVE, "alock.txt")).status == Status.OK
+        assert "house/b.csv" in gate.in_store()
+        answer = await two.mkdir("alock.txt")
+        assert answer.status != Status.OK and "a batch lock is a file" in answer.message
+
+
 async def test_a_directory_with_an_open_upload(gate: Gate) -> None:
     """P5: where a directory is renamed while an upload below it is open, that upload is found after its CLOSE."""
     async with gate.raw() as raw:
