@@ -294,6 +294,7 @@ class Publisher:
             if not upload.is_touched and (before := self._continued(upload)) is not None:
                 return _Unchanged(before)
             self._staging.require_sole(upload, notes)
+            self._staging.outrun(upload, notes)
             sha256 = upload.digest.finish(upload.fd, upload.size)
             verdict = self._judge.verdict(upload, sha256)
             upload.why = verdict.why

@@ -46,6 +46,7 @@ from sftpgate.store.sequence import NumberSequence
 from sftpgate.store.spots import FileModes, Spot, translated
 
 _NOTE_SUFFIX = ".json"
+_OUTRUN_SUFFIX = ".outrun.json"  # beside an open upload: another handle went on with it, and has finished
 _HASH_DIGITS = 16  # 64 bits: two paths of one user that share them cost a look more, and nothing else
 
 Notes = Mapping[str, Sequence[str]]  # the names of notes, by upload
@@ -134,6 +135,8 @@ class Staging:
         spot = old.parent / self._new_id()
         resumed = self._upload(spot, fd, sender, partial.path, trace, existing_bytes=partial.size)
         resumed.continues = partial.continues
+        if partial.handle.goes_on_with and self._is_locked(old.parent / partial.handle.goes_on_with):
+            resumed.goes_on_with = ArrivalId(partial.handle.goes_on_with)
         resumed.is_touched = partial.continues is not None  # it is longer than that
         try:
             self._set_mode(fd)
@@ -297,6 +300,8 @@ class Staging:
 
     def _remove(self, upload: Upload) -> None:
         self.forget(upload)
+        if upload.is_outrun:
+            self._disk.unlink(upload.spot.parent / f"{upload.id}{_OUTRUN_SUFFIX}", missing_ok=True)
         self._disk.unlink(upload.spot, missing_ok=True)
 
     def remove_partials(self, user: str, path: str, *, before: str | None = None, notes: Notes | None = None) -> int:
@@ -310,9 +315,12 @@ class Staging:
         )
 
     def require_sole(self, upload: Upload, notes: Notes) -> None:
-        """Raise SharedUpload where another handle has a part of the file that ``upload`` is about to become. ``notes`` are
-        those of its user.
+        """Raise SharedUpload where another handle has a part of the file that ``upload`` is about to become, or went on with it
+        and has finished. ``notes`` are those of its user.
         """
+        if f"{upload.id}{_OUTRUN_SUFFIX}" in notes.get(upload.id, ()):
+            upload.is_outrun = upload.superseded = True
+            raise SharedUpload()
         mine = Handle(id=upload.id, share=upload.share, truncated=upload.is_truncated)
         for partial in self._at(upload.sender.user, upload.path, notes):
             handle = partial.handle
@@ -320,6 +328,18 @@ class Staging:
                 handle = replace(handle, ended=handle.id)  # its process died
             if is_in_the_way(mine, handle):
                 raise SharedUpload()
+
+    def outrun(self, upload: Upload, notes: Notes) -> None:
+        """Mark the open uploads that ``upload``, which is about to be published, went on with: each has a beginning of it, and
+        must not take its place when it is closed. ``notes`` are those of its user.
+        """
+        directory, behind = upload.spot.parent, upload.goes_on_with if upload.share is Share.GOES_ON else None
+        while behind:
+            if self._is_locked(directory / behind):
+                self._write_note(directory / f"{behind}{_OUTRUN_SUFFIX}", {})
+            partial = self._read(upload.sender.user, behind, notes.get(behind, ()))
+            earlier = partial.handle.goes_on_with if partial is not None else ""
+            behind = ArrivalId(earlier) if earlier < behind else None
 
     def has_others(self, upload: Upload) -> bool:
         """Whether the user of an upload has another one open, or interrupted."""
@@ -379,8 +399,11 @@ class Staging:
 
     def is_open(self, partial: Partial) -> bool:
         """Whether a live session has the upload open: one of another process, where this one does not know it."""
+        return self._is_locked(self._spot(partial))
+
+    def _is_locked(self, spot: Spot) -> bool:
         try:
-            fd = self._disk.open_read(self._spot(partial))
+            fd = self._disk.open_read(spot)
         except NoSuchFile:
             return False
         try:

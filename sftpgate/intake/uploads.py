@@ -91,6 +91,7 @@ class Upload:
     max_archived_bytes: int | None = None  # of earlier versions that changes in place put into the archives; None: any number
     append: AppendPlacement | None = None  # of a handle that was opened with APPEND
     goes_on_with: ArrivalId | None = None  # the open upload whose bytes it had when it was opened
+    is_outrun: bool = False  # another handle went on with it, and has finished
     is_truncated: bool = True  # nothing of what was there is in it
     is_part: bool = False  # it has written in the middle, or behind a gap, of a file that it did not begin
     noted_share: Share | None = None

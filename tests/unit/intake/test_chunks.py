@@ -105,6 +105,31 @@ def test_an_upload_that_another_handle_goes_on_with(gate: Gate) -> None:
     assert gate.read("x.csv") == WHOLE
 
 
+@pytest.mark.parametrize("is_one_process", [True, False], ids=["one process", "several"])
+@pytest.mark.parametrize("second_breaks_off", [False, True])
+def test_an_upload_that_another_handle_has_finished(gate: Gate, is_one_process: bool, second_breaks_off: bool) -> None:
+    """P1: a beginning whose CLOSE comes late never takes the place of the whole file that was made of it, over two resumes."""
+    others: list[Upload] = []
+    first = open_(gate, truncate=True)
+    write(gate, first, 0, WHOLE[:CHUNK])
+    gate.system.staging.note(first)
+    others += [first] if is_one_process else []
+    second = open_(gate, *others)
+    write(gate, second, CHUNK, WHOLE[CHUNK : 2 * CHUNK])
+    gate.system.staging.note(second)
+    if second_breaks_off:
+        gate.system.staging.interrupt(second)
+    elif is_one_process:
+        others.append(second)
+    third = open_(gate, *([] if second_breaks_off else others))
+    write(gate, third, 2 * CHUNK, WHOLE[2 * CHUNK :])
+    assert isinstance(close(gate, third), Arrival) and gate.read("x.csv") == WHOLE
+    for late in [first] if second_breaks_off else [second, first]:
+        assert isinstance(close(gate, late), SharedUpload)
+    assert gate.read("x.csv") == WHOLE and not list((gate.store / ".sftpgate/staging/erp").iterdir())
+    assert isinstance(gate.put("x.csv", b"anew\n"), Arrival) and gate.read("x.csv") == b"anew\n"
+
+
 def test_a_new_attempt_beside_what_is_left_of_chunks(gate: Gate) -> None:
     """P5: an upload that begins anew is not refused for chunks whose handles are open still, or whose process died."""
     part = open_(gate)
