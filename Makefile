@@ -95,7 +95,7 @@ kills: .venv/.dev  ## SIGKILL real servers and clients at random, for SFTPGATE_K
 
 .PHONY: faults
 faults: .venv/.dev  ## full and broken disks, broken clients and connections
-	$(BIN)/python -m pytest -n $(WORKERS) tests/faults
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/faults
 
 .PHONY: fuzz
 fuzz: .venv/.dev  ## fuzz each target for FUZZ_SECONDS; 0: a bounded number of inputs
