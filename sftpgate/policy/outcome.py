@@ -14,14 +14,16 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from sftpgate.logs import printable
 from sftpgate.policy.runs import RunOutcome
 
 # A result, and a line of output: what is longer is no result, and a longer line is cut before a pattern sees it.
 MAX_RESULT_BYTES = 16 * 1024 * 1024
 MAX_LINE_CHARACTERS = 4096
 # Rejected rows whose line and reason are remembered; the rest is counted. A tool that rejects more has another trouble.
-MAX_REJECTED_ROWS = 10_000
+MAX_REJECTED_ROWS = 100_000
 MAX_REASON_CHARACTERS = 500
+_SPACES = {0xA0: " ", 0x202F: " "}  # those that French has before a colon
 _LARGEST = 2**31 - 1  # what the ledger's columns hold; no CSV file has as many rows
 
 
@@ -301,4 +303,6 @@ def _number(text: str) -> int | None:
 
 
 def _cut(text: str) -> str:
+    """``text`` as the ledger can have it: not too long, and without control characters and unpaired surrogates."""
+    text = printable(text[: MAX_REASON_CHARACTERS + 1].translate(_SPACES))
     return text if len(text) <= MAX_REASON_CHARACTERS else text[: MAX_REASON_CHARACTERS - 1] + "…"

@@ -64,6 +64,21 @@ _FRENCH: Mapping[str, str] = {
     "the rejected rows were not taken: correct them, and send them again": (
         "les lignes rejetées n'ont pas été prises : corrigez-les, et renvoyez-les"
     ),
+    "the file has no line {line}, or it is too long to be given back": (
+        "le fichier n'a pas de ligne {line}, ou elle est trop longue pour être rendue"
+    ),
+    "the file has no line {line}, or it is too long to be given back, and the same with {more} more": (
+        "le fichier n'a pas de ligne {line}, ou elle est trop longue pour être rendue, et de même pour {more} autre(s)"
+    ),
+    "the file of rejected rows does not have all: of {others} nobody knows the line, or they are too many": (
+        "le fichier des lignes rejetées ne les a pas toutes : pour {others}, personne ne sait quelle ligne c'est, "
+        "ou elles sont trop nombreuses"
+    ),
+    "the command says that it failed": "la commande dit qu'elle a échoué",
+    "the command says that it is to be tried later": "la commande dit qu'elle est à essayer plus tard",
+    "the command ended, but processes that it had started did not: they were stopped": (
+        "la commande s'est terminée, mais pas tous les processus qu'elle avait lancés : ils ont été arrêtés"
+    ),
 }
 
 _LANGUAGES: Mapping[Language, Mapping[str, str]] = {Language.ENGLISH: {}, Language.FRENCH: _FRENCH}

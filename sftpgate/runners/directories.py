@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -199,6 +200,11 @@ class RunDirectory:
     def written_result(self) -> BinaryIO | None:
         """What the command wrote as its result, open for reading; None where there is none."""
         return opened(self._moves, self._result)
+
+    def has_unusable_result(self) -> bool:
+        """Whether something else than an empty file, or nothing, is where the result was to be; asked where none was read."""
+        found = self._moves.disk.lstat(self._result)
+        return found is not None and (not stat.S_ISREG(found.st_mode) or found.st_size > 0)
 
     def claimed_file(self) -> BinaryIO | None:
         """The claimed file itself, open for reading; None where it is gone or empty."""

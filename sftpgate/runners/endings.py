@@ -10,7 +10,7 @@ report that cannot be written (a full disk) does not keep a run from being recor
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
@@ -29,6 +29,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
 from sftpgate.policy.outcome import NOTHING_STATED, Statement
+from sftpgate.policy.phrases import phrase
 from sftpgate.policy.runs import RunOutcome, attempts_after, event_after, wait_seconds
 from sftpgate.policy.stamps import split_suffix
 from sftpgate.policy.tools import is_queued
@@ -123,9 +124,8 @@ class Endings:
         made = None if tryback else list(given_back(directory, rows, header=tool.header if tool else True))
         lines = chunks(tryback) if tryback else made or None
         notices = [*ending.notices, *ending.statement.notices, *directory.alterations()]
-        if missing := sorted(wanted - set(rows)):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            notices.append(f"the tool speaks of line {missing[0]}{more}, which the file does not have")
+        language = self._language_of(item.owner)
+        notices += _what_is_missing(rows, wanted, ending.statement, language, given_back=bool(made))
         stem, suffix = split_suffix(name)
         facts = Facts(
             tool=record.tool,
@@ -141,10 +141,10 @@ class Endings:
             rows=rows,
             tryback=f"{stem}_tryback_…{suffix}" if lines else "",
             queued=is_queued(item.path, self._placer.rules.pointers()),
-            language=self._language_of(item.owner),
+            language=language,
         )
         encoding = tool.encoding if tool else ""
-        is_summary = tool is not None and tool.report is Report.SUMMARY and ending.report is None
+        is_summary = (tool is None or tool.report is Report.SUMMARY) and ending.report is None
         told = facts.for_the_sender() if is_summary else facts
         body: Iterable[bytes] = ()
         whole: Iterable[bytes] | None = None
@@ -261,3 +261,20 @@ class Endings:
 
     def _say_not_written(self, item: Arrival, record: ClaimRecord, error: SftpgateError) -> None:
         log.error("report.not_written", tool=record.tool, arrival=item.id, path=item.path, reason=error.message)
+
+
+def _what_is_missing(
+    rows: Mapping[int, bytes], wanted: set[int], statement: Statement, language: Language, *, given_back: bool
+) -> Iterator[str]:
+    """Sentences on rejected rows that the sender is not given, so that nobody takes those that are given for all."""
+    missing = sorted(wanted - set(rows))
+    if len(missing) == 1:
+        yield phrase("the file has no line {line}, or it is too long to be given back", language, line=missing[0])
+    elif missing:
+        text = "the file has no line {line}, or it is too long to be given back, and the same with {more} more"
+        yield phrase(text, language, line=missing[0], more=len(missing) - 1)
+    others = max(statement.rejected or 0, len(statement.rejected_rows)) - len(statement.rejected_rows)
+    others += sum(not row.line for row in statement.rejected_rows)
+    if given_back and others:
+        text = "the file of rejected rows does not have all: of {others} nobody knows the line, or they are too many"
+        yield phrase(text, language, others=others)

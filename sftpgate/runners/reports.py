@@ -95,7 +95,7 @@ class Facts:
             "outcome": outcome_phrase(self.outcome, self.statement.rejected, self.language),
         }
         if because := self.statement.not_the_file or self.statement.failed:
-            lines["because"] = because
+            lines["because"] = say(because)
         for name in ("rows", "accepted", "rejected"):
             if (number := getattr(self.statement, name)) is not None:
                 lines[name] = str(number)
@@ -103,7 +103,7 @@ class Facts:
             lines["what next"] = self._what_next()
         rows = [f"{say(name)}: {printable(value)}" for name, value in lines.items()]
         rows += [f"{say('rejected row')}: {printable(row)}" for row in self._rejected_rows()]
-        rows += [f"{say('notice')}: {printable(notice)}" for notice in self.notices]
+        rows += [f"{say('notice')}: {printable(say(notice))}" for notice in self.notices]
         return ("\n".join(rows) + "\n\n").encode("utf-8", "backslashreplace")
 
     def _rejected_rows(self) -> Iterator[str]:

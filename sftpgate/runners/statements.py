@@ -29,7 +29,7 @@ log = get_logger("runner")
 
 _LINE_BYTES = 64 * 1024  # of output that is looked at in one piece
 _CONTINUED_LINES = 100  # of one row with line ends in its cells; more is an open quote
-_ROW_BYTES = 1024 * 1024  # of one row; the rest of a longer one is left out
+_ROW_BYTES = 1024 * 1024  # of one row; a longer one is left out
 _GIVEN_BACK_BYTES = 64 * 1024 * 1024  # of all rejected rows, which are in memory for a moment
 
 
@@ -40,11 +40,13 @@ def statement_of(directory: RunDirectory, rules: OutputRules, encoding: str) -> 
     """
     said = _output_says(directory, rules, encoding) if rules.are_there else NOTHING_STATED
     with_result = directory.written_result()
-    if with_result is None:
+    if with_result is None and not directory.has_unusable_result():
         return said
-    with with_result as file:
-        content = file.read(MAX_RESULT_BYTES + 1)
     try:
+        if with_result is None:
+            raise ResultInvalid("it is no regular file, or cannot be read")
+        with with_result as file:
+            content = file.read(MAX_RESULT_BYTES + 1)
         if len(content) > MAX_RESULT_BYTES:
             raise ResultInvalid(f"it is longer than {MAX_RESULT_BYTES} bytes")
         result = parse_result(content)
@@ -88,7 +90,8 @@ def hides_something(output: BinaryIO) -> bool:
 
 
 def rejected_rows(directory: RunDirectory, lines: Collection[int]) -> dict[int, bytes]:
-    """Those lines of the claimed file, as they are in it, by their numbers from 1; what is not in the file is left out.
+    """Those lines of the claimed file, as they are in it, by their numbers from 1; what is not in the file, or
+    too long to be given back, is left out.
 
     A row whose quotes are open goes on in the lines after it.
     """
@@ -119,9 +122,11 @@ def _picked(pieces: Iterable[bytes], wanted: Collection[int]) -> dict[int, bytes
             found[row] += piece
             left -= len(piece)
             if left <= 0:
+                del found[row]  # half of a row is none
                 break
         is_new = piece.endswith(b"\n")
-    return {at: _first_line(content) if content.count(b'"') % 2 else content for at, content in found.items()}
+    whole = {at: content for at, content in found.items() if len(content) < _ROW_BYTES}
+    return {at: _first_line(content) if content.count(b'"') % 2 else content for at, content in whole.items()}
 
 
 def _first_line(content: bytes) -> bytes:

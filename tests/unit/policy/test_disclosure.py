@@ -26,6 +26,15 @@ from sftpgate.policy.disclosure import public_line, public_text
         ('  File "/usr/lib/python3/x.py", line 3, in run', None),
         ("    at org.example.Import.run(Import.java:7)", None),
         ("Stack trace:", None),
+        ("[30-Nov-2026 10:00:00 UTC] PHP Stack trace:", None),
+        ("(include_path='.:/usr/share/php')", "(include_path='.:[path]')"),
+        ("Cannot open /srv/données/élèves/x.php", "Cannot open [path]"),
+        ("share \\\\files\\moodle is away", "share [path] is away"),
+        ("address fd00:1::5 is away", "address [address] is away"),
+        ('connection to server at "db.internal" (10.1.2.3) failed', "connection to server at [address] ([address]) failed"),
+        ("Access denied for user 'moodle'@'db.internal'", "Access denied for user [...]"),
+        ("getaddrinfo for db.internal failed", "getaddrinfo for [address] failed"),
+        ("the runner (pid 12 on gate1) is gone", "the runner (pid 12 on [address]) is gone"),
     ],
 )
 def test_the_inside_of_the_platform_is_left_out(line: str, shown: str | None) -> None:
@@ -43,6 +52,7 @@ def test_the_inside_of_the_platform_is_left_out(line: str, shown: str | None) ->
         "user a.b@school.example not found",
         "version 4.5.6 of 2026.11.30",
         "role /student is unknown",
+        "no course for user 'jdoe'",
         "1/2 rows, 3.5 %, a:b:c",
         "élève inconnu : André",
     ],

@@ -145,11 +145,12 @@ def test_a_result_that_cannot_be_used(make_world: MakeWorld, script: str, notice
 
 @pytest.mark.parametrize("make", ["ln -s /etc/hostname", "mkfifo", "mkdir"])
 def test_a_result_that_is_no_file(make_world: MakeWorld, make: str) -> None:
-    """A link, a FIFO or a directory in the place of the result is not followed, waited for, or read."""
+    """A link, a FIFO or a directory in the place of the result is not followed, waited for, or read: the run has failed."""
     world = make_world(a=shell(f'rm -f "$SFTPGATE_RESULT"; {make} "$SFTPGATE_RESULT"'))
     arrival = world.send("a.csv")
     [result] = world.pass_over().results
-    assert result.outcome in (RunOutcome.DONE, RunOutcome.FAILED)
+    assert result.outcome is RunOutcome.FAILED
+    assert "no regular file" in header(world, result)["because"]
     assert os.uname().nodename.encode() not in world.report(result.report)
     assert world.runs_of(arrival)[0].rows is None
 
@@ -162,6 +163,38 @@ def test_a_row_beyond_the_file(make_world: MakeWorld) -> None:
     assert result.outcome is RunOutcome.DONE_WITH_REJECTED
     assert "line 900" in header(world, result)["notice"]
     assert world.report(result.tryback) == b"cmd;course;user\nadd;MATH;u1\n"
+
+
+@pytest.mark.parametrize("text", ["\\ud800 x", "a\\u0000b"])
+def test_text_that_no_ledger_has(make_world: MakeWorld, text: str) -> None:
+    """Half of a surrogate pair, or a NUL, in a reason or a message is shown as an escape, and the run is recorded once."""
+    world = make_world(
+        a=shell(result_of(f'{{"rejected": [{{"line": 2, "reason": "{text}"}}]}}')),
+        b=shell(result_of(f'{{"outcome": "failed", "message": "{text}"}}'), file="b.csv"),
+    )
+    rejected, failed = world.send("a.csv", CONTENT), world.send("b.csv", CONTENT)
+    outcomes = [result.outcome for result in world.pass_over("a", "b").results]
+    assert outcomes == [RunOutcome.DONE_WITH_REJECTED, RunOutcome.FAILED]
+    [(_, reason)] = world.runs_of(rejected)[0].rejected_rows
+    assert reason == world.runs_of(failed)[0].because
+    assert reason.isprintable() and reason.encode()
+
+
+def test_rejected_rows_that_are_not_given_back(make_world: MakeWorld) -> None:
+    """The report says that the file of rejected rows does not have all, if there are rows whose lines nobody knows."""
+    world = make_world(a=shell(result_of('{"rejected": [{"line": 2}, {"reason": "somewhere"}]}')))
+    world.send("a.csv", CONTENT)
+    [result] = world.pass_over().results
+    assert "does not have all: of 1" in header(world, result)["notice"]
+
+
+def test_a_row_that_is_too_long_is_not_cut(make_world: MakeWorld) -> None:
+    """Half of a row is a wrong command: one that is too long to be given back is left out, and the report says so."""
+    world = make_world(a=shell(result_of('{"rejected": [{"line": 2}, {"line": 3}]}')))
+    world.send("a.csv", b"h\n" + b"x" * 3_000_000 + b"\n1\n")
+    [result] = world.pass_over().results
+    assert world.report(result.tryback) == b"h\n1\n"
+    assert "line 2" in header(world, result)["notice"]
 
 
 def test_rows_with_line_ends_in_cells(make_world: MakeWorld) -> None:
