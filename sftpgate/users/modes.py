@@ -58,14 +58,14 @@ class Watchman:
         self._clock = clock
         self._seen: dict[Path, tuple[float, Unsafe | None]] = {}
 
-    def unsafe(self, *paths: Path) -> Unsafe | None:
+    def unsafe(self, *paths: Path, anew: bool = False) -> Unsafe | None:
         """The first thing that is unsafe on the way to one of ``paths``; None where nothing is. The first one lies beside, or is
-        the directory of, the others.
+        the directory of, the others. ``anew``: whatever was seen a moment ago, for who is about to read them.
         """
         directory = paths[0].parent
         now = self._clock()
         seen = self._seen.get(directory)
-        if seen is None or not 0 <= now - seen[0] < _SECONDS_BETWEEN_LOOKS:
+        if anew or seen is None or not 0 <= now - seen[0] < _SECONDS_BETWEEN_LOOKS:
             seen = self._seen[directory] = now, unsafe(directory, self._keys_dir)
         return seen[1] or next(filter(None, map(self._unsafe_entry, paths)), None)
 

@@ -185,7 +185,7 @@ class UserRegistry:
     def load(self, name: str) -> User:
         """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
         directory = self._existing(name)
-        if problem := self._unsafe(directory):
+        if problem := self._unsafe(directory, anew=True):
             raise UserFileError(str(problem))
         text = read_text(directory / _ACCOUNT_FILE)
         if text == "":  # it would lift every limit, and is more likely just being written in place
@@ -197,9 +197,9 @@ class UserRegistry:
     def _signatures(self, directory: Path) -> _Signatures:
         return signature(directory / _ACCOUNT_FILE), signature(directory / _KEYS_FILE), self._unsafe(directory)
 
-    def _unsafe(self, directory: Path) -> Unsafe | None:
+    def _unsafe(self, directory: Path, *, anew: bool = False) -> Unsafe | None:
         """What on the way to a user's files lets others write them; its text says what to do."""
-        return self._watchman.unsafe(directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE)
+        return self._watchman.unsafe(directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE, anew=anew)
 
     def _read(self, name: str, found: _Signatures, known: _Read | None) -> _Read:
         fresh = known is None or known.signatures != found or not known.settling

@@ -140,7 +140,7 @@ class Revocations:
     def _parsed(self) -> tuple[list[AuthorizedKey], str | None, str | None]:
         """What can be read, what is wrong with the first thing that cannot, and the text; None where there is no file."""
         try:
-            if unsafe := self._watchman.unsafe(self.file):
+            if unsafe := self._watchman.unsafe(self.file, anew=True):
                 return [], str(unsafe), None
             text = read_text(self.file, MAX_LIST_BYTES)
         except UserFileError as error:

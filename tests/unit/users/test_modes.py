@@ -22,6 +22,8 @@ from sftpgate.users.registry import UserRegistry
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 KEY = parse_public_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAVWxv6FAC8Eq2F806owPHNmPZ2d5eQBsJA+l7tPstwE")
 
+PLANTED = parse_public_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBVWxv6FAC8Eq2F806owPHNmPZ2d5eQBsJA+l7tPstwE")
+
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
@@ -99,6 +101,22 @@ EXPOSED = [
     a_public_directory_above,
 ]
 IF_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+
+
+def test_planted_right_after_the_modes_were_opened(keys: Path) -> None:
+    """A user or a key that is planted within the second after a good look does not log in, then or later."""
+    registry = UserRegistry(keys, seconds=lambda: 0.0)
+    assert registry.get("erp") is not None
+    (keys / "users").chmod(0o777)
+    UserRegistry(keys).add_key("erp", PLANTED)
+    planted = keys / "users/eve"
+    planted.mkdir(mode=0o700)
+    (planted / "authorized_keys").write_text(KEY.line)
+    (planted / "authorized_keys").chmod(0o600)
+    for _ in range(2):
+        assert registry.get("eve") is None
+        user = registry.get("erp")
+        assert user is not None and [key.blob for key in user.keys] == [KEY.blob], "who is known stays as he was"
 
 
 @pytest.mark.parametrize("expose", [*EXPOSED, pytest.param(a_directory_of_a_group, marks=IF_ROOT)])
