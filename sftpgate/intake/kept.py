@@ -20,7 +20,7 @@ from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
 from sftpgate.policy.lifecycle import Area, ArrivalState
-from sftpgate.policy.locations import Location, location
+from sftpgate.policy.locations import Location, area_of, location
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.store.spots import Spot
@@ -37,18 +37,16 @@ class Kept:
         self._reader_time = reader_time
 
     def keep(self, item: Arrival) -> None:
-        """Give the file of ``item``, which is about to replace another one, a second name. Does nothing if that cannot be: on
-        another filesystem, or on a full disk.
+        """Give the file of ``item``, which is about to replace another one, a second name. Does nothing on a full disk.
+
+        What comes from the drop has none: a local program can take it away before it is in the store, and what it took back must
+        not come there by its second name.
         """
         source = item.pending_from or item.location
-        if source is None or not self._reader_time:
+        if source is None or not self._reader_time or area_of(source) is Area.DROP:
             return
-        spot = self._spot(item)
         with contextlib.suppress(SftpgateError):
-            self._disk.link(self._layout.spot(source), spot)
-            found = self._disk.lstat(spot)
-            if found is not None and found.st_ino != item.inode:
-                self._disk.unlink(spot)  # somebody exchanged the file in the drop
+            self._disk.link(self._layout.spot(source), self._spot(item))
 
     def has(self, item: Arrival, now: datetime) -> bool:
         """Whether a waiting file that is gone from the store has to be put back."""

@@ -101,6 +101,16 @@ def test_second_names_that_nobody_needs(gate: Gate, how: str) -> None:
     assert not (gate.store / "a.csv").exists()
 
 
+def test_a_local_file_has_no_second_name(gate: Gate) -> None:
+    """P1, P6: a file that a local program takes out of the drop, while a sweep moves it, comes into the store by no other way."""
+    for content in (b"first\n", b"second\n"):
+        (gate.drop / "a.csv").write_bytes(content)
+        for _ in range(2):
+            gate.sweeper.run()
+            gate.clock.ahead += timedelta(minutes=1)
+        assert (gate.read("a.csv"), kept(gate)) == (content, [])
+
+
 def kept(gate: Gate) -> list[str]:
     """The second names that there are."""
     return [path.name for path in (gate.store / ".sftpgate" / "kept").iterdir()]
