@@ -158,6 +158,13 @@ class Report(StrEnum):
     FULL = "full"
 
 
+class RowNumbers(StrEnum):
+    """What the row numbers in a tool's output or result count."""
+
+    LINES = "lines"
+    RECORDS = "records"
+
+
 class Language(StrEnum):
     """A language that people can be written to in."""
 
@@ -213,6 +220,11 @@ class ToolSettings(BaseModel):
         (), description="lines with numbers of rows, in groups (?P<rows>), (?P<accepted>), (?P<rejected>); several are added up"
     )
     first_line: int = Field(1, ge=0, le=1000, description="the line of the file that the tool's output calls 1")
+    row_numbers: RowNumbers = Field(
+        RowNumbers.LINES,
+        description='what a row number counts: "lines" of the file, or "records" of CSV, whose quoted cells may have line ends '
+        "and of which blank lines are none",
+    )
     header: bool = Field(True, description="whether a file begins with a header, with which rejected lines are given back")
     report: Report = Field(
         Report.SUMMARY,

@@ -47,6 +47,7 @@ class Preset:
     counts_output: tuple[str, ...] = ()
     first_line: int = 1
     header: bool = True
+    row_numbers: str = "lines"
 
 
 def _task(file: str, task: str, about: str, after: tuple[str, ...]) -> Preset:
@@ -85,6 +86,7 @@ PRESETS = {
         row_output=(r"^Line (?P<line>\d+)$",),
         rejected_output=r"^\s+Error: (?P<reason>.*)",
         counts_output=(r"^Errors: (?P<rejected>\d+)$",),
+        row_numbers="records",
     ),
     "courses": Preset(
         file="courses.csv",
@@ -103,6 +105,7 @@ PRESETS = {
             r"^Courses errors: (?P<rejected>\d+)$",
         ),
         first_line=2,
+        row_numbers="records",
     ),
     "flatfile": Preset(
         file="enrolments.txt",
@@ -177,6 +180,8 @@ def _table(name: str, preset: Preset, known: set[str]) -> str:
         lines.append(f"counts_output = {_list(preset.counts_output)}")
     if preset.first_line != 1:
         lines.append(f"first_line = {preset.first_line}  # what the command calls row 1")
+    if preset.row_numbers != "lines":
+        lines.append(f"row_numbers = {_text(preset.row_numbers)}  # of CSV: a quoted cell may have line ends")
     if not preset.header:
         lines.append("header = false")
     return "\n".join(lines) + "\n"

@@ -36,7 +36,7 @@ from sftpgate.policy.tools import is_queued
 from sftpgate.runners.directories import RunDirectory
 from sftpgate.runners.reports import Facts, Papers, Reports, as_utf8, chunks, from_the_start
 from sftpgate.runners.statements import given_back, hides_something, public_lines, rejected_rows
-from sftpgate.settings import Language, Report, ToolSettings
+from sftpgate.settings import Language, Report, RowNumbers, ToolSettings
 
 log = get_logger("runner")
 
@@ -120,8 +120,11 @@ class Endings:
         tool = self._tools.get(record.tool)
         name = item.path.rpartition("/")[2]
         wanted = {row.line for row in ending.statement.rejected_rows} - {0}
-        rows = rejected_rows(directory, wanted)
-        made = None if tryback else list(given_back(directory, rows, header=tool.header if tool else True))
+        row_numbers = tool.row_numbers if tool else RowNumbers.LINES
+        rows = rejected_rows(directory, wanted, row_numbers)
+        made = (
+            None if tryback else list(given_back(directory, rows, header=tool.header if tool else True, row_numbers=row_numbers))
+        )
         lines = chunks(tryback) if tryback else made or None
         notices = [*ending.notices, *ending.statement.notices, *directory.alterations()]
         language = self._language_of(item.owner)

@@ -24,6 +24,7 @@ from sftpgate.policy.outcome import (
     parse_result,
 )
 from sftpgate.runners.directories import RunDirectory
+from sftpgate.settings import RowNumbers
 
 log = get_logger("runner")
 
@@ -89,7 +90,9 @@ def hides_something(output: BinaryIO) -> bool:
 # -- rejected rows -----------------------------------------------------------------------------------------------------------
 
 
-def rejected_rows(directory: RunDirectory, lines: Collection[int]) -> dict[int, bytes]:
+def rejected_rows(
+    directory: RunDirectory, lines: Collection[int], row_numbers: RowNumbers = RowNumbers.LINES
+) -> dict[int, bytes]:
     """Those lines of the claimed file, as they are in it, by their numbers from 1; what is not in the file, or
     too long to be given back, is left out.
 
@@ -102,7 +105,42 @@ def rejected_rows(directory: RunDirectory, lines: Collection[int]) -> dict[int, 
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             return {}  # UTF-16: its lines are not what stands between line feeds
         file.seek(0)
+        if row_numbers is RowNumbers.RECORDS:
+            return _chosen(_records(lines_of(file)), frozenset(lines))
         return _picked(lines_of(file), frozenset(lines))
+
+
+def _chosen(records: Iterable[bytes], wanted: Collection[int]) -> dict[int, bytes]:
+    """The records with these numbers, counted from 1; one that is too long, or that memory has no place for, is left out."""
+    found: dict[int, bytes] = {}
+    left = _GIVEN_BACK_BYTES
+    for number, record in enumerate(records, start=1):
+        if number in wanted and len(record) < _ROW_BYTES:
+            left -= len(record)
+            if left <= 0:
+                break
+            found[number] = record
+        if number >= max(wanted):
+            break
+    return found
+
+
+def _records(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The records of a CSV file, as PHP's and Python's readers see them; blank lines are none.
+
+    An open quote goes on, to the end of the file if it is never closed. Of a very long record only the beginning is kept.
+    """
+    record, quotes = b"", 0
+    for piece in pieces:
+        if not record and not piece.strip():
+            continue
+        record += piece[: max(_ROW_BYTES - len(record), 0)]
+        quotes += piece.count(b'"')
+        if quotes % 2 == 0 and piece.endswith(b"\n"):
+            yield record
+            record, quotes = b"", 0
+    if record:
+        yield record
 
 
 def _picked(pieces: Iterable[bytes], wanted: Collection[int]) -> dict[int, bytes]:
@@ -134,14 +172,16 @@ def _first_line(content: bytes) -> bytes:
     return content.split(b"\n", 1)[0] + b"\n"
 
 
-def given_back(directory: RunDirectory, found: dict[int, bytes], *, header: bool) -> Iterator[bytes]:
+def given_back(
+    directory: RunDirectory, found: dict[int, bytes], *, header: bool, row_numbers: RowNumbers = RowNumbers.LINES
+) -> Iterator[bytes]:
     """The content of a file that has the rejected rows, ready to be corrected and sent again."""
     rows = [found[line] for line in sorted(found) if not (header and line == 1)]
     if not rows:
         return
     if header and (source := directory.claimed_file()) is not None:
         with source as file:
-            yield _ended(file.readline())
+            yield _ended(next(_records(lines_of(file)), b"") if row_numbers is RowNumbers.RECORDS else file.readline())
     yield from map(_ended, rows)
 
 

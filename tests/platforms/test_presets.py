@@ -67,6 +67,14 @@ def test_users_that_are_rejected(world: World) -> None:
     assert world.report(done.tryback) == b"username,firstname,lastname,email\nu9,C,D,none\n,E,F,e@example.org\n"
 
 
+def test_rows_with_line_ends_in_their_cells(world: World) -> None:
+    """P8: these tools count records; a cell with line ends, or a blank line, before a rejected row gives back no other row."""
+    content = b'username,firstname,lastname,email\nu8,"A\nB",C,a@example.org\n\nu9,D,E,none\nu7,F,G,f@example.org\n'
+    done = run(world, "users.csv", content)
+    assert (done.outcome, done.rows, done.rejected) == (RunOutcome.DONE_WITH_REJECTED, 3, 1)
+    assert world.report(done.tryback) == b"username,firstname,lastname,email\nu9,D,E,none\n"
+
+
 @pytest.mark.parametrize(
     ("path", "content"),
     [

@@ -21,10 +21,12 @@ if ($unknown = array_diff($header, ['username', 'firstname', 'lastname', 'email'
     exit(1);
 }
 [$created, $updated, $skipped, $errors] = [0, 0, 0, 0];
-for ($line = 2; ($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false; $line++) {
+$line = 1;
+while (($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false) {
     if ($fields === [null]) {
         continue;
     }
+    $line++;
     echo "Line $line\n";
     $row = array_combine($header, array_pad(array_slice($fields, 0, count($header)), count($header), ''));
     $name = $row['username'];
