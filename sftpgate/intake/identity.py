@@ -186,10 +186,12 @@ class Ties:
         if not away:
             if self._is_away:
                 self._is_away = False
+                self._disk.forget_directories()
                 log.warning("store.back", gate=self.identity)
             return
         if not self._is_away:
             self._is_away = True
+            self._disk.forget_directories()
             places = ", ".join(str(mark.spot.root) for mark in away)
             log.error(
                 "store.away",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,13 +31,17 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class OpenDirectory:
     """A directory with its descriptor, which is closed when nobody uses or keeps the object any more. For a ``with`` block it
     is the descriptor.
+
+    A filesystem that was unmounted and mounted again has the same numbers, and what was opened before still belongs to the mount
+    that is gone: a confined process may do nothing there. So a refusal lets ``keeper`` open everything anew.
     """
 
-    __slots__ = ("below", "fd", "identity")
+    __slots__ = ("below", "fd", "identity", "keeper")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, keeper: Directories) -> None:
         status = os.fstat(fd)
         self.fd = fd
+        self.keeper = weakref.ref(keeper)  # a circle would leave descriptors open until somebody collects it
         self.identity = status.st_dev, status.st_ino
         self.below: dict[str, OpenDirectory] = {}
 
@@ -46,8 +51,9 @@ class OpenDirectory:
     def __enter__(self) -> int:
         return self.fd
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        if isinstance(error, PermissionError) and (keeper := self.keeper()) is not None:
+            keeper.forget()
 
 
 _Seen = dict[tuple[Path, str], OpenDirectory]  # by root, and path in it
@@ -80,7 +86,11 @@ class Directories:
     def open(self, spot: Spot) -> OpenDirectory:
         """The directory ``spot``, reached without following links below its root. Raises OSError."""
         seen = self._stretch.seen
-        return self._reach({} if seen is None else seen, spot.root, spot.path)
+        try:
+            return self._reach({} if seen is None else seen, spot.root, spot.path)
+        except PermissionError:
+            self.forget()
+            return self._reach({}, spot.root, spot.path)
 
     def _reach(self, seen: _Seen, root: Path, path: str) -> OpenDirectory:
         found = seen.get((root, path))
@@ -97,7 +107,7 @@ class Directories:
         kept = self._roots.get(root)
         if kept is not None and _is(kept, os.stat(root)):  # noqa: PTH116  # pathlib takes twice as long
             return kept
-        found = OpenDirectory(os.open(root, _FLAGS))
+        found = OpenDirectory(os.open(root, _FLAGS), self)
         self._keep(self._roots, root, found)
         return found
 
@@ -115,7 +125,7 @@ class Directories:
         kept = directory.below.get(name)
         if kept is not None and _is(kept, os.stat(name, dir_fd=directory.fd, follow_symlinks=False)):
             return kept
-        found = OpenDirectory(os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=directory.fd))
+        found = OpenDirectory(os.open(name, _FLAGS | os.O_NOFOLLOW, dir_fd=directory.fd), self)
         self._keep(directory.below, name, found)
         return found
 

@@ -67,6 +67,10 @@ class Disk:
         """The directory ``spot``, reached without following links; in a ``with`` block its descriptor. Raises OSError."""
         return self._directories.open(spot)
 
+    def forget_directories(self) -> None:
+        """Open every directory anew at its next use: what they are on may have been mounted again."""
+        self._directories.forget()
+
     def at_a_stretch(self) -> AbstractContextManager[None]:
         """A block of a few acts of one thread that follow each other at once: see ``directories``."""
         return self._directories.at_a_stretch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -402,3 +403,15 @@ def test_no_acl_where_there_is_none(tmp_path: Path) -> None:
     for root in (tmp_path, tmp_path / "none"):
         DISK.inherit_acl(Spot(tmp_path, "file"), Spot(root, "d"), 0o640)
     assert os.listxattr(tmp_path / "file") == []
+
+
+def test_a_refusal_opens_directories_anew(tmp_path: Path) -> None:
+    """A kept directory whose use was refused is not used again: its filesystem may have been mounted anew since."""
+    (tmp_path / "a").mkdir()
+    disk = Disk()
+    with disk.directory(Spot(tmp_path, "a")) as before, disk.directory(Spot(tmp_path, "a")) as same:
+        assert same == before
+        with contextlib.suppress(PermissionError), disk.directory(Spot(tmp_path, "a")):
+            raise PermissionError
+        with disk.directory(Spot(tmp_path, "a")) as after:
+            assert after != before
