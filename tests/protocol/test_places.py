@@ -48,12 +48,12 @@ NO_PLACE = (Status.NO_SUCH_FILE, Status.PERMISSION_DENIED, Status.OP_UNSUPPORTED
 
 
 def disk(gate: Gate) -> dict[str, bytes]:
-    """Everything that is on the disk of a gate, but for its ledger and keys."""
+    """Everything that is on the disk of a gate, but for its ledger and keys, and for what a sweep writes by itself."""
     files = {
         str(path.relative_to(gate.directory)): path.read_bytes()
         for top in (gate.store, gate.drop)
         for path in top.rglob("*")
-        if path.is_file() and path.name not in ("lock", "sweep.lock")
+        if path.is_file() and path.name not in ("lock", "sweep.lock", "seal")
     }
     directories = {str(path.relative_to(gate.directory)): b"" for path in gate.data.rglob("*") if path.is_dir()}
     return files | directories

@@ -177,7 +177,7 @@ async def test_takeover_while_the_old_handle_is_open(gate: Gate) -> None:
 
 
 async def test_takeover_where_the_old_one_closes_last(gate: Gate) -> None:
-    """P3: where the old connection lives after all and closes later, its file is whole too, and the other one is kept."""
+    """P1, P3: where the old connection lives after all and closes later, it is told that another one has finished its file."""
     async with gate.raw() as old, gate.raw() as new:
         first = await old.open_file("a.csv")
         await old.write(first, 0, b"first half\n")
@@ -185,9 +185,10 @@ async def test_takeover_where_the_old_one_closes_last(gate: Gate) -> None:
         await new.write(second, 11, b"new half\n")
         assert (await new.close(second)).status == Status.OK
         await old.write(first, 11, b"old half\n")
-        assert (await old.close(first)).status == Status.OK
-    assert gate.in_store() == {"a.csv": b"first half\nold half\n"}
-    assert gate.archived() == [b"first half\nnew half\n"]
+        refused = await old.close(first)
+        assert refused.status == Status.FAILURE and "one handle writes a whole file" in refused.message
+    assert gate.in_store() == {"a.csv": b"first half\nnew half\n"}
+    assert gate.archived() == []
 
 
 async def test_resume_after_a_restart(start: Start) -> None:
