@@ -114,21 +114,21 @@ class Edits:
             upload = self._staging.create(sender, path, trace, declared_size=mode.declared_size)
         else:
             upload = self._continue(continued, sender, path, trace)
-        if mode.append:
-            upload.continue_at_end()
-        if not mode.truncate:
-            upload.is_truncated = False
-            if upload.goes_on_with is not None or self._staging.has_others(upload):
-                self._staging.note(upload)  # they learn of it when they are closed
-        upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
-        upload.max_archived_bytes = quotas.max_pending_bytes
-        budget.charge(copied_bytes)
-        if mode.declared_size is not None:
-            try:
+        try:
+            if mode.append:
+                upload.continue_at_end()
+            if not mode.truncate:
+                upload.is_truncated = False
+                if upload.goes_on_with is not None or self._staging.has_others(upload):
+                    self._staging.note(upload)  # they learn of it when they are closed
+            upload.max_bytes, upload.budget, upload.replaced_bytes = quotas.max_upload_bytes, budget, replaced_bytes
+            upload.max_archived_bytes = quotas.max_pending_bytes
+            budget.charge(copied_bytes)
+            if mode.declared_size is not None:
                 upload.require_size(mode.declared_size)
-            except SftpgateError:
-                self._staging.interrupt(upload)
-                raise
+        except SftpgateError:
+            self._staging.interrupt(upload)  # nobody has its handle, and it would count as open
+            raise
         return upload
 
     def _is_continued_on_a_copy(self, there: Item) -> bool:

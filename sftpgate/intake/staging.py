@@ -21,9 +21,11 @@ but ``create``, which costs one creation in the page cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -47,6 +49,7 @@ from sftpgate.store.spots import FileModes, Spot, translated
 
 _NOTE_SUFFIX = ".json"
 _OUTRUN_SUFFIX = ".outrun.json"  # beside an open upload: another handle went on with it, and has finished
+_UNNOTED = 256  # handles that ended without a note are remembered: their disk is broken, and that does not last
 _HASH_DIGITS = 16  # 64 bits: two paths of one user that share them cost a look more, and nothing else
 
 Notes = Mapping[str, Sequence[str]]  # the names of notes, by upload
@@ -94,6 +97,7 @@ class Staging:
         self._names: dict[str, Names] = {}
         self._newest_arrival = newest_arrival
         self._sequence = NumberSequence(disk, layout.sequence, self._last_number)
+        self._unnoted: deque[tuple[str, str, Handle]] = deque(maxlen=_UNNOTED)
         self._note_lock = Lock()  # the event loop and the regular round may both write one
 
     # -- beginning ---------------------------------------------------------------------------------------------------
@@ -285,8 +289,17 @@ class Staging:
                 self._disk.truncate(upload.fd, upload.trusted_bytes)
                 self._disk.sync(upload.fd)
             self.note(upload, synced=True)
+        except SftpgateError:
+            self._remember(upload)
+            raise
         finally:
             upload.close()
+
+    def _remember(self, upload: Upload) -> None:
+        """Know of a handle that ended while the disk refused its note: those that were open with it must not take its place."""
+        with contextlib.suppress(SftpgateError):
+            handle = Handle(id=upload.id, share=upload.share, truncated=upload.is_truncated, ended=self._new_id())
+            self._unnoted.append((upload.sender.user, upload.path, handle))
 
     def discard(self, upload: Upload) -> None:
         """Remove an upload and its bytes. One that was handed over is left alone."""
@@ -328,6 +341,9 @@ class Staging:
                 handle = replace(handle, ended=handle.id)  # its process died
             if is_in_the_way(mine, handle):
                 raise SharedUpload()
+        where = (upload.sender.user, upload.path)
+        if any(where == (user, path) and is_in_the_way(mine, handle) for user, path, handle in list(self._unnoted)):
+            raise SharedUpload()
 
     def outrun(self, upload: Upload, notes: Notes) -> None:
         """Mark the open uploads that ``upload``, which is about to be published, went on with: each has a beginning of it, and

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 
 from sftpgate.cli.compose import make_retention
-from sftpgate.errors import AppendRefused, SharedUpload
+from sftpgate.errors import AppendRefused, SftpgateError, SharedUpload
 from tests.crash.world import RESUME, World
 
 Scenario = Callable[[World], Iterator[None]]
@@ -403,14 +403,20 @@ def chunks(world: World) -> Iterator[None]:
     """A file is sent in chunks by two handles, which are refused, and then as a whole."""
     world.publish("x.csv", OLD)
     yield
-    uploads = [world.open("x.csv", RESUME) for _ in range(2)]
-    world.journal.sent.setdefault("x.csv", []).extend([NEW, OLD[:6] + NEW[6:]])
-    world.write(uploads[0], NEW[:6])
-    world.write(uploads[1], NEW, start=6)
-    world.system.staging.note(uploads[1])
-    for upload in uploads:
-        with contextlib.suppress(SharedUpload):
-            world.commit(upload)
+    first = world.open("x.csv", RESUME)
+    with world.sending(first, NEW):
+        second = world.open("x.csv", RESUME)
+        with world.sending(second, OLD[:6] + NEW[6:]):
+            world.write(first, NEW[:6])
+            world.write(second, NEW, start=6)
+            world.system.staging.note(second)
+    for upload in (first, second):
+        try:
+            with contextlib.suppress(SharedUpload):
+                world.commit(upload)
+        except SftpgateError:
+            world.end_session(second)
+            raise
     world.publish("x.csv", THIRD)
 
 

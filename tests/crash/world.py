@@ -22,6 +22,7 @@ from sftpgate.ledger import arrivals
 from sftpgate.ledger.actor import command
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.database import Ledger
+from sftpgate.policy.lifecycle import UploadState
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.claims import Claim
 from sftpgate.runners.endings import Ending
@@ -136,6 +137,12 @@ class World:
             with contextlib.suppress(SftpgateError):
                 self.system.staging.interrupt(upload)
             raise
+
+    def end_session(self, upload: Upload) -> None:
+        """The session of an upload ends; one that was published, or interrupted, is left alone."""
+        if upload.state is UploadState.OPEN and upload.fd >= 0:
+            with contextlib.suppress(SftpgateError):
+                self.system.staging.interrupt(upload)
 
     def commit(self, *uploads: Upload) -> list[Arrival]:
         """CLOSE, all at once. A refused upload is interrupted, as the gateway does it; then the first refusal is raised."""
