@@ -148,7 +148,10 @@ class Ssh2SftpClient(Library):
     name = "ssh2-sftp-client"
     title = "Node ssh2-sftp-client"
     programs = ("node", "npm")
-    lacks = {Capability.PRESERVE: "the library has no call for it"}
+    lacks = {
+        Capability.PRESERVE: "the library has no call for it",
+        Capability.APPEND: "it may send its first write before it has asked for the file's size, and is then refused",
+    }
 
     def version(self) -> str:
         return first_line("node", "-p", f"require('{node_modules()}/ssh2-sftp-client/package.json').version")
