@@ -16,6 +16,7 @@ from sftpgate.errors import IsADirectory, OwnedByAnother, Refused, SftpgateError
 from sftpgate.intake.batch_locks import BatchLock, BatchLocks, is_own_lock
 from sftpgate.intake.changes import Change
 from sftpgate.intake.companions import Companions, stem_of, stem_released_by
+from sftpgate.intake.consumer import Consumer
 from sftpgate.intake.homes import Homes
 from sftpgate.intake.local import is_unchanged
 from sftpgate.intake.moves import SLICE, Moves
@@ -316,14 +317,14 @@ class Placer:
             return True
         return self._may_take(where) and not consumer.is_at_work_on(change.taken_at(path_in(where)), change.now)
 
-    def _is_free(self, connection: Connection, path: str) -> bool:
+    def _is_free(self, connection: Connection, consumer: Consumer, path: str) -> bool:
         """Whether the next version of a name may come up, as far as a look from outside can say."""
-        if self._disk.exists(self._layout.spot(location(Area.STORE, path))):
+        where = location(Area.STORE, path)
+        if self._disk.exists(self._layout.spot(where)):
             return False
-        consumer, now = self._moves.consumer, self._moves.clock()
-        if consumer is None or not self._is_swept(location(Area.STORE, path)):
-            return True
-        return not consumer.is_at_work_on(arrivals.last_taken_at(connection, path), now)
+        return not (
+            consumer.sweeps(where) and consumer.is_at_work_on(arrivals.last_taken_at(connection, path), self._moves.clock())
+        )
 
     def bring_up(self) -> int:
         """Give the store the next file of each queue whose name the stock consumer has freed; returns how many. A change of
@@ -334,7 +335,7 @@ class Placer:
             return 0
         with self._moves.ledger.reading() as connection:
             paths = arrivals.queued_paths(connection)
-            free = [path for path in paths if self._is_free(connection, path)][:SLICE]
+            free = [path for path in paths if self._is_free(connection, consumer, path)][:SLICE]
         if not free:
             return 0
         with self._moves.change() as change:

@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 from sftpgate.runners import keeper
 from sftpgate.runners.accounts import Account, Obstacle, Unusable, account_of, untrusted
@@ -131,12 +132,11 @@ class Words:
                 self.other += text.strip() + "\n"
 
 
-class Launch:
+class Launch(Protocol):
     """Somebody who starts keepers with more rights than we have. See ``launcher``."""
 
     def start(self, task: Task, descriptors: Sequence[int]) -> None:
         """Start a keeper with these descriptors: control, output, what it says, and those that the command inherits."""
-        raise NotImplementedError
 
 
 class Keepers:
