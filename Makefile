@@ -78,16 +78,20 @@ run: .venv/.runtime  ## set everything up, prove it with a sample file, and serv
 
 .PHONY: test
 test: .venv/.dev  ## the quick tests: a few minutes
-	@$(BIN)/python -m compileall -q sftpgate  # the tests start the command hundreds of times
+	@$(BIN)/python -m compileall -q sftpgate  # the tests start servers and commands many times
 	$(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: interpreters
+interpreters: .venv/.dev  ## the tests of the command line, each command in a new interpreter, as people start it
+	$(BIN)/python -m pytest -n $(WORKERS) --new-interpreters tests/acceptance
 
 .PHONY: confined
 confined: .venv/.dev  ## the protocol tests, with servers that the kernel keeps to their directories: two minutes
 	$(BIN)/python -m pytest -n $(WORKERS) --confined tests/protocol
 
 .PHONY: crash
-crash: .venv/.dev  ## stop at every disk operation: killed process, power cut
-	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 tests/crash/test_crash_points.py
+crash: .venv/.dev  ## stop at every disk operation: killed process, power cut; ONLY='-k killed' for a part
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 600 $(ONLY) tests/crash --ignore tests/crash/test_real_kills.py
 
 .PHONY: kills
 kills: .venv/.dev  ## SIGKILL real servers and clients at random, for SFTPGATE_KILL_SECONDS
@@ -106,8 +110,16 @@ runners: .venv/.dev  ## runners killed between any two steps; two that race for 
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 900 tests/runners
 
 .PHONY: load
-load: .venv/.dev  ## hundreds of sessions at a time; ten thousand failed logins: a minute
-	$(BIN)/python -m pytest --timeout 300 tests/load
+load: .venv/.dev  ## hundreds of sessions at a time, ten thousand failed logins, a million records: minutes
+	$(BIN)/python -m pytest --timeout 300 -m "not long" tests/load
+
+.PHONY: large
+large: .venv/.dev  ## files of gigabytes that are made to hurt, each judged by its contract: ten minutes
+	$(BIN)/python -m pytest --timeout 600 -m long tests/load
+
+.PHONY: installation
+installation: .venv/.dev  ## the wheel, and the service on a machine with systemd: needs root, some minutes
+	$(BIN)/python -m pytest --timeout 300 tests/installation
 
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
@@ -115,9 +127,11 @@ clients: .venv/.dev  ## real SFTP clients; those that are not installed are skip
 
 .PHONY: bench bench-quick profile
 bench: .venv/.dev  ## compare with other servers, in less than ten minutes; writes docs/benchmarks.md
+	@$(BIN)/python -m compileall -q sftpgate  # an installed command has its bytecode
 	$(BIN)/python -m tests.bench
 
 bench-quick: .venv/.dev  ## the same with less data, in less than three; writes nothing into docs
+	@$(BIN)/python -m compileall -q sftpgate
 	$(BIN)/python -m tests.bench --quick
 
 WORKLOAD ?= upload
@@ -149,7 +163,7 @@ check-imports: .venv/.dev
 
 check-documents: .venv/.dev
 	$(say) "generated documents"
-	@$(BIN)/python -m pytest -q tests/unit/test_documents.py
+	@$(BIN)/python -m pytest -q tests/unit/test_documents.py tests/unit/test_architecture_document.py tests/unit/test_promises.py tests/unit/test_english.py
 
 .PHONY: format
 format: .venv/.dev  ## put the code into the project's format
@@ -157,7 +171,7 @@ format: .venv/.dev  ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: .venv/.dev  ## write the generated parts of README.md and docs/ anew
+docs: .venv/.dev  ## write the generated parts of docs/ anew
 	$(BIN)/python -m docs.generate
 
 # -- maintenance -----------------------------------------------------------------------------------------------------
@@ -169,6 +183,13 @@ UV_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-v
 lock: .venv/.dev  ## resolve the lock files anew, as far as pyproject.toml demands; LOCK_FLAGS=--upgrade for all
 	$(UV_COMPILE) --group dev --output-file requirements-dev.lock
 	$(UV_COMPILE) --group build --constraints requirements-dev.lock --output-file requirements.lock
+
+DIST ?= dist
+.PHONY: dist
+dist: .venv/.dev  ## sdist and wheel, in dist/
+	@trap 'rm -f sftpgate/commit.txt' EXIT; \
+	git describe --always --dirty=+ --match= > sftpgate/commit.txt; \
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir $(DIST)
 
 .PHONY: clean
 clean:  ## remove what make has made; data/ and keys/ stay

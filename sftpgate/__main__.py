@@ -14,7 +14,7 @@ NOTHING_TO_DO = 3  # ExitCode.NOTHING_TO_DO
 def main() -> None:
     """Run the command of ``sys.argv`` and end the process."""
     if sys.argv[1:2] == ["run"]:
-        from sftpgate.cli.idle import is_answer
+        from sftpgate.app.idle_run import is_answer
 
         if is_answer(sys.argv[2:]):
             sys.exit(NOTHING_TO_DO)

@@ -3,7 +3,7 @@
 One tree, rooted at :class:`SftpgateError`. A class's docstring is its default message. Details are fields; a message is
 built from them once, here. ``temporary`` says whether the same act may succeed later without anybody changing anything;
 ``exit_code`` is what the command line returns (documented in ``docs/exit-codes.md``). What an SFTP client is told about
-each class is decided in ``gateway/status.py`` and nowhere else.
+each class is decided in ``gateway/sftp/status.py`` and nowhere else.
 
 Messages may be read by an ERP's admin: they never contain a path of the local disk unless the class says that it is for
 the local admin (``local = True``); those become a general sentence for the client.
@@ -41,7 +41,7 @@ class SftpgateError(Exception):
 
     @property
     def message(self) -> str:
-        """One line that says what is wrong and, where there is one, what to do."""
+        """One line that says what is wrong and, if there is one, what to do."""
         return str(self)
 
 
@@ -71,6 +71,10 @@ class Refused(SftpgateError):
     exit_code = ExitCode.REFUSED
 
 
+class NotAsAgreed(Refused):
+    """The file is not what its tool expects. It was received, and is held."""
+
+
 class NameRefused(Refused):
     """This name cannot be stored."""
 
@@ -81,6 +85,14 @@ class PlaceRefused(Refused):
 
 class HomeTaken(PlaceRefused):
     """A file has the name of this account's directory: the administrators must move it (rule: an account has a directory)."""
+
+
+class HomeIsLock(PlaceRefused):
+    """This account's directory has the name of a batch lock: the administrators must rename it (rule: a batch lock is a file)."""
+
+
+class ForeignLock(Refused):
+    """An administrator put this batch lock here and removes it: send one to have yours (rule: a batch lock is its sender's)."""
 
 
 class LinkRefused(Refused):
@@ -297,6 +309,14 @@ class LedgerFull(LedgerError):
     local = False
 
 
+class FollowerMoved(LedgerError):
+    """Another process has read the record on under this follower's name: what this one did is not recorded."""
+
+
+class UnknownFollower(NotFound):
+    """Nobody follows the record under this name."""
+
+
 # -- users and keys --------------------------------------------------------------------------------------------------
 
 
@@ -340,8 +360,8 @@ class ClaimLost(SftpgateError):
 
 
 def only_error(group: BaseExceptionGroup[BaseException], kind: type[SftpgateError]) -> BaseException:
-    """The first error of a group that has errors of ``kind`` and no others; else the group. In the place of an ``except*`` that
-    raises: what that raises is in a group again on Python 3.11.2, and not on 3.11.7.
+    """Return the first error of a group that has errors of ``kind`` and no others; else the group. In the place of an
+    ``except*`` that raises: what that raises is in a group again on Python 3.11.2, and not on 3.11.7.
     """
     matching, rest = group.split(kind)
     if matching is None or rest is not None:

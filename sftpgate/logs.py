@@ -27,10 +27,15 @@ _waiting: list[Callable[[], None]] = []  # how to configure structlog, until it 
 
 
 def printable(text: str) -> str:
-    """``text`` with every control character, line separator and unpaired surrogate shown as an escape."""
+    """Return ``text`` with every control character, line separator and unpaired surrogate shown as an escape."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def quoted(path: str) -> str:
+    """Return a path, in quotes if a reader could not see what is in it."""
+    return path if path.isprintable() and path == path.strip() and "\\" not in path and "  " not in path else f'"{path}"'
 
 
 def _escape_values(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -38,7 +43,7 @@ def _escape_values(_logger: Any, _method: str, event: structlog.typing.EventDict
 
 
 def _escaped(value: object) -> object:
-    """``value`` with all text in it made printable, in lists and tables too."""
+    """Return ``value`` with all text in it made printable, in lists and tables too."""
     match value:
         case str():
             return printable(value)
@@ -53,7 +58,7 @@ def _escaped(value: object) -> object:
 
 
 def _lines(text: str) -> str:
-    """A traceback, whose lines stay lines."""
+    """Return a traceback, whose lines stay lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -72,7 +77,7 @@ def configure(level: str = "info", *, stream: TextIO | None = None, worker: int 
 
 
 def _structlog() -> ModuleType:
-    """structlog, configured."""
+    """Return structlog, configured."""
     import structlog
 
     if _waiting:
@@ -120,5 +125,5 @@ class _Lazy:
 
 
 def get_logger(name: str) -> Logger:
-    """A logger whose lines carry ``name`` as ``component``."""
+    """Return a logger whose lines carry ``name`` as ``component``."""
     return cast("Logger", _Lazy(name))

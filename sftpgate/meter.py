@@ -2,7 +2,7 @@
 
 ``prometheus_client`` has the numbers in memory-mapped files, one set a process (its multiprocess mode), so that several
 workers are seen as one gate and a dead worker's counts stay. It decides on that mode when it is imported, by an
-environment variable, so nothing here imports it before a meter is made; where that variable is missing (metrics are
+environment variable, so nothing here imports it before a meter is made; if that variable is missing (metrics are
 off, or this is a command of cron) there is a ``Meter`` that counts nothing, and nothing is
 imported at all.
 
@@ -28,30 +28,30 @@ class Meter:
     counts: ClassVar[bool] = False
 
     def login(self, outcome: str) -> None:
-        """A login was accepted, or refused by the rule that ``outcome`` names."""
+        """Count a login that was accepted, or refused by the rule that ``outcome`` names."""
 
     def connection_refused(self) -> None:
-        """A connection was not let in."""
+        """Count a connection that was not let in."""
 
     def session(self, received_bytes: int, sent_bytes: int) -> None:
-        """A session has ended, with so many bytes of file content received and of answers sent."""
+        """Count a session that has ended, with so many bytes of file content received and of answers sent."""
 
     def upload(self, outcome: str, size: int) -> None:
-        """An upload of so many bytes came to its end: published, held or interrupted."""
+        """Count an upload of so many bytes that came to its end: published, held or interrupted."""
 
     def published(self, seconds: float) -> None:
-        """A client waited so long for the answer to its CLOSE."""
+        """Observe how long a client waited for the answer to its CLOSE."""
 
     def swept(self, seconds: float) -> None:
-        """A sweep took so long."""
+        """Observe how long a sweep took."""
 
     def lag(self, seconds: float) -> None:
-        """The event loop was so late."""
+        """Observe how late the event loop was."""
 
     def sample(
         self, *, connections: int, sessions: int, publishing_seconds: float, store_lock_seconds: float, now: float
     ) -> None:
-        """How things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited;
+        """Show how things stand at the Unix time ``now``. ``publishing_seconds``: how long the oldest CLOSE has waited;
         ``store_lock_seconds``: for how long nobody here could get the store's lock.
         """
 
@@ -160,5 +160,5 @@ class FileMeter(Meter):
 
 
 def make_meter() -> Meter:
-    """The meter of this process: one that counts where the environment names a directory for it."""
+    """Return the meter of this process: one that counts if the environment names a directory for it."""
     return FileMeter() if os.environ.get(DIRECTORY_VARIABLE) else Meter()

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.postgresql import PostgreSQL, programs
+from tests.harness.commands import Interpreters
+from tests.harness.postgresql import PostgreSQL, programs
 
 # A loaded machine is slow at times, and that is no bug; pytest-timeout ends what hangs.
 hypothesis.settings.register_profile("sftpgate", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("sftpgate")
 
+MANY_DESCRIPTORS = 300
 REFUSE_SKIPS = os.environ.get("CI") == "true"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--confined``: the gates of tests/protocol are processes that the kernel keeps to their directories."""
+    """Where gates and commands run: ``--confined``, ``--new-interpreters``."""
     parser.addoption("--confined", action="store_true", help="confine the gates of tests/protocol")
+    parser.addoption("--new-interpreters", action="store_true", help="start a new interpreter for each command of sftpgate")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """``--new-interpreters``: commands of sftpgate start as they do for people."""
+    Interpreters.always_new = config.getoption("--new-interpreters")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,6 +65,18 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """Descriptors that tests leave open do not add up: an ordinary user may have 1,024 of them."""
+    if _descriptors() > MANY_DESCRIPTORS:
+        gc.collect()  # parts that know each other are collected late
+        assert _descriptors() <= MANY_DESCRIPTORS, "this test, or one before it, leaves descriptors open"
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     """A PostgreSQL server; one for all tests of a process."""
@@ -65,3 +89,12 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """An empty directory, in memory if the machine has that."""
+    memory = Path("/dev/shm")
+    directory = tempfile.mkdtemp(prefix="sftpgate-test-", dir=memory if os.access(memory, os.W_OK) else None)
+    yield Path(directory)
+    shutil.rmtree(directory, ignore_errors=True)

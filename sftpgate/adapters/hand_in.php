@@ -87,6 +87,7 @@ if (!file_exists($place)) {
         stop(TRY_LATER, "$place cannot be made");
     }
 }
+$held = fopen($place, 'r');  // as long as it is open, no other file can have its inode number
 $inode = fileinode($place);
 
 $process = proc_open($command, [0 => ['file', '/dev/null', 'r'], 1 => STDOUT, 2 => STDERR], $pipes);

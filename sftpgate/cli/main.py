@@ -18,24 +18,31 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from sftpgate.cli.arrivals import arrivals, discard, release, show
-from sftpgate.cli.audit import audit
-from sftpgate.cli.bans import ban_app
-from sftpgate.cli.claims import claim, done, extend, fail
-from sftpgate.cli.doctor import doctor
-from sftpgate.cli.hostkeys import hostkey_app
-from sftpgate.cli.keys import key_app
-from sftpgate.cli.monitor import monitor
-from sftpgate.cli.prune import prune
-from sftpgate.cli.quarantine import quarantine_app
-from sftpgate.cli.record import changes, looks, record_command, records_itself
-from sftpgate.cli.run import run
-from sftpgate.cli.serve import serve, worker
-from sftpgate.cli.status import status
-from sftpgate.cli.store import store_app
-from sftpgate.cli.sweep import sweep, verify
-from sftpgate.cli.tools import tool_app
-from sftpgate.cli.users import user_app
+from sftpgate.cli.command_record import looks, record_command, records_itself
+from sftpgate.cli.commands.arrivals import approve, arrivals, discard, reject, release, show
+from sftpgate.cli.commands.audit import audit
+from sftpgate.cli.commands.bans import ban_app
+from sftpgate.cli.commands.bug_report import report_bug
+from sftpgate.cli.commands.claims import claim, done, extend, fail
+from sftpgate.cli.commands.contracts import contract_app
+from sftpgate.cli.commands.differences import diff, undo
+from sftpgate.cli.commands.doctor import doctor
+from sftpgate.cli.commands.expectations import expect_app
+from sftpgate.cli.commands.host_keys import hostkey_app
+from sftpgate.cli.commands.keys import key_app
+from sftpgate.cli.commands.monitor import monitor
+from sftpgate.cli.commands.notify import notify_app
+from sftpgate.cli.commands.prune import prune
+from sftpgate.cli.commands.quarantine import quarantine_app
+from sftpgate.cli.commands.receipts import receipts
+from sftpgate.cli.commands.run import run
+from sftpgate.cli.commands.serve import deliver, follow, serve, worker
+from sftpgate.cli.commands.service import service_app
+from sftpgate.cli.commands.status import status
+from sftpgate.cli.commands.store import store_app
+from sftpgate.cli.commands.sweep import sweep, verify
+from sftpgate.cli.commands.tools import tool_app
+from sftpgate.cli.commands.users import user_app
 from sftpgate.errors import ExitCode, SftpgateError, StoreBusy
 
 # 128 and the signal's number, as shells have it
@@ -53,9 +60,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from sftpgate.app.doctor.versions import one_line
 
-        typer.echo(f"sftpgate {version('sftpgate')}")
+        typer.echo(one_line())
         raise typer.Exit
 
 
@@ -63,66 +70,75 @@ def _print_version(wanted: bool) -> None:
 def sftpgate(
     context: typer.Context,
     _version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version, and which commit it was made of.", callback=_print_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """The SFTP server that owns the hand-over of command files from an ERP to batch tools.
 
-    Settings come from sftpgate.toml and the environment (`sftpgate settings` lists them). Exit codes: docs/exit-codes.md.
+    Settings come from sftpgate.toml and the environment: `sftpgate settings --defaults`. Exit codes: docs/exit-codes.md.
 
     Example: sftpgate quickstart
-    """
+    """  # noqa: D401 - what `sftpgate --help` begins with
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), err=True)
         raise typer.Exit(ExitCode.USAGE)
 
 
+@records_itself
 def quickstart() -> None:
     """Set everything up, prove it with a sample file, and serve until Ctrl-C.
 
     Example: sftpgate quickstart
     """
-    from sftpgate.cli.quickstart import quickstart as command
+    from sftpgate.cli.commands.quickstart import quickstart as command
 
     command()
 
 
+@looks
 def settings(
     json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of the README.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="List every setting with its default and its meaning.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/settings.md.")] = False,
 ) -> None:
-    """List every setting: name, environment variable, default, meaning.
+    """List the settings that are in force: name, where it comes from, and value. Passwords are not shown.
 
-    Example: sftpgate settings | grep sweep
+    Example: sftpgate settings | grep -v default
     """
-    from sftpgate.cli.settings_table import settings as command
+    from sftpgate.cli.commands.settings import settings as command
 
-    command(json=json, markdown=markdown)
+    command(json=json, defaults=defaults, markdown=markdown)
 
 
 # Objects between two collections: most of what a command makes are modules, and nothing of them is garbage.
 COLLECT_AFTER = 50_000
 
-# The order in which --help lists them; each says what it is to the record.
-for _effect, _commands in (
-    (records_itself, (quickstart, serve)),
-    (looks, (settings, doctor, status, arrivals, show)),
-    (changes, (release, discard, sweep, prune)),
-    (looks, (verify, audit)),
-    (records_itself, (run, claim, done, fail, extend)),
+# The order in which --help lists them.
+for _command in (
+    *(quickstart, serve, settings, doctor, report_bug, status),
+    *(arrivals, show, receipts, diff, approve, reject, undo, release, discard, sweep, prune, verify, audit),
+    *(run, claim, done, fail, extend),
 ):
-    for _command in _commands:
-        app.command()(_effect(_command))
-app.command(hidden=True)(records_itself(worker))
-app.command(hidden=True)(records_itself(monitor))
+    app.command()(_command)
+app.command(hidden=True)(worker)
+app.command(hidden=True)(follow)
+app.command(hidden=True)(deliver)
+app.command(hidden=True)(monitor)
 for _group, _name in (
     (tool_app, "tool"),
+    (contract_app, "contract"),
+    (expect_app, "expect"),
     (quarantine_app, "quarantine"),
     (store_app, "store"),
     (user_app, "user"),
     (key_app, "key"),
     (hostkey_app, "hostkey"),
     (ban_app, "ban"),
+    (notify_app, "notify"),
+    (service_app, "service"),
 ):
     app.add_typer(_group, name=_name)
 
@@ -164,7 +180,7 @@ def _run(command: Callable[..., object]) -> int:
 
 
 def _status(code: object) -> int:
-    """An exit status of what Typer returns: None for a command that came to its end."""
+    """Return an exit status of what Typer returns: None for a command that came to its end."""
     return code if isinstance(code, int) else ExitCode.OK if code is None else ExitCode.FAILED
 
 

@@ -51,12 +51,12 @@ def emit_record(record: Row, *, json: bool = False, out: TextIO | None = None) -
 
 
 def heading(key: str) -> str:
-    """The words of a key: ``received_at`` is headed ``received at``."""
+    """Return the words of a key: ``received_at`` is headed ``received at``."""
     return key.replace("_", " ")
 
 
 def shown(value: object) -> str:
-    """``value`` as a person reads it, on one line. Times are UTC, to the second."""
+    """Return ``value`` as a person reads it, on one line. Times are UTC, to the second."""
     match value:
         case None:
             return ""
@@ -75,7 +75,7 @@ def shown(value: object) -> str:
 
 
 def jsonable(value: object) -> object:
-    """``value`` as JSON knows it: times in ISO 8601 with milliseconds and Z, paths as text."""
+    """Return ``value`` as JSON knows it: times in ISO 8601 with milliseconds and Z, paths as text."""
     match value:
         case None | bool() | int() | float():
             return value
@@ -105,7 +105,7 @@ def _write_json(value: object, stream: TextIO) -> None:
 
 
 def _write_json_list(values: Iterable[object], stream: TextIO) -> None:
-    """What ``_write_json`` prints of a list, value by value."""
+    """Write what ``_write_json`` prints of a list, value by value."""
     before = "["
     for value in values:
         text = json_module.dumps(value, indent=2, ensure_ascii=True).replace("\n", "\n  ")
@@ -119,7 +119,7 @@ def _is_number(value: object) -> bool:
 
 
 def _numeric(rows: Sequence[Row], column: str) -> bool:
-    """Whether a column holds numbers only, and at least one: those are aligned to the right."""
+    """Return whether a column holds numbers only, and at least one: those are aligned to the right."""
     values = [row.get(column) for row in rows]
     return all(map(_is_number, values)) and any(value is not None for value in values)
 

@@ -1,6 +1,6 @@
 """What ``sftpgate run`` says about a pass: as much as an admin wants to read in a mail of cron.
 
-Nothing where nothing happened. Otherwise a line for each run that failed, and one line that sums up; a pass of one run has that
+Nothing if nothing happened. Otherwise a line for each run that failed, and one line that sums up; a pass of one run has that
 run's line only. On a terminal (and with ``--verbose``) every run has its line, and what is at work is shown with its time.
 """
 
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from sftpgate.logs import printable
-from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.policy.lifecycle import Area, ArrivalState
+from sftpgate.policy.locations import location
 from sftpgate.policy.phrases import outcome_phrase
 from sftpgate.policy.runs import PROCESSED, UNCOUNTED, RunOutcome
-from sftpgate.settings import Language
+from sftpgate.settings.choices import Language
 
 if TYPE_CHECKING:
     from sftpgate.runners.claims import Claim
@@ -47,7 +48,7 @@ class Lines:
             self._shown.enter_context(_clock(f"{what}, attempt {claim.arrival.attempts}"))
 
     def finished(self, result: RunResult) -> None:
-        """Count a run, and say how it ended where that is wanted."""
+        """Count a run, and say how it ended if that is wanted."""
         self._shown.close()
         line = describe(result)
         self._first = self._first or line
@@ -63,7 +64,7 @@ class Lines:
         self._left_out.append(f"{tool} left out, because {because_of} did not get through")
 
     def sum_up(self) -> None:
-        """Say in one line what the pass did; nothing where its only run has been said, or where there was none."""
+        """Say in one line what the pass did; nothing if its only run has been said, or if there was none."""
         self._shown.close()
         if self._runs + len(self._left_out) > 1:
             tools = [
@@ -93,7 +94,7 @@ def _clock(text: str) -> Iterator[None]:
 
 
 def describe(result: RunResult) -> str:
-    """One line that says how a run ended, and what became of the file."""
+    """Return one line that says how a run ended, and what became of the file."""
     took = f"{result.seconds:.1f} s"
     if result.stays:
         return (
@@ -113,11 +114,11 @@ def describe(result: RunResult) -> str:
             what = f"failed after {took} ({result.statement.failed or _status(result.exit_status)})"
     if result.outcome not in PROCESSED | UNCOUNTED:
         what += f", attempt {result.attempt} of {result.max_attempts}"
-    kept = [f"report reports/{result.report}" if result.report else "no report could be written"]
+    kept = [f"report {location(Area.REPORTS, result.report)}" if result.report else "no report could be written"]
     if result.output:
-        kept.append(f"whole output reports/{result.output}")
+        kept.append(f"whole output {location(Area.REPORTS, result.output)}")
     if result.tryback:
-        kept.append(f"rejected lines reports/{result.tryback}")
+        kept.append(f"rejected lines {location(Area.REPORTS, result.tryback)}")
     match result.arrival.state:
         case ArrivalState.QUARANTINED:
             kept.append("moved to quarantine")
@@ -134,7 +135,7 @@ def describe(result: RunResult) -> str:
 
 
 def _kind(outcome: RunOutcome) -> str:
-    """Under which word a run is counted in the line that sums up."""
+    """Return the word under which a run is counted in the line that sums up."""
     if outcome in PROCESSED:
         return outcome.value
     return "put off" if outcome is RunOutcome.NOT_THE_FILE else "failed"

@@ -1,4 +1,4 @@
-"""Regular looks at how a gate does, for the meter. Where nothing is counted, there are none."""
+"""Regular looks at how a gate does, for the meter. If nothing is counted, there are none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sftpgate.gateway.server import Gate
+from sftpgate.gateway.gate import Gate
 from sftpgate.meter import Meter
 
 LAG_SECONDS = 0.05  # between two looks at the lag: often enough for a quantile of a minute

@@ -13,8 +13,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
-from sftpgate.ledger.database import get_fact, set_fact
-from sftpgate.ledger.schema import bans
+from sftpgate.ledger.database.connection import get_fact, set_fact
+from sftpgate.ledger.database.schema import bans
 from sftpgate.policy.bans import BanRules, Standing, after_failures, is_forgotten
 
 MAX_SOURCES = 50_000  # some megabytes
@@ -48,7 +48,7 @@ def record(connection: Connection, failed: Mapping[str, Failures], now: datetime
 
 
 def forget(connection: Connection, sources: Sequence[str]) -> None:
-    """A valid login came from there: scores and bans are cleared, but for those that an admin made."""
+    """Clear scores and bans, but for those that an admin made: a valid login came from there."""
     for start in range(0, len(sources), _AT_ONCE):
         chosen = bans.c.source.in_(sources[start : start + _AT_ONCE])
         if connection.execute(delete(bans).where(chosen, bans.c.by_admin.is_(False))).rowcount:
@@ -62,7 +62,7 @@ def ban(connection: Connection, standing: Standing) -> None:
 
 
 def unban(connection: Connection, source: str) -> bool:
-    """Take a source from the list, with its score; False where nothing was known of it."""
+    """Take a source from the list, with its score; False if nothing was known of it."""
     found = bool(connection.execute(delete(bans).where(bans.c.source == source)).rowcount)
     if found:
         _count_up(connection)
@@ -70,18 +70,18 @@ def unban(connection: Connection, source: str) -> bool:
 
 
 def banned(connection: Connection, now: datetime) -> list[Standing]:
-    """Who is banned, the latest first."""
+    """Return who is banned, the latest first."""
     query = select(bans).where(bans.c.banned_at.is_not(None), or_(bans.c.banned_until.is_(None), bans.c.banned_until > now))
     return [_standing(row) for row in connection.execute(query.order_by(bans.c.banned_at.desc(), bans.c.source))]
 
 
 def is_known(connection: Connection, source: str) -> bool:
-    """Whether a source has a score or a ban."""
+    """Return whether a source has a score or a ban."""
     return connection.execute(select(bans.c.source).where(bans.c.source == source)).first() is not None
 
 
 def generation(connection: Connection) -> str:
-    """What changes whenever somebody is banned or is not any more, but for the end of a ban's time."""
+    """Return what changes whenever somebody is banned or is not any more, but for the end of a ban's time."""
     return get_fact(connection, _GENERATION) or ""
 
 

@@ -14,7 +14,7 @@ from typing import NewType
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from sftpgate.ledger.arrivals import ArrivalId
-from sftpgate.ledger.schema import arrivals, claims
+from sftpgate.ledger.database.schema import arrivals, claims
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import Lease
 
@@ -23,7 +23,7 @@ Token = NewType("Token", str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRecord:
-    """A runner's exclusive right to one arrival. ``pid`` is 0 where only the lease holds it: no process lives as long.
+    """A runner's exclusive right to one arrival. ``pid`` is 0 if only the lease holds it: no process lives as long.
 
     ``process_start`` tells the process from a later one of the same id. The times of the lease: see ``policy.runs.Lease``.
     """
@@ -55,22 +55,22 @@ def add(connection: Connection, claim: ClaimRecord) -> None:
 
 
 def by_token(connection: Connection, token: str) -> ClaimRecord | None:
-    """The claim with this token, or None."""
+    """Return the claim with this token, or None."""
     return _one(connection.execute(_ALL.where(claims.c.token == token)).all())
 
 
 def of_arrival(connection: Connection, arrival: str) -> ClaimRecord | None:
-    """The claim of an arrival, or None."""
+    """Return the claim of an arrival, or None."""
     return _one(connection.execute(_ALL.where(claims.c.arrival == arrival)).all())
 
 
 def tokens(connection: Connection) -> set[str]:
-    """The tokens of all claims."""
+    """Return the tokens of all claims."""
     return set(connection.execute(select(claims.c.token)).scalars())
 
 
 def extend(connection: Connection, token: str, lease: Lease) -> bool:
-    """Give a claim another lease. False where there is no such claim."""
+    """Give a claim another lease. False if there is no such claim."""
     values = {"lease_until": lease.until, "lease_uptime": lease.until_uptime, "lease_seconds": lease.seconds}
     return bool(connection.execute(update(claims).where(claims.c.token == token).values(values)).rowcount)
 
@@ -83,7 +83,9 @@ def remove(connection: Connection, arrival: str) -> None:
 def claimed_arrivals(
     connection: Connection, *, after_seq: int = 0, limit: int
 ) -> list[tuple[int, ArrivalId, ClaimRecord | None]]:
-    """Claimed arrivals in order: sequence number, id, and claim, which is None where the ledger was made anew from the disk."""
+    """Return claimed arrivals in order: sequence number, id, and claim, which is None if the ledger was made anew from the
+    disk.
+    """
     query = (
         select(arrivals.c.seq, arrivals.c.id, *(claims.c[name] for name in _FIELDS))
         .select_from(arrivals.outerjoin(claims, claims.c.arrival == arrivals.c.id))

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, inspect, select, update
 
-from sftpgate.ledger.schema import logins
+from sftpgate.ledger.database.schema import logins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class LastUse:
 
 
 def remember(connection: Connection, uses: Iterable[LastUse]) -> None:
-    """Remember these uses, where no later one of the same credential is known."""
+    """Remember these uses, if no later one of the same credential is known."""
     for use in uses:
         same = (logins.c.owner == use.owner) & (logins.c.credential == use.credential)
         known = connection.execute(select(logins.c.at).where(same)).scalar()
@@ -34,7 +34,7 @@ def remember(connection: Connection, uses: Iterable[LastUse]) -> None:
 
 
 def last_uses(connection: Connection, owner: str | None = None) -> list[LastUse]:
-    """The last uses by one user, or by all. Empty where the ledger is of a time when nobody remembered them."""
+    """Return the last uses by one user, or by all. Empty if the ledger is of a time when nobody remembered them."""
     if not inspect(connection).has_table(logins.name):
         return []
     query = select(logins).order_by(logins.c.owner, logins.c.credential)

@@ -12,10 +12,13 @@ from sqlalchemy import Connection, func, select
 
 from sftpgate.errors import Refused, UnknownArrival
 from sftpgate.ledger import arrivals as records
+from sftpgate.ledger import runs
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
-from sftpgate.ledger.database import get_fact
-from sftpgate.ledger.schema import arrivals, claims
+from sftpgate.ledger.database.connection import get_fact
+from sftpgate.ledger.database.schema import arrivals, claims
+from sftpgate.policy.clocks import is_due
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
+from sftpgate.policy.runs import RunOutcome
 
 _SHOWN_CANDIDATES = 3
 
@@ -58,9 +61,9 @@ _OLDEST = func.min(arrivals.c.received_at, type_=arrivals.c.received_at.type)
 
 
 def by_prefix(connection: Connection, prefix: str) -> Arrival:
-    """The one arrival whose id begins with ``prefix``, in any letter case.
+    """Return the one arrival whose id begins with ``prefix``, in any letter case.
 
-    Raises UnknownArrival where there is none, and Refused where there are several.
+    Raises UnknownArrival if there is none, and Refused if there are several.
     """
     wanted = prefix.strip().upper()
     query = select(arrivals.c.id).where(arrivals.c.id >= wanted, arrivals.c.id < wanted + "~").order_by(arrivals.c.id)
@@ -73,7 +76,7 @@ def by_prefix(connection: Connection, prefix: str) -> Arrival:
 
 
 def waiting(connection: Connection) -> list[Waiting]:
-    """What waits for a runner, by path; the longest wait first."""
+    """Return what waits for a runner, by path; the longest wait first."""
     states = [ArrivalState.WAITING.value, ArrivalState.QUEUED.value]
     query = (
         select(arrivals.c.path, arrivals.c.state, func.count(), func.sum(arrivals.c.size), _OLDEST)
@@ -88,7 +91,7 @@ def waiting(connection: Connection) -> list[Waiting]:
 
 
 def held_back(connection: Connection) -> list[HeldBack]:
-    """How many arrivals are held, by reason, and how many are in quarantine; the largest number first."""
+    """Return how many arrivals are held, by reason, and how many are in quarantine; the largest number first."""
     states = [ArrivalState.HELD.value, ArrivalState.QUARANTINED.value]
     query = (
         select(arrivals.c.hold_reason, func.count(), func.sum(arrivals.c.size), _OLDEST)
@@ -103,30 +106,43 @@ def held_back(connection: Connection) -> list[HeldBack]:
 
 
 def open_claims(connection: Connection) -> list[OpenClaim]:
-    """The claims that are held, the oldest first."""
-    query = (
-        select(
-            claims.c.arrival,
-            arrivals.c.path,
-            claims.c.tool,
-            claims.c.host,
-            claims.c.pid,
-            claims.c.claimed_at,
-            claims.c.lease_until,
-        )
-        .join(arrivals, arrivals.c.id == claims.c.arrival)
-        .order_by(claims.c.claimed_at)
-    )
-    return [OpenClaim(**(dict(row._mapping) | {"pid": abs(row.pid)})) for row in connection.execute(query)]  # noqa: SLF001 - the documented way to a mapping
+    """Return the claims that are held, the oldest first."""
+    path = (
+        select(arrivals.c.path).where(arrivals.c.id == claims.c.arrival).scalar_subquery()
+    )  # a join may begin with all arrivals
+    query = select(
+        claims.c.arrival,
+        path.label("path"),
+        claims.c.tool,
+        claims.c.host,
+        claims.c.pid,
+        claims.c.claimed_at,
+        claims.c.lease_until,
+    ).order_by(claims.c.claimed_at)
+    rows = [row._mapping for row in connection.execute(query)]  # noqa: SLF001 - the documented way to a mapping
+    return [OpenClaim(**(dict(row) | {"pid": abs(row["pid"])})) for row in rows if row["path"] is not None]
 
 
 def journal_mode(connection: Connection) -> str | None:
-    """How SQLite keeps its journal: ``wal`` where all is well. None for another database."""
+    """Return how SQLite keeps its journal: ``wal`` if all is well. None for another database."""
     if connection.dialect.name != "sqlite":
         return None
     return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 
 
 def schema_version(connection: Connection) -> str | None:
-    """The version of the ledger's tables, or None where they were never made."""
+    """Return the version of the ledger's tables, or None if they were never made."""
     return get_fact(connection, "schema_version")  # written by Ledger.create
+
+
+def put_off_until(connection: Connection, tool: str, now: datetime) -> datetime | None:
+    """Return from when on the tool's last file is tried again if it was not to blame; None if it does not wait for that.
+
+    Until then the tool takes no other: what was missing is missing for all of them, and their order is to be kept. A newer file
+    that has replaced it is tried at once: its sender may know that all is well again, and it costs one try.
+    """
+    last = runs.last_of_tool(connection, tool)
+    if last is None or last.outcome is not RunOutcome.NOT_THE_FILE:
+        return None
+    found = records.find(connection, ids=[last.arrival], states=[ArrivalState.WAITING])
+    return next((item.not_before for item in found if not is_due(item.not_before, item.changed_at, now)), None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, update
 
-from sftpgate.ledger.schema import arrivals, metadata, reports
+from sftpgate.ledger.database.schema import arrivals, metadata, reports
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, ArrivalState
 
 _MARK = "~"  # in no user's name (policy/accounts.py)
@@ -37,7 +37,7 @@ class Estate:
 
 
 def estate_of(connection: Connection, user: str) -> Estate:
-    """What ``user`` has."""
+    """Return what ``user`` has."""
     query = select(arrivals.c.state, func.count()).where(arrivals.c.owner == user).group_by(arrivals.c.state)
     states = {ArrivalState(state): count for state, count in connection.execute(query)}
     archived = select(func.count()).where(arrivals.c.owner == user, arrivals.c.archived_as.is_not(None))
@@ -60,7 +60,7 @@ def hand_on(connection: Connection, user: str, former: str) -> None:
 
 
 def next_former(connection: Connection, user: str) -> str:
-    """A name under which nothing is recorded yet, for what ``user`` leaves."""
+    """Return a name under which nothing is recorded yet, for what ``user`` leaves."""
     number = 1
     while any(_has(connection, table_name, f"{user}{_MARK}{number}") for table_name in ("arrivals", "runs", "reports")):
         number += 1

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, and_, delete, exists, insert, literal, or_, select
 
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival, select_where
-from sftpgate.ledger.schema import arrivals, reports, runs
+from sftpgate.ledger.database.schema import arrivals, reports, runs
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 
 
@@ -24,24 +24,24 @@ def add(connection: Connection, name: str, *, owner: str, arrival: str, at: date
 
 
 def of_owner(connection: Connection, owner: str, *, after: str = "", limit: int | None = None) -> list[str]:
-    """The first ``limit`` names behind ``after`` of the reports and rejected lines of the files of ``owner``, sorted."""
+    """Return the first ``limit`` names behind ``after`` of the reports and rejected lines of the files of ``owner``, sorted."""
     query = select(reports.c.name).where(reports.c.owner == owner, reports.c.name > after).order_by(reports.c.name).limit(limit)
     return list(connection.execute(query).scalars())
 
 
 def owner_of(connection: Connection, name: str) -> str | None:
-    """Whose file the report, or the file of rejected lines, called ``name`` is about; None where there is none."""
+    """Return whose file the report, or the file of rejected lines, called ``name`` is about; None if there is none."""
     return connection.execute(select(reports.c.owner).where(reports.c.name == name)).scalar()
 
 
 def of_arrival(connection: Connection, arrival: str) -> list[str]:
-    """The names of what was written about an arrival, in order."""
+    """Return the names of what was written about an arrival, in order."""
     query = select(reports.c.name).where(reports.c.arrival == arrival).order_by(reports.c.at, reports.c.name)
     return list(connection.execute(query).scalars())
 
 
 def untold_holds(connection: Connection, now: datetime, after: Mapping[HoldReason, timedelta], limit: int) -> list[Arrival]:
-    """Held files of users that their senders were not told of, and that are held for longer than ``after`` says."""
+    """Return held files of users that their senders were not told of, and that are held for longer than ``after`` says."""
     changed = arrivals.c.changed_at
     is_due = or_(
         *(

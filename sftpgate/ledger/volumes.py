@@ -13,8 +13,8 @@ from datetime import UTC, datetime, time
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from sftpgate.ledger.arrivals import LOCAL_OWNER, Arrival
-from sftpgate.ledger.prepared import Prepared
-from sftpgate.ledger.schema import arrivals, volumes
+from sftpgate.ledger.database.prepared import Prepared
+from sftpgate.ledger.database.schema import arrivals, volumes
 from sftpgate.policy.quotas import day_of
 
 SENT = "sftp"  # the source of what a user sent
@@ -42,7 +42,7 @@ def add(connection: Connection, new: Iterable[Arrival]) -> None:
 
 
 def sent_on(connection: Connection, owner: str, day: int) -> int:
-    """How many bytes of ``owner`` arrived on a day; 0 for any but the last one on which it sent something."""
+    """Return how many bytes of ``owner`` arrived on a day; 0 for any but the last one on which it sent something."""
     rows = _TODAY.rows(connection, [{"owner": owner, "day": day}])
     return int(rows[0][0]) if rows else 0
 

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 BEAT_SECONDS = 15.0  # a worker says that it is alive every half second; above what a busy machine delays it
-LOCK_SECONDS = 15.0  # far above what a change takes, and half of what one waits before it gives up (store/filelock.py)
+LOCK_SECONDS = 15.0  # far above what a change takes, and half of what one waits before it gives up (store/shared/file_lock.py)
 STUCK_SECONDS = 30.0  # a CLOSE that waits so long: above the ledger's busy timeout
 SWEEPS_MISSED = 3
+UNTOLD = timedelta(hours=1)  # a message that is due so long: a receiver that restarts is back by then
 SWEEP_MARGIN = timedelta(seconds=60)  # a sweep itself takes time
 
 
@@ -43,6 +44,9 @@ class Seen:
     store_lock_seconds: float
     stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old, and whose it is
     shortages: tuple[str, ...] = ()  # of room for store, drop and ledger, in words
+    expected: tuple[str, ...] = ()  # files that are late, missing, held, or that no tool takes, in words
+    untold_since: datetime | None = None  # the oldest message that somebody should have by now
+    turned_off: tuple[str, ...] = ()  # receivers of notifications that are sent nothing any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +59,12 @@ class Problem:
 
 
 def problems(seen: Seen) -> list[Problem]:
-    """Everything that is wrong, the worst first."""
+    """Return everything that is wrong, the worst first."""
     return sorted(_found(seen), key=lambda problem: problem.condition is not Condition.NOT_READY)
 
 
 def condition(found: list[Problem]) -> Condition:
-    """What all problems together mean."""
+    """Return what all problems together mean."""
     if any(problem.condition is Condition.NOT_READY for problem in found):
         return Condition.NOT_READY
     return Condition.DEGRADED if found else Condition.READY
@@ -87,12 +91,29 @@ def _found(seen: Seen) -> Iterator[Problem]:
         )
         yield Problem(check="store lock", condition=Condition.NOT_READY, reason=reason)
     yield from _late_sweep(seen)
+    yield from _expected_files(seen)
+    yield from _untold(seen)
     if seen.publishing_seconds > STUCK_SECONDS:
         reason = f"a client has waited {seen.publishing_seconds:.0f} s for the answer to its CLOSE"
         yield Problem(check="publisher", condition=Condition.DEGRADED, reason=reason)
     for home in seen.stale_locks:
         reason = f"a batch lock lies in {home or 'the drop'} for longer than batch_lock_ttl: it is passed over"
         yield Problem(check="batch lock", condition=Condition.DEGRADED, reason=reason)
+
+
+def _expected_files(seen: Seen) -> Iterator[Problem]:
+    for reason in seen.expected:
+        yield Problem(check="expected file", condition=Condition.DEGRADED, reason=reason)
+
+
+def _untold(seen: Seen) -> Iterator[Problem]:
+    if seen.untold_since is not None and seen.now - seen.untold_since > UNTOLD:
+        since = seen.untold_since.isoformat(timespec="seconds")
+        reason = f"a notification is due since {since}: `sftpgate notify receivers` says who is away"
+        yield Problem(check="notifications", condition=Condition.DEGRADED, reason=reason)
+    for receiver in seen.turned_off:
+        reason = f"nothing is sent to {receiver} any more, as it asked: `sftpgate notify resume {receiver}`, or take it out"
+        yield Problem(check="notifications", condition=Condition.DEGRADED, reason=reason)
 
 
 def _late_sweep(seen: Seen) -> Iterator[Problem]:

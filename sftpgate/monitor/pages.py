@@ -14,23 +14,24 @@ from prometheus_client.registry import Collector
 
 from sftpgate.monitor.health import Condition, condition, problems
 from sftpgate.monitor.http import Page
-from sftpgate.monitor.sight import Sight, Stock
+from sftpgate.monitor.snapshot import Snapshot, Stock
+from sftpgate.policy.expectations import ExpectState
 from sftpgate.policy.lifecycle import ArrivalState
 
 _CONDITIONS = {Condition.READY: 2, Condition.DEGRADED: 1, Condition.NOT_READY: 0}
 
 
-def metrics(sight: Sight) -> Page:
-    """What the workers count, and what the ledger and the disk say."""
+def metrics(snapshot: Snapshot) -> Page:
+    """Return what the workers count, and what the ledger and the disk say."""
     registry = CollectorRegistry()
-    registry.register(_Stock(sight))
-    body = generate_latest(sight.counted()) + generate_latest(registry)
+    registry.register(_Stock(snapshot))
+    body = generate_latest(snapshot.counted()) + generate_latest(registry)
     return Page(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, body)
 
 
-def healthz(sight: Sight) -> Page:
-    """200 where the gate is ready or degraded, 503 where it is not ready; the body says why."""
-    found = problems(sight.seen(sight.stock()))
+def healthz(snapshot: Snapshot) -> Page:
+    """Answer 200 if the gate is ready or degraded, 503 if it is not ready; the body says why."""
+    found = problems(snapshot.seen(snapshot.stock()))
     verdict = condition(found)
     status = HTTPStatus.SERVICE_UNAVAILABLE if verdict is Condition.NOT_READY else HTTPStatus.OK
     body = {"status": verdict, "problems": [asdict(problem) for problem in found]}
@@ -40,17 +41,17 @@ def healthz(sight: Sight) -> Page:
 class _Stock(Collector):
     """The families that are not counted by workers: made of one look."""
 
-    def __init__(self, sight: Sight) -> None:
-        self._sight = sight
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: so a registry does not look at the ledger to register us."""
+        """Return nothing: so a registry does not look at the ledger to register us."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families."""
-        stock = self._sight.stock()
-        seen = self._sight.seen(stock)
+        """Yield all families."""
+        stock = self._snapshot.stock()
+        seen = self._snapshot.seen(stock)
         yield _gauge("sftpgate_health", "2: ready, 1: degraded, 0: not ready.", _CONDITIONS[condition(problems(seen))])
         yield _gauge("sftpgate_workers", "Worker processes that are alive.", seen.workers_alive)
         yield _gauge("sftpgate_workers_wanted", "Worker processes that there should be.", seen.workers_wanted)
@@ -87,10 +88,25 @@ def _of_ledger(stock: Stock, now: float) -> Iterator[Metric]:
             held.add_metric([kept.reason.value], kept.count)
     yield held
     yield _gauge("sftpgate_claims", "Files that runners have at this moment.", stock.claims)
+    yield _gauge(
+        "sftpgate_notifications_due",
+        "Notifications that somebody should have by now; at most 10000 are counted.",
+        stock.untold.count,
+    )
+    untold = stock.untold.oldest.timestamp() if stock.untold.oldest is not None else now
+    yield _gauge("sftpgate_oldest_notification_seconds", "Age of the oldest of these; 0: none.", max(0.0, now - untold))
+    yield _gauge("sftpgate_receivers_off", "Receivers that are sent nothing any more.", len(stock.turned_off))
     runs = CounterMetricFamily("sftpgate_runs", "Runs of tools that ended, by outcome.", labels=["outcome"])
     for outcome, count in sorted(stock.runs.items()):
         runs.add_metric([outcome], count)
     yield runs
+    expected = GaugeMetricFamily(
+        "sftpgate_expected_file", "1: the state that an expected file is in.", labels=["expectation", "state"]
+    )
+    for each in stock.expected:
+        for possible in ExpectState:
+            expected.add_metric([each.name, possible.value], each.state is possible)
+    yield expected
     yield CounterMetricFamily("sftpgate_audit_records", "Records of the audit chain, ever.", value=stock.records)
     if stock.swept_at is not None:
         yield _gauge(

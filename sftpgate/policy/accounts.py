@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from sftpgate.errors import NameRefused
-from sftpgate.policy.names import RESERVED_NAMES, check_storable, folded
+from sftpgate.policy.managed import is_reserved
+from sftpgate.policy.names import check_storable, is_text
 
 USER_NAME_RULE = "1 to 32 characters of a-z, 0-9, _, - and ., the first a letter or _, no two dots in a row"
 
@@ -19,7 +20,7 @@ _USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 
 
 def valid_user_name(name: str) -> bool:
-    """True where a user may be called ``name``."""
+    """Return True if a user may be called ``name``."""
     return _USER_NAME.fullmatch(name) is not None and ".." not in name
 
 
@@ -44,8 +45,14 @@ def check_home(home: str) -> None:
         raise NameRefused("a home is relative to the drop: leave out the leading / (rule: homes lie in the drop)")
     if any(part in ("", ".", "..") for part in parts):
         raise NameRefused("a home has no empty, . or .. part (rule: homes lie in the drop)")
+    if not is_text(home):
+        raise NameRefused("a home is a path in UTF-8 (rule: names are UTF-8)")
+    if "\\" in home or parts[0].startswith("~"):
+        raise NameRefused("a home is relative to the drop, its parts separated by / (rule: homes lie in the drop)")
+    if any(part != part.strip() for part in parts):
+        raise NameRefused("no part of a home begins or ends with a space (rule: homes lie in the drop)")
     if any(part.startswith((".", "_")) for part in parts):
         raise NameRefused("no part of a home begins with . or _: nothing would ever be taken from there (rule: hidden names)")
-    if folded(parts[0]) in RESERVED_NAMES:
+    if is_reserved(parts[0]):
         raise NameRefused(f"{parts[0]} is the system's own: choose another home (rule: reserved directories)")
     check_storable(home)

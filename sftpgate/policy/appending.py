@@ -27,8 +27,9 @@ _TAKEN_BY_A_TOOL = frozenset({ArrivalState.DONE, ArrivalState.QUARANTINED, Arriv
 
 
 def is_tail(last: ArrivalState, changed_ago: timedelta) -> bool:
-    """Whether what is appended to a name that has no file now is a piece without its beginning. ``last`` is how the sender's
-    last file of the name stands, ``changed_ago`` since when. Where the clock was set back, it counts as a short time ago.
+    """Return whether what is appended to a name that has no file now is a piece without its beginning. ``last`` is how the
+    sender's last file of the name stands, ``changed_ago`` since when. If the clock was set back, it counts as a short time
+    ago.
     """
     return last in _AT_A_TOOL or (last in _TAKEN_BY_A_TOOL and changed_ago < TAIL_TIME)
 
@@ -45,11 +46,11 @@ class AppendPlacement:
 
     @property
     def counts_from_zero(self) -> bool:
-        """True where the first write said that the client leaves the place to the server."""
+        """True if the first write said that the client leaves the place to the server."""
         return self._counts_from_zero
 
     def place(self, offset: int, size: int) -> int:
-        """Where the write at ``offset`` goes in the file, which has ``size`` bytes now."""
+        """Return where the write at ``offset`` goes in the file, which has ``size`` bytes now."""
         if not self._begun:
             self._begun = True
             self._counts_from_zero = offset == 0
@@ -59,5 +60,5 @@ class AppendPlacement:
         return size if offset == 0 else self._existing_bytes + offset
 
     def truncated(self, size: int) -> None:
-        """The file was cut to ``size`` bytes: what is counted from 0 goes behind those."""
+        """Note that the file was cut to ``size`` bytes: what is counted from 0 goes behind those."""
         self._existing_bytes = min(self._existing_bytes, size)

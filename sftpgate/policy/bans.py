@@ -83,21 +83,23 @@ class Standing:
     reason: str = ""
 
     def is_banned(self, now: datetime) -> bool:
-        """Whether connections of the source are refused. A ban ends where the clock was set back by more than its length."""
+        """Return whether connections of the source are refused. A ban ends if the clock was set back by more than its
+        length.
+        """
         if self.banned_at is None or self.banned_until is None:
             return self.banned_at is not None
         return self.banned_at - (self.banned_until - self.banned_at) <= now < self.banned_until
 
 
 def weight_of(failure: LoginRefusal | Offence) -> float:
-    """How much a failure adds to the score of its source."""
+    """Return how much a failure adds to the score of its source."""
     if isinstance(failure, Offence):
         return _OFFENCES[failure]
     return _WEIGHTS.get(failure, _OTHER_WEIGHT)
 
 
 def source_of(address: str) -> str | None:
-    """The source that an address counts for, as text; None where it is no address."""
+    """Return the source that an address counts for, as text; None if it is no address."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -110,7 +112,9 @@ def source_of(address: str) -> str | None:
 
 
 def source_named(text: str) -> str | None:
-    """The source that an admin means by an address, or by an IPv6 network of ``IPV6_PREFIX`` bits; None for anything else."""
+    """Return the source that an admin means by an address, or by an IPv6 network of ``IPV6_PREFIX`` bits; None for anything
+    else.
+    """
     try:
         network = ipaddress.IPv6Network(text)
     except ValueError:
@@ -119,7 +123,7 @@ def source_named(text: str) -> str | None:
 
 
 def score_at(standing: Standing, now: datetime, rules: BanRules) -> float:
-    """The score of a source, decayed. A clock that was set back decays nothing."""
+    """Return the score of a source, decayed. A clock that was set back decays nothing."""
     passed = max(timedelta(0), now - standing.scored_at)
     return float(standing.score * 0.5 ** min(passed / rules.half_life, 1024.0))
 
@@ -127,7 +131,7 @@ def score_at(standing: Standing, now: datetime, rules: BanRules) -> float:
 def after_failures(
     standing: Standing | None, source: str, weight: float, reason: str, now: datetime, rules: BanRules
 ) -> Standing:
-    """The standing of a source after failures of that weight; banned where the threshold is reached.
+    """Return the standing of a source after failures of that weight; banned if the threshold is reached.
 
     One that is banned already stays so until the same moment: what was under way when the ban came adds nothing.
     """
@@ -148,7 +152,7 @@ def after_failures(
 
 
 def is_forgotten(standing: Standing, now: datetime, rules: BanRules) -> bool:
-    """Whether nothing of a source needs to be kept."""
+    """Return whether nothing of a source needs to be kept."""
     if standing.is_banned(now):
         return False
     last = max(standing.scored_at, standing.banned_until or standing.scored_at)
@@ -156,5 +160,7 @@ def is_forgotten(standing: Standing, now: datetime, rules: BanRules) -> bool:
 
 
 def is_exempt(address: str, pattern_lists: Iterable[Sequence[str]]) -> bool:
-    """Whether the admin named this address: whether one of the lists (``from=``, ``networks``, ``trusted_networks``) matches."""
+    """Return whether the admin named this address: whether one of the lists (``from=``, ``networks``, ``trusted_networks``)
+    matches.
+    """
     return any(address_matches(address, patterns) for patterns in pattern_lists if _EVERYBODY.isdisjoint(patterns))

@@ -67,9 +67,9 @@ def certificate_refusal(
     issued: datetime,
     min_rsa_bits: int,
 ) -> LoginRefusal | None:
-    """Why ``certificate`` does not log in as ``user`` from ``address``; None where it does.
+    """Return why ``certificate`` does not log in as ``user`` from ``address``; None if it does.
 
-    ``authority`` is the user's line for the key that signed it, None where there is none. ``issued`` is the moment at which
+    ``authority`` is the user's line for the key that signed it, None if there is none. ``issued`` is the moment at which
     the certificate's own times count: that of the login, also while the connection lasts, as with OpenSSH.
     """
     if authority is None:
@@ -90,9 +90,9 @@ def certificate_refusal(
 
 
 def principal_fits(name: str, *, allowed: Sequence[str], certificate: Sequence[str]) -> bool:
-    """Whether a certificate's principals let it log in as ``name``.
+    """Return whether a certificate's principals let it log in as ``name``.
 
-    ``allowed`` is the ``principals=`` option of the cert-authority line; where it is empty, the certificate must name the
+    ``allowed`` is the ``principals=`` option of the cert-authority line; if it is empty, the certificate must name the
     user itself. A certificate without principals would be good for everybody and fits nobody here.
     """
     return not set(allowed or (name,)).isdisjoint(certificate)

@@ -21,8 +21,8 @@ LONGEST_OFFERED_WRITE = 261_101
 class Family:
     """What is known of a family.
 
-    ``full_writes``: the lengths of its full writes; none where they are not known. ``buffer``: what it reads from its file at
-    a time, where it sends that in several writes of different lengths; it can break off at each multiple of it.
+    ``full_writes``: the lengths of its full writes; none if they are not known. ``buffer``: what it reads from its file at
+    a time, if it sends that in several writes of different lengths; it can break off at each multiple of it.
     ``is_program``: it sends files as they are, so that writes of one length are full ones; a library also sends what an
     application writes, piece by piece.
     ``states_size``: it sets the size to what it has written when it is done, and does not when it breaks off.
@@ -37,7 +37,7 @@ class Family:
     states_size: bool = False
 
 
-# OpenSSH's own sftp and scp, which ask for the limits; sftp -B sets another length, which shows where it is repeated
+# OpenSSH's own sftp and scp, which ask for the limits; sftp -B sets another length, which shows if it is repeated
 OPENSSH = Family(
     name="OpenSSH sftp, scp",
     version_lines=("OpenSSH_",),
@@ -91,7 +91,9 @@ FAMILIES = (
 
 
 def family_of(version_line: str, *, asked_limits: bool) -> Family:
-    """The family of a client. ``asked_limits``: its SFTP session asked for this server's limits, as OpenSSH's own programs do."""
+    """Return the family of a client. ``asked_limits``: its SFTP session asked for this server's limits, as OpenSSH's own
+    programs do.
+    """
     software = version_line.removeprefix("SSH-2.0-").removeprefix("SSH-1.99-")
     if software.startswith(OPENSSH.version_lines):
         return OPENSSH if asked_limits else THROUGH_OPENSSH

@@ -1,9 +1,9 @@
 """How far an age can be believed: the wall clock is set now and then, by an hour, by a year, in either direction.
 
-Pure. The uptime of a machine goes on evenly, the wall clock should: where both did not go on by the same, the clock was set
+Pure. The uptime of a machine goes on evenly, the wall clock should: if both did not go on by the same, the clock was set
 in between. Then nothing is older than the time since: a lock that looks abandoned, an upload that nobody resumed, an archive
-that was kept for long enough may be a minute old. Across boots only the wall clock is left; it is believed where it went on
-by less than ``APART``.
+that was kept for long enough may be a minute old. Across boots only the wall clock is left; it is believed if it went on
+by less than ``APART_SECONDS``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Anchor:
     set_uptime: float | None = None
 
     def looked(self, now: Reading) -> Anchor:
-        """The same after another look."""
+        """Return the same after another look."""
         passed = now.wall - self.last.wall
         if now.boot == self.last.boot:
             steady = now.uptime - self.last.uptime
@@ -49,7 +49,7 @@ class Anchor:
         return replace(self, last=now, set_uptime=kept)
 
     def steady_seconds(self, now: Reading) -> float:
-        """For how long the clock has not been set; without end where it never was."""
+        """Return for how long the clock has not been set; without end if it never was."""
         if self.set_wall is None:
             return math.inf
         if now.boot == self.last.boot and self.set_uptime is not None:
@@ -58,7 +58,7 @@ class Anchor:
 
 
 def is_due(not_before: datetime | None, since: datetime, now: datetime) -> bool:
-    """Whether something that was put off at ``since`` may be tried. Where the clock was set back behind that, it may: a try too
-    early loses nothing, and a wait of a year does.
+    """Return whether something that was put off at ``since`` may be tried. If the clock was set back behind that, it may: a
+    try too early loses nothing, and a wait of a year does.
     """
     return not_before is None or not_before <= now or now < since

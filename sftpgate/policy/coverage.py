@@ -25,7 +25,7 @@ class Coverage:
         self._ends: list[int] = [existing_bytes] if existing_bytes else []
 
     def add(self, start: int, end: int) -> None:
-        """Record that the bytes from ``start`` up to ``end`` were written. Raises TooScattered where that would be one range
+        """Record that the bytes from ``start`` up to ``end`` were written. Raises TooScattered if that would be one range
         too many; nothing is recorded then.
         """
         if start >= end:
@@ -43,7 +43,7 @@ class Coverage:
         starts[first:last], ends[first:last] = [start], [end]
 
     def within(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The written parts of the range from ``start`` up to ``end``."""
+        """Return the written parts of the range from ``start`` up to ``end``."""
         found = []
         for index in range(bisect_right(self._ends, start), len(self._starts)):
             if self._starts[index] >= end:
@@ -59,7 +59,7 @@ class Coverage:
             self._ends[-1] = min(self._ends[-1], size)
 
     def first_gap(self, size: int) -> tuple[int, int] | None:
-        """The first range below ``size`` that no write covered, or None."""
+        """Return the first range below ``size`` that no write covered, or None."""
         if not self._starts or self._starts[0] > 0:
             return (0, min(self._starts[0], size) if self._starts else size) if size else None
         if self._ends[0] >= size:

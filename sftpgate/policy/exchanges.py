@@ -52,11 +52,11 @@ class Allowance:
 
     @classmethod
     def full(cls, rate: Rate, now: float) -> Allowance:
-        """One of which nothing was used."""
+        """Return an allowance of which nothing was used."""
         return cls(rate, rate.most_seconds, now)
 
     def left(self, now: float) -> float:
-        """Seconds of processor time that are left."""
+        """Return seconds of processor time that are left."""
         grown = self.left_seconds + max(0.0, now - self.at) * self.rate.share
         return min(grown, self.rate.most_seconds)
 
@@ -66,11 +66,11 @@ class Allowance:
         self.at = now
 
     def wait(self, now: float) -> float:
-        """Seconds until there is something left; 0 where there is."""
+        """Return seconds until there is something left; 0 if there is."""
         return max(0.0, -self.left(now) / self.rate.share)
 
     def is_full(self, now: float) -> bool:
-        """Whether nothing needs to be remembered of it."""
+        """Return whether nothing needs to be remembered of it."""
         return self.left(now) >= self.rate.most_seconds
 
 
@@ -84,5 +84,5 @@ class Rank:
     came: int
 
     def key(self) -> tuple[bool, float, float, int]:
-        """The least one is next."""
+        """Return whether this one goes first: the one with the least cost does."""
         return (not self.user, -self.left_seconds, self.cost_seconds, self.came)

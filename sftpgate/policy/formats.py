@@ -53,7 +53,7 @@ NOTHING = Finding(Wholeness.OPEN)
 
 
 def examine(size: int, read: Read) -> Finding:
-    """Whether a file is whole, as far as its content has a format that tells."""
+    """Return whether a file is whole, as far as its content has a format that tells."""
     head = read(0, HEAD_BYTES)
     for magic, name, check in _BINARY:
         if magic.match(head):
@@ -74,7 +74,7 @@ def _told(whole: bool) -> Wholeness:
 
 
 def _gzip(size: int, read: Read) -> Wholeness:
-    """All members are there, with their trailers. Only zeros may follow."""
+    """Look whether all members are there, with their trailers. Only zeros may follow."""
     if size > _GZIP_BYTES:
         return Wholeness.OPEN
     rest = read(0, size)
@@ -161,7 +161,9 @@ def _zstd(size: int, read: Read) -> Wholeness:
 
 
 def _zip(size: int, read: Read) -> Wholeness:
-    """Its end is there, and speaks of a directory that lies right before it: an archive inside the archive has an end too."""
+    """Look whether its end is there, and speaks of a directory that lies right before it: an archive inside the archive has
+    an end too.
+    """
     start = max(0, size - _ZIP_END_BYTES)
     tail = read(start, _ZIP_END_BYTES)
     at = tail.rfind(b"PK\5\6")
@@ -178,7 +180,7 @@ def _zip(size: int, read: Read) -> Wholeness:
 
 
 def _pdf(size: int, read: Read) -> Wholeness:
-    """It ends with ``startxref``, a place in the file, and ``%%EOF``. A file made for the web has one in front, of place 0."""
+    """Look for ``startxref``, a place in the file, and ``%%EOF``. A file made for the web has one in front, of place 0."""
     tail = read(max(0, size - _PDF_END_BYTES), _PDF_END_BYTES)
     found = re.search(rb"startxref\s+(\d{1,19})\s+%%EOF[\s\0]*\Z", tail)
     return _told(found is not None and 0 < int(found[1]) < size)
@@ -197,7 +199,7 @@ def _utf16(size: int, read: Read) -> Wholeness:
 
 
 def _json(size: int, read: Read) -> Wholeness:
-    """A large one is only looked at on both ends. A sequence of values, one a line, has no end of its own."""
+    """Look at a large one on both ends only. A sequence of values, one a line, has no end of its own."""
     if size > _JSON_BYTES:
         first, last = read(0, HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")[:1], read(size - _END_BYTES, _END_BYTES).rstrip()[-1:]
         return Wholeness.CUT if first == b"[" and _is_value_in_list(read(0, _END_BYTES)) and last != b"]" else Wholeness.OPEN
@@ -222,7 +224,7 @@ _BEGUN = re.compile(r"[-+.eE0-9]*|\\?u?[0-9a-fA-F]{0,4}")  # what the parser sto
 
 
 def _is_value_in_list(head: bytes) -> bool:
-    """Whether a list begins as JSON has it, and not as a section of an INI file does."""
+    """Return whether a list begins as JSON has it, and not as a section of an INI file does."""
     return re.match(rb'(?:\xef\xbb\xbf)?\s*\[\s*(?:[{\[]|"[^"\n]*"\s*[,\]]|-?[0-9.eE+-]+\s*[,\]])', head) is not None
 
 
@@ -235,7 +237,7 @@ def _refuse_entity(*_: object) -> None:
 
 
 def _xml(size: int, read: Read) -> Wholeness:
-    """It is well-formed up to its end. A large one is not read."""
+    """Read to the end, as long as it is well-formed. A large one is not read."""
     if size > _XML_BYTES:
         return Wholeness.OPEN if read(size - _END_BYTES, _END_BYTES).rstrip(b" \t\r\n\0").endswith(b">") else Wholeness.CUT
     parser = expat.ParserCreate()

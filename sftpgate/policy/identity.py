@@ -2,7 +2,7 @@
 
 Each of the three carries the id of its gate. A store whose filesystem is not mounted is an empty directory, and everything
 that the ledger expects in it would look as if somebody had taken it; another gate's store would do the same. So a gate starts
-only where the three fit together, or where there is nothing yet that could belong to another gate.
+only if the three fit together, or if there is nothing yet that could belong to another gate.
 
 A *seal* tells whether one of two was brought back from a backup: a number that the ledger and the store both have, and that
 goes up while there is something to tell apart.
@@ -17,11 +17,12 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What was found. An id is None where there is none.
+    """What was found. An id is None if there is none.
 
     ``store_used``: our own directory is in the store. ``ledger_used``: the ledger has had arrivals. ``kept`` are places in the
     store that only we take files from (archives, held, claimed …), ``taken`` those that programs of the machine take files from:
     how many of them the ledger expects to be filled, and how many are. ``is_beside``: ledger and store are on one filesystem.
+    ``remembered``: the id of the gate that the keys belong to.
     """
 
     store: str | None
@@ -34,6 +35,7 @@ class Seen:
     taken_expected: int = 0
     taken_found: int = 0
     is_beside: bool = True
+    remembered: str | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -41,8 +43,13 @@ class Seen:
         return self.ledger is not None and self.store == self.drop == self.ledger
 
     @property
+    def is_new(self) -> bool:
+        """Whether there is nothing yet: no gate has been here, or what it left is not mounted."""
+        return self.identity is None and self.drop is None and not self.store_used and not self.ledger_used
+
+    @property
     def identity(self) -> str | None:
-        """The id that all three shall have; None where there is none yet."""
+        """The id that all three shall have; None if there is none yet."""
         return self.ledger or self.store
 
 
@@ -57,6 +64,10 @@ class Mismatch(StrEnum):
     STORE_STRANGE = "none of the files that the ledger expects is in the store: it is another one, or a part of it is not mounted"
     DROP_MISSING = "the drop is missing or empty, and store and ledger are those of a gate in use: is its filesystem mounted?"
     DROP_OTHER = "the drop belongs to another gate than the store and the ledger"
+    ALL_MISSING = (
+        "store, drop and ledger are missing or empty, and the keys are those of a gate in use: is the filesystem of the data "
+        "mounted?"
+    )
 
 
 WHAT_TO_DO = (
@@ -66,7 +77,7 @@ WHAT_TO_DO = (
 
 
 def mismatch(seen: Seen) -> Mismatch | None:
-    """Why a gate must not start on what was seen, or None."""
+    """Return why a gate must not start on what was seen, or None."""
     if seen.ledger is not None:
         if seen.store is None:
             return Mismatch.STORE_UNMARKED if seen.store_used else Mismatch.STORE_MISSING
@@ -78,11 +89,13 @@ def mismatch(seen: Seen) -> Mismatch | None:
     if seen.drop is not None and seen.drop != seen.store:
         # The store gets its id before the drop does, so this one's store had one.
         return Mismatch.STORE_MISSING if seen.store is None else Mismatch.DROP_OTHER
+    if seen.is_new and seen.remembered is not None:
+        return Mismatch.ALL_MISSING
     return _of_earlier_version(seen) if seen.ledger_used else None
 
 
 def _of_earlier_version(seen: Seen) -> Mismatch | None:
-    """The same for a ledger that was in use before there were ids: it takes a store in which it finds its files."""
+    """Return the same for a ledger that was in use before there were ids: it takes a store in which it finds its files."""
     if not seen.store_used:
         return Mismatch.STORE_MISSING
     if seen.kept_found or seen.taken_found:
@@ -101,7 +114,7 @@ class Age(StrEnum):
 
 
 def age(ledger: int, store: Collection[int]) -> Age:
-    """Compare the seals. ``store``: the numbers that fit the store's own, two where a new one was being set; none where it
+    """Compare the seals. ``store``: the numbers that fit the store's own, two if a new one was being set; none if it
     has never had one.
     """
     if ledger in store or (not store and ledger == 0):

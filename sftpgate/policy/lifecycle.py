@@ -27,6 +27,7 @@ class ArrivalState(StrEnum):
     REPLACED = "replaced"  # a newer one took its place; a runner's input is archived
     WITHDRAWN = "withdrawn"  # removed by its sender
     DISCARDED = "discarded"  # removed by an admin
+    REJECTED = "rejected"  # refused by an admin, who has told its sender why; its content is archived
     QUARANTINED = "quarantined"  # failed too often
     TAKEN = "taken"  # a program that knows nothing of claims took the file
     LOST = "lost"  # the file is not where it must be: damage, never normal
@@ -42,6 +43,7 @@ class ArrivalEvent(StrEnum):
     REPLACED = "replaced"
     WITHDRAWN = "withdrawn"
     DISCARDED = "discarded"
+    REJECTED = "rejected"
     CLAIMED = "claimed"
     RETURNED = "returned"
     DONE = "done"
@@ -68,6 +70,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.HELD, _E.REPLACED): _S.REPLACED,
     (_S.HELD, _E.WITHDRAWN): _S.WITHDRAWN,
     (_S.HELD, _E.DISCARDED): _S.DISCARDED,
+    (_S.HELD, _E.REJECTED): _S.REJECTED,
     (_S.HELD, _E.LOST): _S.LOST,
     (_S.WAITING, _E.PUBLISHED): _S.WAITING,
     (_S.WAITING, _E.QUEUED): _S.QUEUED,
@@ -76,6 +79,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.WAITING, _E.REPLACED): _S.REPLACED,
     (_S.WAITING, _E.WITHDRAWN): _S.WITHDRAWN,
     (_S.WAITING, _E.DISCARDED): _S.DISCARDED,
+    (_S.WAITING, _E.REJECTED): _S.REJECTED,
     (_S.WAITING, _E.CLAIMED): _S.CLAIMED,
     (_S.WAITING, _E.TAKEN): _S.TAKEN,
     (_S.WAITING, _E.LOST): _S.LOST,
@@ -86,6 +90,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.QUEUED, _E.REPLACED): _S.REPLACED,
     (_S.QUEUED, _E.WITHDRAWN): _S.WITHDRAWN,
     (_S.QUEUED, _E.DISCARDED): _S.DISCARDED,
+    (_S.QUEUED, _E.REJECTED): _S.REJECTED,
     (_S.QUEUED, _E.LOST): _S.LOST,
     (_S.CLAIMED, _E.RETURNED): _S.WAITING,
     (_S.CLAIMED, _E.QUEUED): _S.QUEUED,
@@ -97,6 +102,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.QUARANTINED, _E.PUBLISHED): _S.WAITING,
     (_S.QUARANTINED, _E.QUEUED): _S.QUEUED,
     (_S.QUARANTINED, _E.DISCARDED): _S.DISCARDED,
+    (_S.QUARANTINED, _E.REJECTED): _S.REJECTED,
     (_S.QUARANTINED, _E.LOST): _S.LOST,
 }
 
@@ -106,7 +112,7 @@ FINAL_STATES = frozenset(_S) - LIVE_STATES
 
 
 def after(state: ArrivalState, event: ArrivalEvent) -> ArrivalState:
-    """The state of an arrival in ``state`` after ``event``. Raises IllegalTransition."""
+    """Return the state of an arrival in ``state`` after ``event``. Raises IllegalTransition."""
     try:
         return TRANSITIONS[state, event]
     except KeyError as error:
@@ -114,22 +120,16 @@ def after(state: ArrivalState, event: ArrivalEvent) -> ArrivalState:
 
 
 class HoldReason(StrEnum):
-    """Why a complete arrival is kept out of the store."""
+    """Why a complete arrival is kept out of the store. What each means, and what follows from it: ``checks.CHECKS``."""
 
     BATCH_LOCK = "batch-lock"
     INCOMPLETE = "incomplete?"
     CHECKSUM_MISMATCH = "checksum mismatch"
     AWAITING_DONE = "awaiting done-file"
+    UNCHECKED = "being checked"  # against the contract of its tool
+    CONTRACT = "not as agreed"  # the contract of its tool objects
+    APPROVAL = "awaiting approval"  # made here to undo a run: people decide whether it runs
     SKIPPED_NAME = "name that is skipped"  # the batch tool that sweeps the store leaves out such names
-
-    @property
-    def shown_by_disk(self) -> bool:
-        """True where the drop itself shows why the file is held, so that it can lie there under its name and survive the
-        loss of the ledger.
-
-        The others are known from the upload only: their files lie apart, where no sweep takes them.
-        """
-        return self in (HoldReason.BATCH_LOCK, HoldReason.AWAITING_DONE)
 
 
 class Area(StrEnum):
@@ -141,8 +141,8 @@ class Area(StrEnum):
     HELD = "held"
     QUEUE = "queue"
     CLAIMS = "claims"
-    LOCKS = "locks"  # batch locks of senders whose name in the drop another one has: see ``intake.batch_locks``
-    KEPT = "kept"  # second names of waiting files that replaced others: see ``intake.kept``
+    LOCKS = "locks"  # batch locks of senders whose name in the drop another one has: see ``handover.placement.batch_locks``
+    KEPT = "kept"  # second names of waiting files that replaced others: see ``handover.second_names``
     QUARANTINE = "quarantine"
     ARCHIVES = "archives"
     REPORTS = "reports"
@@ -150,7 +150,7 @@ class Area(StrEnum):
 
 PLACE_OF: dict[ArrivalState, Area | None] = {
     _S.IGNORED: Area.DROP,  # or LOCKS: a sender's batch lock whose name another one has
-    _S.HELD: Area.HELD,  # or the drop, where HoldReason.shown_by_disk
+    _S.HELD: Area.HELD,  # or the drop, if ``checks.is_shown_by_disk``
     _S.WAITING: Area.STORE,
     _S.QUEUED: Area.QUEUE,
     _S.CLAIMED: Area.CLAIMS,
@@ -158,6 +158,7 @@ PLACE_OF: dict[ArrivalState, Area | None] = {
     _S.REPLACED: Area.ARCHIVES,  # none for what was never a runner's input
     _S.WITHDRAWN: None,
     _S.DISCARDED: None,
+    _S.REJECTED: Area.ARCHIVES,
     _S.QUARANTINED: Area.QUARANTINE,
     _S.TAKEN: None,
     _S.LOST: None,
@@ -165,40 +166,37 @@ PLACE_OF: dict[ArrivalState, Area | None] = {
 
 
 class UploadState(StrEnum):
-    """Where an upload stands, from OPEN to its end."""
+    """Where an upload stands, from OPEN to its end.
+
+    One that ends without a good CLOSE keeps the state that it has. What is left of it in staging is no upload: whoever resumes
+    that begins a new one (see ``uploads.staging``).
+    """
 
     OPEN = "open"
     FAILED = "failed"  # a write failed: sticky, its CLOSE fails too
-    INTERRUPTED = "interrupted"  # kept in staging for its user to resume
     PUBLISHED = "published"  # it became an arrival
-    DISCARDED = "discarded"
+    DISCARDED = "discarded"  # removed by its user, or it left the file that it is a copy of as it was
 
 
 class UploadEvent(StrEnum):
     """What can happen to an upload."""
 
     WRITE_FAILED = "write failed"
-    BROKEN_OFF = "broken off"  # the connection ended, or its CLOSE was refused
     CLOSED = "closed"  # a CLOSE request, and everything was durable
-    RESUMED = "resumed"
-    DROPPED = "dropped"  # removed by its user, superseded, or too old
+    DROPPED = "dropped"  # removed by its user, or closed without a change
 
 
 UPLOAD_TRANSITIONS: dict[tuple[UploadState, UploadEvent], UploadState] = {
     (UploadState.OPEN, UploadEvent.WRITE_FAILED): UploadState.FAILED,
-    (UploadState.OPEN, UploadEvent.BROKEN_OFF): UploadState.INTERRUPTED,
     (UploadState.OPEN, UploadEvent.CLOSED): UploadState.PUBLISHED,
     (UploadState.OPEN, UploadEvent.DROPPED): UploadState.DISCARDED,
     (UploadState.FAILED, UploadEvent.WRITE_FAILED): UploadState.FAILED,
-    (UploadState.FAILED, UploadEvent.BROKEN_OFF): UploadState.INTERRUPTED,
     (UploadState.FAILED, UploadEvent.DROPPED): UploadState.DISCARDED,
-    (UploadState.INTERRUPTED, UploadEvent.RESUMED): UploadState.OPEN,
-    (UploadState.INTERRUPTED, UploadEvent.DROPPED): UploadState.DISCARDED,
 }
 
 
 def upload_after(state: UploadState, event: UploadEvent) -> UploadState:
-    """The state of an upload in ``state`` after ``event``. Raises IllegalTransition."""
+    """Return the state of an upload in ``state`` after ``event``. Raises IllegalTransition."""
     try:
         return UPLOAD_TRANSITIONS[state, event]
     except KeyError as error:

@@ -16,19 +16,18 @@ Location = NewType("Location", str)
 NAMED_BY_ID = frozenset({Area.STAGING, Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS, Area.KEPT})
 LOCAL_STAGING = "-"  # the staging directory of what local programs deposit: no user can be called so (policy/accounts.py)
 _AREAS = {area.value: area for area in Area}
-NEVER_REPLACED = frozenset({Area.ARCHIVES, Area.REPORTS})
 
 
 def location(area: Area, path: str) -> Location:
-    """The location of ``path`` in ``area``."""
+    """Return the location of ``path`` in ``area``."""
     return Location(f"{area}/{path}")
 
 
 def area_of(where: Location) -> Area:
-    """The area of a location."""
+    """Return the area of a location."""
     return _AREAS[where.partition("/")[0]]
 
 
 def path_in(where: Location) -> str:
-    """The path of a location inside its area."""
+    """Return the path of a location inside its area."""
     return where.partition("/")[2]

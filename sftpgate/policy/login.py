@@ -38,7 +38,7 @@ ACCEPTED_KEY_TYPES = frozenset(
 )
 
 
-# What signs for a key where that is not called as the key is (RFC 8332 §3).
+# What signs for a key if that is not called as the key is (RFC 8332 §3).
 _SIGNATURES = {"ssh-rsa": frozenset({"rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"})}
 
 
@@ -78,7 +78,7 @@ class AccountRules(Protocol):
 
     @property
     def disabled(self) -> bool:
-        """True where the user may not log in at all."""
+        """True if the user may not log in at all."""
 
     @property
     def expires_at(self) -> datetime | None:
@@ -110,11 +110,11 @@ class KeyRules(Protocol):
 
     @property
     def forced_command(self) -> str | None:
-        """The one command that the key is for; None where there is no such limit."""
+        """The one command that the key is for; None if there is no such limit."""
 
 
 def account_refusal(account: AccountRules | None, *, address: str, now: datetime) -> LoginRefusal | None:
-    """Why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None where it may.
+    """Return why ``account`` may not log in from ``address`` at ``now``, whatever it proves; None if it may.
 
     None stands for an unknown user.
     """
@@ -130,7 +130,7 @@ def account_refusal(account: AccountRules | None, *, address: str, now: datetime
 
 
 def key_refusal(key: KeyRules | None, *, address: str | None, now: datetime, min_rsa_bits: int) -> LoginRefusal | None:
-    """Why ``key`` is not accepted from ``address`` at ``now``; None where it is.
+    """Return why ``key`` is not accepted from ``address`` at ``now``; None if it is.
 
     A ``key`` of None stands for one that the user does not have, an ``address`` of None for any that would do.
     """
@@ -148,7 +148,8 @@ def key_refusal(key: KeyRules | None, *, address: str | None, now: datetime, min
 
 
 def revocation_refusal(key: bytes, authority: bytes | None, revoked: Container[bytes] | None) -> LoginRefusal | None:
-    """Why the key with the blob ``key``, or the certificate for it that ``authority`` signed, is not accepted from anybody.
+    """Return why the key with the blob ``key``, or the certificate for it that ``authority`` signed, is not accepted from
+    anybody.
 
     ``revoked`` are the blobs of keys that are revoked; None: they are not known, and any key could be one of them.
     """
@@ -160,12 +161,12 @@ def revocation_refusal(key: bytes, authority: bytes | None, revoked: Container[b
 
 
 def signatures_of(key_type: str) -> frozenset[str]:
-    """The names of the signatures that keys of this type make."""
+    """Return the names of the signatures that keys of this type make."""
     return _SIGNATURES.get(key_type, frozenset({key_type}))
 
 
 def is_sftp_command(command: str) -> bool:
-    """Whether ``command`` is OpenSSH's SFTP server without arguments: what is served here anyway.
+    """Return whether ``command`` is OpenSSH's SFTP server without arguments: what is served here anyway.
 
     Arguments limit it (``-R``: read only), and a limit that is not kept must not be passed over.
     """
@@ -173,7 +174,7 @@ def is_sftp_command(command: str) -> bool:
 
 
 def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
-    """What is wrong with keys of this type and length, as words that end a sentence; None for a good one."""
+    """Return what is wrong with keys of this type and length, as words that end a sentence; None for a good one."""
     if key_type == "ssh-dss":
         return "DSA keys are broken by their length: make an ed25519 key"
     if key_type not in ACCEPTED_KEY_TYPES:
@@ -186,7 +187,7 @@ def key_weakness(key_type: str, bits: int, *, min_rsa_bits: int) -> str | None:
 
 
 def address_matches(address: str, patterns: Sequence[str]) -> bool:
-    """Whether ``address`` matches the pattern list.
+    """Return whether ``address`` matches the pattern list.
 
     A pattern that is not valid makes the whole list match nothing: fail closed.
     """
@@ -205,7 +206,7 @@ def address_matches(address: str, patterns: Sequence[str]) -> bool:
 
 
 def pattern_problem(pattern: str) -> str | None:
-    """What is wrong with an address pattern, as words that follow its name; None for a good one."""
+    """Return what is wrong with an address pattern, as words that follow its name; None for a good one."""
     body = pattern.removeprefix("!")
     if not body:
         return "is empty"
@@ -230,7 +231,7 @@ def _matches_one(ip: IpAddress | None, text: str, body: str) -> bool:
 
 
 def _ip(text: str) -> IpAddress | None:
-    """The address, without an IPv6 scope; one of IPv4 that came in over IPv6 is that IPv4 address."""
+    """Return the address, without an IPv6 scope; one of IPv4 that came in over IPv6 is that IPv4 address."""
     try:
         ip = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:

@@ -17,7 +17,7 @@ from itertools import product
 from typing import NewType
 
 from sftpgate.errors import NameRefused
-from sftpgate.settings import BATCH_LOCK_NAME, COMPANION_SUFFIXES, IGNORED_SUFFIXES
+from sftpgate.hidden_names import BATCH_LOCK_NAME, COMPANION_SUFFIXES, IGNORED_SUFFIXES, MANAGED_NAME
 
 VirtualPath = NewType("VirtualPath", str)
 
@@ -26,26 +26,26 @@ MAX_PATH_BYTES = 3072  # well below PATH_MAX (4096), which must hold the store's
 MAX_STORED_PATH_BYTES = MAX_PATH_BYTES - 64  # below the drop: with the mount's name before it, a client can still name it
 MAX_DEPTH = 64  # directories below the drop; nobody needs more, and recursion over them stays cheap
 
-MANAGED_NAME = ".sftpgate"  # our own directory, in the store and in the drop
-RESERVED_NAMES = frozenset({"archives", "reports"})
 CONSUMER_LOCK_NAME = "lock.txt"  # the stock consumer's own lock: never a command file
 _CONSUMER_SKIPS = "lock"  # in a name, in small letters: it takes that for a lock file
 
 
 def folded(name: str) -> str:
-    """``name`` in the form in which reserved names are compared: any letter case and any Unicode form of them is the same."""
+    """Return ``name`` in the form in which reserved names are compared: any letter case and any Unicode form of them is the
+    same.
+    """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).rstrip(". ")
 
 
 def is_managed(name: str) -> bool:
-    """True for names of our own directory and of files that we have under way in the drop."""
+    """Return True for the names of our own directory and of files that we have under way in the drop."""
     if name.isascii():  # nearly all are, and folding takes longer than the rest of a look at a file
         return name.lower().startswith(MANAGED_NAME)
     return folded(name).startswith(MANAGED_NAME)
 
 
 def decode(raw: bytes) -> str:
-    """The text of a name or path that a client sent. Raises NameRefused where it is not UTF-8."""
+    """Return the text of a name or path that a client sent. Raises NameRefused if it is not UTF-8."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -53,7 +53,7 @@ def decode(raw: bytes) -> str:
 
 
 def normalise(raw: bytes, start: VirtualPath) -> VirtualPath:
-    """The absolute path that ``raw`` means for a client whose current directory is ``start``."""
+    """Return the absolute path that ``raw`` means for a client whose current directory is ``start``."""
     text = decode(raw)
     if "\0" in text:
         raise NameRefused("the name contains a NUL character (rule: no control characters in names)")
@@ -69,12 +69,12 @@ def normalise(raw: bytes, start: VirtualPath) -> VirtualPath:
 
 
 def means_directory(raw: bytes) -> bool:
-    """Whether a path that a client sent can only be a directory's: it ends in a slash, or in one and a dot."""
+    """Return whether a path that a client sent can only be a directory's: it ends in a slash, or in one and a dot."""
     return raw.endswith((b"/", b"/."))
 
 
 def split(path: str) -> list[str]:
-    """The components of a path in normal form."""
+    """Return the components of a path in normal form."""
     return [part for part in path.split("/") if part]
 
 
@@ -95,13 +95,17 @@ def check_storable(inner: str) -> None:
 
 
 def is_storable(inner: str) -> bool:
-    """Whether a path that lies in the drop could have been sent by a client."""
+    """Return whether a path that lies in the drop could have been sent by a client."""
     try:
-        inner.encode()
         check_storable(inner)
     except (UnicodeEncodeError, NameRefused):
         return False
     return True
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name that came from bytes was UTF-8: others have surrogates in the place of what is not."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 class Eligibility(StrEnum):
@@ -134,7 +138,7 @@ _SPELLED_OUT = 8  # letters: the 256 spellings of alock.txt
 
 @lru_cache
 def spellings(name: str) -> tuple[str, ...]:
-    """``name`` in every letter case, as it is first; of a long name those that programs write: small, capital, and with
+    """Return ``name`` in every letter case, as it is first; of a long name those that programs write: small, capital, and with
     capital initials.
     """
     forms = [(character.lower(), character.upper()) if len(character.upper()) == 1 else (character,) for character in name]
@@ -165,7 +169,7 @@ class NameRules:
         object.__setattr__(self, "_companions", tuple(suffix.casefold() for suffix in self.companion_suffixes))
 
     def eligibility(self, path: str) -> Eligibility:
-        """Whether the file at ``path`` (relative to the drop) may be taken into the store."""
+        """Return whether the file at ``path`` (relative to the drop) may be taken into the store."""
         parts = split(path)
         name = parts[-1].casefold()
         if any(part.startswith(".") for part in parts):
@@ -181,17 +185,17 @@ class NameRules:
         return Eligibility.ELIGIBLE
 
     def eligible(self, path: str) -> bool:
-        """True where runners may see the file at ``path``."""
+        """Return True if runners may see the file at ``path``."""
         return self.eligibility(path) is Eligibility.ELIGIBLE
 
-    def is_reserved(self, top: str) -> bool:
-        """True for a directory at the top of the drop that is the system's own."""
-        return folded(top) in RESERVED_NAMES
-
     def is_batch_lock(self, path: str, home: str) -> bool:
-        """True where ``path`` is the batch lock of the users whose home is ``home``: it lies at the top of what they see."""
+        """Return True if ``path`` is the batch lock of the users whose home is ``home``: it lies at the top of what they see."""
         top, _, name = path.rpartition("/")
         return top == home and name in self._locks
+
+    def locks_above(self, home: str) -> bool:
+        """Return whether the directory ``home``, or one above it, would be a batch lock of those who see it."""
+        return not self._locks.isdisjoint(split(home))
 
     @property
     def batch_lock_names(self) -> frozenset[str]:
@@ -199,7 +203,7 @@ class NameRules:
         return self._locks
 
     def spoken_of(self, path: str) -> str | None:
-        """The file that the companion ``path`` speaks of by its whole name, or None where it is no companion."""
+        """Return the file that the companion ``path`` speaks of by its whole name, or None if it is no companion."""
         folded_path = path.casefold()
         for suffix in self._companions:
             if folded_path.endswith(suffix) and len(split(path)[-1]) > len(suffix):
@@ -208,15 +212,15 @@ class NameRules:
 
 
 def join(base: str, name: str) -> str:
-    """``name`` below the relative directory ``base``, which may be empty."""
+    """Return ``name`` below the relative directory ``base``, which may be empty."""
     return f"{base}/{name}" if base else name
 
 
 def parent(path: str) -> str:
-    """The directory of a relative path; empty at the top."""
+    """Return the directory of a relative path; empty at the top."""
     return path.rpartition("/")[0]
 
 
 def is_skipped_by_consumer(name: str) -> bool:
-    """Whether the stock consumer leaves out a file of this name that we would give it, such as ``blocks.csv``."""
+    """Return whether the stock consumer leaves out a file of this name that we would give it, such as ``blocks.csv``."""
     return _CONSUMER_SKIPS in name

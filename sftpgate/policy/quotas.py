@@ -36,7 +36,7 @@ class Quotas:
     max_directories: int  # in the part of the drop that the user sees as its own
 
     def of(self, own: OwnQuotas) -> Quotas:
-        """These, where the user has none of its own."""
+        """Return these, if the user has none of its own."""
         return Quotas(
             max_upload_bytes=_first(own.max_upload_bytes, self.max_upload_bytes),
             max_pending_bytes=_first(own.max_pending_bytes, self.max_pending_bytes),
@@ -63,7 +63,7 @@ class Budget:
     daily_bytes: int | None  # None: any number
 
     def measured(self, quotas: Quotas, usage: Usage) -> None:
-        """What is left, as it was just measured; what is in staging is in ``usage``, so it was charged."""
+        """Take what is left, as it was just measured; what is in staging is in ``usage``, so it was charged."""
         self.pending_bytes = quotas.max_pending_bytes - usage.bytes
         self.daily_bytes = quotas.max_daily_bytes - usage.daily_bytes if quotas.max_daily_bytes else None
 
@@ -73,7 +73,7 @@ class Budget:
         return max(0, self.pending_bytes if self.daily_bytes is None else min(self.pending_bytes, self.daily_bytes))
 
     def require(self, growth: int, replaced_bytes: int = 0) -> None:
-        """Raise QuotaExceeded where an upload may not grow by so much.
+        """Raise QuotaExceeded if an upload may not grow by so much.
 
         ``replaced_bytes`` are pending in an arrival that it will replace. They count for the day: what replaces it is an arrival
         of its own.
@@ -97,7 +97,7 @@ class Budget:
 
 
 def require_room(quotas: Quotas, usage: Usage) -> None:
-    """Raise QuotaExceeded where the user may not begin an upload, with the rule and when there is room again."""
+    """Raise QuotaExceeded if the user may not begin an upload, with the rule and when there is room again."""
     if usage.files >= quotas.max_pending_files:
         raise QuotaExceeded(_full(f"{usage.files} files", quotas.max_pending_files, "max_pending_files"))
     if usage.bytes >= quotas.max_pending_bytes:
@@ -110,7 +110,7 @@ def require_room(quotas: Quotas, usage: Usage) -> None:
 
 
 def require_directories(limit: int, count: int, growth: int = 1) -> None:
-    """Raise QuotaExceeded where so many directories more would be too many."""
+    """Raise QuotaExceeded if so many directories more would be too many."""
     if count + growth > limit:
         raise QuotaExceeded(
             f"{count} directories are in this part of the drop, the limit is {limit}: remove empty ones (rule: max_directories)"
@@ -118,7 +118,7 @@ def require_directories(limit: int, count: int, growth: int = 1) -> None:
 
 
 def require_archives(limit: int, kept: int, size: int) -> None:
-    """Raise QuotaExceeded where one more earlier version of ``size`` bytes may not be kept: a few bytes that are changed in a
+    """Raise QuotaExceeded if one more earlier version of ``size`` bytes may not be kept: a few bytes that are changed in a
     large file put all of it into the archives. ``kept`` bytes of earlier versions were put there today.
     """
     if kept + size > limit:
@@ -130,7 +130,7 @@ def require_archives(limit: int, kept: int, size: int) -> None:
 
 
 def day_of(moment: datetime) -> int:
-    """The day of a moment in UTC, as a number that grows by one a day."""
+    """Return the day of a moment in UTC, as a number that grows by one a day."""
     return (moment.astimezone(UTC).date() - _FIRST_DAY).days
 
 

@@ -16,17 +16,18 @@ _REASONS = {
     ArrivalState.REPLACED: "this very file was replaced by a newer one before",
     ArrivalState.WITHDRAWN: "this very file was removed by its sender before",
     ArrivalState.DISCARDED: "this very file was removed before",
+    ArrivalState.REJECTED: "this very file was rejected before",
     ArrivalState.TAKEN: "another program took this very file before",
 }
 
 
 def is_time_kept(recorded_ns: int, found_ns: int) -> bool:
-    """Whether a file's time is the recorded one, as exact as a backup kept it."""
+    """Return whether a file's time is the recorded one, as exact as a backup kept it."""
     return found_ns == recorded_ns or any(found_ns == recorded_ns - recorded_ns % unit for unit in _UNITS_NS)
 
 
 def left_alone(state: ArrivalState, *, has_tool: bool) -> str | None:
-    """Why a file that came to its end in this way is not taken again by itself; None where it is.
+    """Return why a file that came to its end in this way is not taken again by itself; None if it is.
 
     One that is recorded as taken was not seen by the tool that is pointed at it, if there is one: nobody processed it.
     """

@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import TypeVar
 
 
-class Kind(StrEnum):
+class KeptKind(StrEnum):
     """What can be pruned."""
 
     ARCHIVES = "archives"
     REPORTS = "reports"
+    RECEIPTS = "receipts"
     QUARANTINE = "quarantine"
     PARTIALS = "interrupted uploads"
     RECORDS = "records"  # of arrivals that came to their end and have no file any more, with their runs
@@ -35,7 +36,7 @@ class Keep:
 class Doomed:
     """Something that is to go, or has gone. ``at`` is when its time began; ``reason`` says which limit it is beyond."""
 
-    kind: Kind
+    kind: KeptKind
     name: str
     size_bytes: int
     at: datetime
@@ -48,7 +49,7 @@ Item = TypeVar("Item")
 def beyond(
     oldest_first: Iterable[tuple[Item, datetime, int]], keep: Keep, now: datetime, total_bytes: int
 ) -> Iterator[tuple[Item, str]]:
-    """The items that are too old, or too much of ``total_bytes``, each with the reason. Items come with time and size."""
+    """Yield the items that are too old, or too much of ``total_bytes``, each with the reason. Items come with time and size."""
     for item, at, size in oldest_first:
         if keep.age is not None and at <= now - keep.age:
             yield item, "too old"

@@ -37,7 +37,7 @@ LONGEST_WAIT_SECONDS = 3600.0
 
 
 def wait_seconds(outcome: RunOutcome, *, retry_delay: float, tries: int) -> float:
-    """How long a file that is given back waits. ``tries``: how often in a row it was not to blame, this time included.
+    """Return how long a file that is given back waits. ``tries``: how often in a row it was not to blame, this time included.
 
     A runner that died or was stopped says nothing against the file: it comes back at once.
     """
@@ -52,9 +52,9 @@ def wait_seconds(outcome: RunOutcome, *, retry_delay: float, tries: int) -> floa
 
 
 def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None, occupied: bool, queued: bool) -> ArrivalEvent:
-    """What happens to the claimed arrival. ``attempts`` includes this run.
+    """Return what happens to the claimed arrival. ``attempts`` includes this run.
 
-    ``max_attempts`` is None where the tool is no longer known. ``occupied``: another arrival has its name by now, which the
+    ``max_attempts`` is None if the tool is no longer known. ``occupied``: another arrival has its name by now, which the
     rule "latest" means to take its place; ``queued``: every arrival counts.
     """
     if outcome in PROCESSED:
@@ -67,7 +67,7 @@ def event_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None,
 
 
 def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> bool:
-    """Whether a run that ended so was the last attempt: the file goes to quarantine.
+    """Return whether a run that ended so was the last attempt: the file goes to quarantine.
 
     A run that somebody interrupted is never the last one: it says nothing against the file.
     """
@@ -77,7 +77,7 @@ def is_last(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> 
 
 
 def attempts_after(outcome: RunOutcome, *, attempts: int, max_attempts: int | None) -> int:
-    """How many attempts a file has had once a run of it ended so; ``attempts`` includes this run.
+    """Return how many attempts a file has had once a run of it ended so; ``attempts`` includes this run.
 
     One that was given back for no fault of its own has had one fewer, and so has one whose last attempt was interrupted: there is
     one left.
@@ -94,7 +94,7 @@ class Lease:
     """How long a claim holds. ``until`` is by the wall clock: for people, and for hosts that have no other clock in common.
 
     ``until_uptime`` is the same by the boot clock of the host that claimed, in seconds, and ``seconds`` how long it was when
-    it was made or extended last; both 0 where they are not known (claims of earlier versions).
+    it was made or extended last; both 0 if they are not known (claims of earlier versions).
     """
 
     until: datetime
@@ -102,11 +102,11 @@ class Lease:
     seconds: float = 0.0
 
     def has_ended(self, claim_host: Host, here: Host, *, now: datetime, uptime: float) -> bool:
-        """Whether the lease of a claim that was made on ``claim_host`` has ended, asked on ``here``.
+        """Return whether the lease of a claim that was made on ``claim_host`` has ended, asked on ``here``.
 
         Within one boot the boot clock decides, which nobody can set. After a restart of the same machine the lease holds once
         more in full, from the start on: it ends, whatever the clock says by now, and never too early. Other hosts have only
-        the wall clock: the caller takes it from the database where that has one (promise P4).
+        the wall clock: the caller takes it from the database if that has one (promise P4).
         """
         if here.boot and claim_host.boot == here.boot and self.until_uptime:
             return self.until_uptime <= uptime
@@ -126,9 +126,9 @@ class ProofOfLife(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine in one of its boots. ``machine`` is empty where the system has no machine-id (a container, usually).
+    """A machine in one of its boots. ``machine`` is empty if the system has no machine-id (a container, usually).
 
-    ``processes`` is the namespace in which its process ids mean something; empty where it is not known.
+    ``processes`` is the namespace in which its process ids mean something; empty if it is not known.
     """
 
     name: str
@@ -141,14 +141,14 @@ class Host:
 
     @classmethod
     def parse(cls, text: str) -> Host:
-        """The host that ``str`` made ``text`` of; one that is nobody where it did not."""
+        """Return the host that ``str`` made ``text`` of; one that is nobody if it did not."""
         parts = text.split("/")
         return cls(*parts) if len(parts) in (3, 4) else cls(text, "", "")
 
 
 def proof_of_life(claim_host: Host, pid: int, here: Host) -> ProofOfLife:
-    """What to ask about a claim that the process ``pid`` of ``claim_host`` made; 0 stands for one that did not live on, and a
-    negative one for a script of that id on whose behalf it was made.
+    """Return what to ask about a claim that the process ``pid`` of ``claim_host`` made; 0 stands for one that did not live
+    on, and a negative one for a script of that id on whose behalf it was made.
 
     Containers on one kernel share its locks, so the boot decides, and not the name; their process ids are their own.
     """

@@ -1,7 +1,7 @@
-"""In which order the files of one pattern are processed: oldest first, where the names say which is older than another.
+"""In which order the files of one pattern are processed: oldest first, if their names say which is older than another.
 
 Pure. Files whose names differ in their digits alone are a series (``users-20260101.csv``, ``users-20260102.csv``). Parallel
-transfers bring them in any order, and commands in the wrong order undo each other. Numbers are believed where they cannot
+transfers bring them in any order, and commands in the wrong order undo each other. Numbers are believed if they cannot
 mean anything but an order: dates that begin with the year and whatever follows them, and counters that are filled up with
 zeros. Others, such as process ids or dates that begin with the day, say nothing, and the order of arrival stays.
 """
@@ -25,7 +25,7 @@ class _Series:
     members: list[tuple[int, list[str]]] = field(default_factory=list)
 
     def keys(self) -> dict[int, tuple[int, ...]]:
-        """What each member is sorted by; the same for all where the names say nothing."""
+        """Return what each member is sorted by; the same for all if the names say nothing."""
         columns = list(zip(*(digits for _, digits in self.members), strict=True))
         believed: list[int] = []
         for place, column in enumerate(columns):
@@ -38,7 +38,7 @@ class _Series:
 
 
 def oldest_first(paths: Sequence[str]) -> list[int]:
-    """The numbers of ``paths``, which are in order of arrival, in the order in which they are to be processed."""
+    """Return the numbers of ``paths``, which are in order of arrival, in the order in which they are to be processed."""
     series: dict[str, _Series] = {}
     for number, path in enumerate(paths):
         series.setdefault(_DIGITS.sub("#", path), _Series()).members.append((number, _DIGITS.findall(path)))
@@ -54,7 +54,9 @@ def _begins_with_year(column: Sequence[str]) -> bool:
 
 
 def _is_counter(column: Sequence[str]) -> bool:
-    """Whether numbers of one width, one of them with zeros in front: 0009, 0010. Dates that begin with day or month are none."""
+    """Return whether numbers of one width, one of them with zeros in front: 0009, 0010. Dates that begin with day or month
+    are none.
+    """
     if all(_DAY_FIRST.fullmatch(text) for text in column):
         return False
     return len({len(text) for text in column}) == 1 and len(column[0]) > 1 and any(text.startswith("0") for text in column)

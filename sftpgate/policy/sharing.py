@@ -35,7 +35,7 @@ class Handle:
 
 
 def is_in_the_way(closing: Handle, other: Handle) -> bool:
-    """Whether ``closing`` must not be published because of ``other``, which is open, or was at the same time."""
+    """Return whether ``closing`` must not be published because of ``other``, which is open, or was at the same time."""
     if other.id == closing.id or (other.ended and other.ended < closing.id):
         return False
     if closing.truncated and other.id < closing.id:

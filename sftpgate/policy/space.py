@@ -1,4 +1,4 @@
-"""Whether there is room to hand files over, and in which words it is said where there is none.
+"""Whether there is room to hand files over, and in which words it is said if there is none.
 
 Pure. The store has a floor of its own (``free_space_floor``). Drop and ledger may be on other filesystems, which need a little.
 """
@@ -14,14 +14,16 @@ LEAST_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What a filesystem has left for us. ``files``: None where their number is not limited."""
+    """What a filesystem has left for us. ``files``: None if their number is not limited."""
 
     bytes: int
     files: int | None = None
 
 
 def shortages(places: Mapping[str, Room | None], floor: int) -> Iterator[str]:
-    """A sentence for each of the places (``store``, ``drop``, ``ledger``) that has too little room; ``floor`` is the store's."""
+    """Yield a sentence for each of the places (``store``, ``drop``, ``ledger``) that has too little room; ``floor`` is the
+    store's.
+    """
     for place, room in places.items():
         if room is None:
             continue

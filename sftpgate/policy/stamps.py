@@ -26,7 +26,7 @@ class StampedNames:
     name: str
 
     def numbered(self, number: int) -> str:
-        """The name of this number; 1 is the one without a number."""
+        """Return the name of this number; 1 is the one without a number."""
         stem, suffix = split_suffix(self.name)
         tail = suffix if number == 1 else f"-{number}{suffix}"
         return self.prefix + _shortened(stem, MAX_NAME_BYTES - len(self.prefix) - len(tail.encode())) + tail
@@ -35,7 +35,7 @@ class StampedNames:
         return map(self.numbered, count(1))
 
     def first_free(self, is_free: Callable[[str], bool]) -> int:
-        """The number of a free name: the first one where the taken ones have no gaps.
+        """Return the number of a free name: the first one if the taken ones have no gaps.
 
         Asks about a few names only, however many are taken: a thousand files of one name can come in one minute.
         """
@@ -52,32 +52,34 @@ class StampedNames:
 
 
 def archive_names(name: str, at: datetime) -> StampedNames:
-    """Names under which ``name`` may be archived at the local time ``at``."""
+    """Return names under which ``name`` may be archived at the local time ``at``."""
     return StampedNames(f"{at:{_STAMP}}_", name)
 
 
 def report_names(name: str, at: datetime) -> StampedNames:
-    """Names for the execution report of ``name``."""
+    """Return names for the execution report of ``name``."""
     return StampedNames(f"{at:{_STAMP}}_report_", name)
 
 
 def output_names(name: str, at: datetime) -> StampedNames:
-    """Names for the whole output of a run, which the admin reads."""
+    """Return names for the whole output of a run, which the admin reads."""
     return StampedNames(f"{at:{_STAMP}}_output_", name)
 
 
 def tryback_names(name: str, at: datetime) -> StampedNames:
-    """Names for the rejected lines of ``name``."""
+    """Return names for the rejected lines of ``name``."""
     stem, suffix = split_suffix(name)
     return StampedNames("", f"{stem}_tryback_{at:{_STAMP}}{suffix}")
 
 
 def split_suffix(name: str) -> tuple[str, str]:
-    """Stem and suffix; the suffix has its dot, and is empty where there is none, or one that is longer than MAX_SUFFIX_BYTES."""
+    """Return stem and suffix. The suffix has its dot; it is empty if there is none, or one longer than MAX_SUFFIX_BYTES."""
     stem, dot, suffix = name.rpartition(".")
     return (stem, dot + suffix) if stem and len(suffix.encode()) < MAX_SUFFIX_BYTES else (name, "")
 
 
 def _shortened(stem: str, max_bytes: int) -> str:
-    """``stem`` cut so that the stamped name still fits the filesystem: the stamp and the suffix are what people search for."""
+    """Return ``stem`` cut so that the stamped name still fits the filesystem: the stamp and the suffix are what people
+    search for.
+    """
     return stem.encode()[: max(max_bytes, 1)].decode("utf-8", "ignore")

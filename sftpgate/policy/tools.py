@@ -1,25 +1,25 @@
-"""Which tool consumes which file, in which order tools run, and what is wrong with how they are set up.
+"""How tools are set up: in which order they run, what is wrong with their settings, which file a person may have meant.
 
-Pure. A tool is pointed at names or patterns in the store; a pattern has ``*`` and ``?``, which do not match ``/``. The first
-tool whose pattern fits has the file, also while it is disabled: its files wait for it.
+Pure. What a tool is pointed at: ``policy.pointers``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from sftpgate.errors import NameRefused, SettingsError
-from sftpgate.policy.names import MANAGED_NAME, RESERVED_NAMES, NameRules, check_storable, folded
+from sftpgate.hidden_names import MANAGED_NAME
+from sftpgate.policy.managed import RESERVED_NAMES
+from sftpgate.policy.names import NameRules, check_storable, folded
 from sftpgate.policy.outcome import OutputRules, pattern_problem
+from sftpgate.policy.pointers import Pointer, is_pattern, matches
 
 if TYPE_CHECKING:
-    from sftpgate.settings import ToolSettings
+    from sftpgate.settings.tools import ToolSettings
 
 _NEAR = 0.8  # of difflib's measure: one letter more or less in a usual name
 
@@ -27,42 +27,9 @@ _NEAR = 0.8  # of difflib's measure: one letter more or less in a usual name
 _TOOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pointer:
-    """A tool and what it is pointed at. ``queued``: every arrival counts, in order; otherwise the latest one does."""
-
-    tool: str
-    files: tuple[str, ...]
-    queued: bool
-
-    def fits(self, path: str) -> bool:
-        """Whether the file at ``path`` (relative to the store) is for this tool."""
-        return any(matches(pattern, path) for pattern in self.files)
-
-
-def is_pattern(file: str) -> bool:
-    """True for a pattern, False for the name of one file."""
-    return "*" in file or "?" in file
-
-
-def matches(pattern: str, path: str) -> bool:
-    """Whether ``path`` fits ``pattern``."""
-    return _compiled(pattern).fullmatch(path) is not None
-
-
-def is_queued(path: str, pointers: Sequence[Pointer]) -> bool:
-    """Whether arrivals at ``path`` wait for each other instead of replacing each other."""
-    return any(pointer.queued for pointer in pointers if pointer.fits(path))
-
-
-def tool_for(path: str, pointers: Sequence[Pointer]) -> str | None:
-    """The tool that the file at ``path`` is for, or None."""
-    return next((pointer.tool for pointer in pointers if pointer.fits(path)), None)
-
-
 def meant(path: str, pointers: Sequence[Pointer]) -> str | None:
-    """The file of a tool that a person would read ``path`` as, where no tool has it: other capitals, blanks around it, a path
-    of another system's, one more suffix. None where nothing is near.
+    """Return the file of a tool that a person would read ``path`` as, if no tool has it: other capitals, blanks around it, a path
+    of another system's, one more suffix. None if nothing is near.
     """
     wanted = path.replace("\\", "/").rpartition("/")[2].strip().casefold()
     names = {file.rpartition("/")[2].casefold(): file for pointer in pointers for file in pointer.files}
@@ -73,43 +40,13 @@ def meant(path: str, pointers: Sequence[Pointer]) -> str | None:
     return names[close[0]] if close else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reassigned:
-    """A file that is for another tool than before. None: for none."""
-
-    path: str
-    before: str | None
-    after: str | None
-
-
-def reassigned(paths: Iterable[str], before: Sequence[Pointer], after: Sequence[Pointer]) -> list[Reassigned]:
-    """Those of the paths that are for another tool when the tools are pointed elsewhere, each once, sorted."""
-    changes = [Reassigned(path, tool_for(path, before), tool_for(path, after)) for path in sorted(set(paths))]
-    return [change for change in changes if change.before != change.after]
-
-
-def tools_into(directory: str, pointers: Sequence[Pointer]) -> list[str]:
-    """The tools that are pointed at a file in ``directory``, or deeper: without it they would get nothing."""
-    parts = directory.split("/")
-
-    def leads_into(file: str) -> bool:
-        above = file.split("/")[:-1]
-        return len(parts) <= len(above) and all(matches(pattern, part) for pattern, part in zip(above, parts, strict=False))
-
-    return [pointer.tool for pointer in pointers if any(leads_into(file) for file in pointer.files)]
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = {"*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(parts.get(c, re.escape(c)) for c in pattern), re.DOTALL)
-
-
 # -- order -----------------------------------------------------------------------------------------------------------
 
 
 def in_order(tools: Mapping[str, ToolSettings], chosen: Sequence[str]) -> list[str]:
-    """The chosen tools, each after those of them that it comes ``after``; otherwise as they were given. Raises SettingsError."""
+    """Return the chosen tools, each after those of them that it comes ``after``; otherwise as they were given. Raises
+    SettingsError.
+    """
     sorter = TopologicalSorter({name: [first for first in tools[name].after if first in chosen] for name in chosen})
     try:
         sorter.prepare()
@@ -125,8 +62,9 @@ def in_order(tools: Mapping[str, ToolSettings], chosen: Sequence[str]) -> list[s
 
 
 def output_rules(tool: ToolSettings) -> OutputRules:
-    """By which patterns the output of a tool is read."""
+    """Return the patterns by which the output of a tool is read."""
     return OutputRules(
+        done=tool.done_output,
         failed=tool.failed_output,
         not_the_file=tool.retry_output,
         rejected=tool.rejected_output,
@@ -147,7 +85,7 @@ def check_tools(tools: Mapping[str, ToolSettings], names: NameRules) -> None:
 
 
 def findings(tools: Mapping[str, ToolSettings], names: NameRules) -> list[str]:
-    """Everything that is wrong with how the tools are set up: a line each, with what to do."""
+    """Return everything that is wrong with how the tools are set up: a line each, with what to do."""
     found: list[str] = []
     for name, tool in tools.items():
         found += [f"tools.{name}: {problem}" for problem in _problems(name, tool, tools, names)]
@@ -193,12 +131,12 @@ def _problem_of(file: str, names: NameRules) -> str | None:
 
 
 def _reserved(top: str) -> str | None:
-    candidates = (*sorted(RESERVED_NAMES), MANAGED_NAME)
+    candidates = (*RESERVED_NAMES, MANAGED_NAME)
     return next((name for name in candidates if matches(top, name) or folded(top) == name), None)
 
 
 def _shared(tools: Mapping[str, ToolSettings]) -> Iterator[str]:
-    """Files that a tool never gets, because an earlier one has them."""
+    """Yield files that a tool never gets, because an earlier one has them."""
     enabled = [(name, tool) for name, tool in tools.items() if tool.enabled]
     for number, (name, tool) in enumerate(enabled):
         for file in tool.files:

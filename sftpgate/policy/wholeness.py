@@ -17,25 +17,27 @@ SETTLE_SECONDS = 0.3  # far above what a program needs between two writes of a f
 
 
 def is_ended(text: str) -> bool:
-    """Whether a text has the line that says that it is whole. It may be anywhere: who adds lines by hand adds them behind it."""
+    """Return whether a text has the line that says that it is whole. It may be anywhere: who adds lines by hand adds them
+    behind it.
+    """
     return any(line.strip().lower() == END_LINE for line in text.split("\n"))
 
 
 def ended(text: str) -> str:
-    """``text`` with the line that says that it is whole."""
+    """Return ``text`` with the line that says that it is whole."""
     if is_ended(text):
         return text
     return text + ("\n" if text and not text.endswith("\n") else "") + END_LINE + "\n"
 
 
 def says_nothing(text: str) -> bool:
-    """Whether there are blanks and remarks only."""
+    """Return whether there are blanks and remarks only."""
     return all(not line.strip() or line.strip().startswith("#") for line in text.split("\n"))
 
 
 def doubt(text: str | None, before: str) -> str | None:
-    """Why ``text`` may not be whole, where ``before`` was in force, as words behind its name; None where it is, if it stays as it
-    is for ``SETTLE_SECONDS`` or is ended. ``text`` is None where the file is gone.
+    """Return why ``text`` may not be whole, if ``before`` was in force, as words behind its name; None if it is, if it
+    stays as it is for ``SETTLE_SECONDS`` or is ended. ``text`` is None if the file is gone.
     """
     if text is None:
         return "is gone"

@@ -1,52 +1,54 @@
 """Claims: a runner's exclusive right to one arrival (promise P4).
 
 A claim is one change: the arrival becomes ``claimed``, its file goes to ``claims/``, and a row in the ledger says who has it. The
-attempt is counted there, so that no way of dying escapes the count. The end is one change too: see ``endings``.
+attempt is counted there, so that no way of dying escapes the count. The end is one change too: see ``claim_ends``.
 
 A claim of a living process is held by a lock on this host, and by a lease for the others; one of a script that has ended
-(``sftpgate claim``) by the lease alone. A crash anywhere leaves a claim that is dead: see ``returns``. Everything blocks.
+(``sftpgate claim``) by the lease alone. A crash anywhere leaves a claim that is dead: see ``dead_claims``. Everything blocks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.errors import ClaimLost, SftpgateError, UnknownTool
-from sftpgate.intake.changes import Change
-from sftpgate.intake.ids import new_id
-from sftpgate.intake.local import is_unchanged
-from sftpgate.intake.moves import Moves
-from sftpgate.intake.placing import Placer
+from sftpgate.handover.changes import Change
+from sftpgate.handover.guard import Guard
+from sftpgate.handover.journal import Journal
+from sftpgate.handover.local_files import is_takeable
+from sftpgate.handover.placement.placer import Placer
+from sftpgate.handover.resources import Resources
+from sftpgate.ids import new_id
 from sftpgate.ledger import claims as records
 from sftpgate.ledger import runs
-from sftpgate.ledger.actor import Actor
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
+from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.claims import ClaimRecord, Token
-from sftpgate.ledger.database import Connection, shared_time
+from sftpgate.ledger.database.connection import Connection, shared_time
 from sftpgate.ledger.runs import Run
 from sftpgate.logs import get_logger
 from sftpgate.policy.clocks import is_due
 from sftpgate.policy.lifecycle import Area, ArrivalEvent, ArrivalState
 from sftpgate.policy.locations import location
-from sftpgate.policy.outcome import OutputRules, Statement
+from sftpgate.policy.outcome import Statement
 from sftpgate.policy.runs import Host, Lease, RunOutcome
-from sftpgate.policy.tools import output_rules
-from sftpgate.runners import directories, locks
-from sftpgate.runners.accounts import Obstacle, Unusable
+from sftpgate.runners import run_directories, run_locks
 from sftpgate.runners.candidates import Candidates
-from sftpgate.runners.command import cannot
-from sftpgate.runners.directories import LOOK, RunDirectory
-from sftpgate.runners.endings import Ending, Endings, Finished
-from sftpgate.runners.keepers import Keepers, Message, Task
+from sftpgate.runners.claim_ends import ClaimEnd, Endings, Finished
+from sftpgate.runners.commands.command import cannot
+from sftpgate.runners.commands.keepers import Keepers, Message, Task
+from sftpgate.runners.commands.system_accounts import Obstacle, Unusable
+from sftpgate.runners.dead_claims import AT_ONCE, DeadClaims
 from sftpgate.runners.reports import Papers
-from sftpgate.runners.returns import AT_ONCE, Returns
+from sftpgate.runners.run_directories import LOOK, RunDirectory
 from sftpgate.runners.statements import statement_of
-from sftpgate.settings import Language, ToolSettings
+from sftpgate.settings.choices import Language
+from sftpgate.settings.tools import ToolSettings
 
 log = get_logger("runner")
 
@@ -82,7 +84,8 @@ class Claims:
 
     def __init__(
         self,
-        moves: Moves,
+        resources: Resources,
+        journal: Journal,
         placer: Placer,
         candidates: Candidates,
         tools: Mapping[str, ToolSettings],
@@ -91,27 +94,29 @@ class Claims:
         *,
         language_of: Callable[[str], Language],
     ) -> None:
-        self._moves = moves
-        self._disk = moves.disk
+        self._resources = resources
+        self._journal = journal
+        self._disk = resources.disk
         self._placer = placer
+        self._guard = Guard(resources, journal, placer)
         self._tools = tools
         self._actor = actor
         self.keepers = keepers or Keepers(tools)
-        self._endings = Endings(moves, placer, tools, actor, language_of)
-        self._returns = Returns(moves, self._endings, self.keepers)
+        self._endings = Endings(resources, placer, tools, actor, language_of)
+        self._dead_claims = DeadClaims(resources, journal, self._endings, self.keepers)
         self.candidates = candidates
 
     def require(self, tool: str) -> ToolSettings:
-        """The settings of a tool. Raises UnknownTool."""
+        """Return the settings of a tool. Raises UnknownTool."""
         if tool not in self._tools:
             known = ", ".join(self._tools) or "none"
             raise UnknownTool(f"there is no tool {tool!r} in the settings (there: {known})")
         return self._tools[tool]
 
     def only_runner(self, tool: str) -> contextlib.AbstractContextManager[bool]:
-        """Hold the right to run a tool on this host for the block. Yields False, without it, where somebody else has it."""
+        """Hold the right to run a tool on this host for the block. Yields False, without it, if somebody else has it."""
         self.require(tool)
-        return locks.held(self._disk, self._moves.layout.tool_lock(tool))
+        return run_locks.held(self._disk, self._resources.layout.tool_lock(tool))
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
@@ -124,7 +129,7 @@ class Claims:
         script: int = 0,
         skip: Collection[ArrivalId] = (),
     ) -> Claim | None:
-        """Claim the oldest arrival that the tool may have now; None where there is none, or where the tool is at work.
+        """Claim the oldest arrival that the tool may have now; None if there is none, or if the tool is at work.
 
         ``live``: this process lives as long as the claim, and its lock says so. Otherwise ``script`` is the process for which
         it is made, whose end gives the file back at once; 0 for none. Arrivals in ``skip`` are left alone.
@@ -132,17 +137,19 @@ class Claims:
         if not self.require(tool).enabled or self.candidates.is_put_off(tool):
             return None
         if self.has_claims(tool):
-            self._returns.all()
+            self._dead_claims.all()
         while True:
             is_due = self.candidates.has_due(tool, skip)
-            drafts = [] if is_due else self.candidates.drafts(tool)
+            drafts = [] if is_due else [draft for draft in self.candidates.drafts(tool) if self._guard.judge(draft)]
             if not (is_due or drafts):
                 return None
+            altered = self._guard.altered() if is_due else []
             with contextlib.ExitStack() as undo:
-                with self._moves.change() as change:
-                    self._adopt(change, drafts)
-                    busy = self._returns.is_at_work(change, tool)
-                    item = None if busy else self._first(change, tool, skip, drafts)
+                with self._journal.change() as change:
+                    self._placer.end_approvals(change, altered)
+                    taken = self._take_local(change, drafts)
+                    busy = self._dead_claims.is_at_work(change, tool)
+                    item = None if busy else self._first(change, tool, skip, taken)
                     if item is None:
                         return None
                     claim = self._claim(change, item, tool, lease, undo if live else None, script)
@@ -151,7 +158,7 @@ class Claims:
                     return self._prepared(claim)
 
     def has_work(self, tool: str) -> bool:
-        """Whether a pass may find something to do: a quick look, which changes nothing."""
+        """Return whether a pass may find something to do: a quick look, which changes nothing."""
         if self.has_claims(tool):
             return True
         return not self.candidates.is_put_off(tool) and (
@@ -159,22 +166,24 @@ class Claims:
         )
 
     def has_claims(self, tool: str) -> bool:
-        """Whether an arrival is claimed for the tool, by the living or the dead."""
-        with self._moves.ledger.reading() as connection:
+        """Return whether an arrival is claimed for the tool, by the living or the dead."""
+        with self._resources.ledger.reading() as connection:
             claimed = records.claimed_arrivals(connection, limit=AT_ONCE)
         return any(record is None or record.tool == tool for _, _, record in claimed)
 
-    def _adopt(self, change: Change, drafts: Collection[Arrival]) -> None:
-        """Make arrivals of local files that are still what they were when they were read."""
+    def _take_local(self, change: Change, drafts: Sequence[Arrival]) -> list[ArrivalId]:
+        """Make arrivals of local files that are still what they were when they were read; returns which."""
         change.load(draft.path for draft in drafts)
-        for draft in drafts:
-            where = location(Area.STORE, draft.path)
-            if not change.accounts_for(where) and is_unchanged(self._moves, draft, where):
-                change.add(draft)
-                change.note("arrival.received", draft, actor=self._actor, size=draft.size, sha256=draft.sha256)
+        return [
+            self._placer.admit_from_store(change, draft, actor=self._actor, lain_since=self.candidates.lain_since(draft.path)).id
+            for draft in drafts
+            if is_takeable(self._resources, change, draft)
+        ]
 
-    def _first(self, change: Change, tool: str, skip: Collection[ArrivalId], drafts: Collection[Arrival]) -> Arrival | None:
-        """The oldest that may be tried now. What a plain program took from the store makes room for the next of its queue."""
+    def _first(self, change: Change, tool: str, skip: Collection[ArrivalId], taken: Collection[ArrivalId]) -> Arrival | None:
+        """Return the oldest that may be tried now. What a plain program took from the store makes room for the next of its
+        queue.
+        """
         brought_up: list[Arrival] = []
         for row in self.candidates.waiting(change, tool):
             if brought_up and brought_up[0].seq < row.seq:
@@ -183,22 +192,21 @@ class Claims:
             if _may_try(change, item, skip):
                 return item
             if item.state is not ArrivalState.WAITING:
-                self._placer.advance(change, row.path)
+                self._placer.queues.advance(change, row.path)
                 brought_up += [other for other in change.line_at(row.path) if _may_try(change, other, skip)]
                 brought_up.sort(key=lambda other: other.seq)
-        adopted = [item for draft in drafts for item in change.line_at(draft.path) if item.id == draft.id]
-        return next((item for item in [*brought_up, *adopted] if _may_try(change, item, skip)), None)
+        return next((item for item in [*brought_up, *map(change.get, taken)] if _may_try(change, item, skip)), None)
 
     def _claim(
         self, change: Change, item: Arrival, tool: str, lease: timedelta, undo: contextlib.ExitStack | None, script: int
     ) -> Claim:
         lock = None
         if undo is not None:
-            spot = self._moves.layout.claim_lock(item.id)
-            lock = locks.acquire(self._disk, spot)
+            disk_path = self._resources.layout.claim_lock(item.id)
+            lock = run_locks.acquire(self._disk, disk_path)
             if lock is None:
                 raise ClaimLost(f"{item.path}: what an earlier run started still works on it; try again when that has ended")
-            undo.callback(locks.release, self._disk, spot, lock)
+            undo.callback(run_locks.release, self._disk, disk_path, lock)
         where = location(Area.CLAIMS, item.id)
         attempts = item.attempts + 1
         claimed = change.event(item, ArrivalEvent.CLAIMED, actor=self._actor, location=where, attempts=attempts, not_before=None)
@@ -208,13 +216,13 @@ class Claims:
             arrival=item.id,
             token=token,
             tool=tool,
-            host=str(locks.this_host()),
+            host=str(run_locks.this_host()),
             pid=-script if undo is None else os.getpid(),
             claimed_at=change.now,
             lease_until=granted.until,
             lease_uptime=granted.until_uptime,
             lease_seconds=granted.seconds,
-            process_start=locks.start_of(script) if script else 0 if undo is None else locks.start_of(os.getpid()),
+            process_start=run_locks.start_of(script) if script else 0 if undo is None else run_locks.start_of(os.getpid()),
         )
         records.add(change.connection, record)
         run = Run(id=token, arrival=item.id, owner=item.owner, tool=tool, attempt=attempts, started_at=change.now)
@@ -223,7 +231,7 @@ class Claims:
         return self._made(claimed, record, lock)
 
     def _made(self, item: Arrival, record: ClaimRecord, lock: int | None) -> Claim:
-        directory = RunDirectory(self._moves, record.token, item)
+        directory = RunDirectory(self._resources, record.token, item)
         return Claim(
             token=record.token,
             tool=record.tool,
@@ -238,10 +246,10 @@ class Claims:
         )
 
     def _has_file(self, change: Change, claim: Claim) -> bool:
-        """Whether the file came with the claim. Where a plain program took it at the last moment, the claim is over."""
+        """Return whether the file came with the claim. If a plain program took it at the last moment, the claim is over."""
         if claim.arrival.id not in change.failures:
             return True
-        with self._moves.change() as again:
+        with self._journal.change() as again:
             item = again.get(claim.arrival.id)  # makes the move, or finds that the file is gone
             if item.state is not ArrivalState.CLAIMED:
                 self._endings.gone(again, item, claim.token, RunOutcome.RELEASED)
@@ -249,21 +257,21 @@ class Claims:
 
     def _prepared(self, claim: Claim) -> Claim:
         try:
-            RunDirectory(self._moves, claim.token, claim.arrival).prepare(self.keepers.account(claim.tool))
+            RunDirectory(self._resources, claim.token, claim.arrival).prepare(self.keepers.account(claim.tool))
         except (SftpgateError, Unusable):
-            self.end(claim, Ending(outcome=RunOutcome.RELEASED))  # a full disk says nothing against the file
+            self.end(claim, ClaimEnd(outcome=RunOutcome.RELEASED))  # a full disk says nothing against the file
             raise
         return claim
 
     def look(self, tool: str) -> Message:
-        """What the tool's user may do, tried with an empty file in a directory as a run has it; no claim is made.
+        """Try what the tool's user may do, with an empty file in a directory as a run has it; no claim is made.
 
         Returns who that is, with the variables that the command would find. Raises Unusable with what it may not do.
         """
         settings = self.require(tool)
         account = self.keepers.account(tool)
-        run = f"{LOOK}{new_id(self._moves.clock())}"
-        directory = RunDirectory(self._moves, run, None, sample=sample_name(settings))
+        run = f"{LOOK}{new_id(self._resources.clock())}"
+        directory = RunDirectory(self._resources, run, None, sample=sample_name(settings))
         try:
             try:
                 directory.prepare_sample(account)
@@ -276,7 +284,7 @@ class Claims:
                 act="look",
                 tool=tool,
                 run=run,
-                directory=str(directory.spot.local),
+                directory=str(directory.disk_path.local),
                 file=str(directory.file),
                 writes=(str(directory.tryback), str(directory.result)),
                 about=about,
@@ -285,14 +293,14 @@ class Claims:
             for message in self.keepers.ask(task):
                 told |= message
         finally:
-            directories.remove(self._moves, run)
+            run_directories.remove(self._resources, run)
         if isinstance(looked := told.get("looked"), dict):
             return looked
         raise Unusable(cannot(self.keepers, tool, told))
 
     def seconds_since(self, at: datetime) -> float:
-        """Seconds that have gone by since ``at``."""
-        return (self._moves.clock() - at).total_seconds()
+        """Return the seconds that have gone by since ``at``."""
+        return (self._resources.clock() - at).total_seconds()
 
     def let_go(self, claim: Claim) -> None:
         """Leave a claim to what is still at work on its file: it stays held until that has ended, and comes back then."""
@@ -305,8 +313,8 @@ class Claims:
     # -- holding -----------------------------------------------------------------------------------------------------
 
     def find(self, token: str) -> Claim:
-        """The claim that a script holds by its lease. Raises ClaimLost where it is unknown, has expired, or is another's."""
-        with self._moves.change() as change:
+        """Return the claim that a script holds by its lease. Raises ClaimLost if it is unknown, has expired, or is another's."""
+        with self._journal.change() as change:
             record = self._record(change, token)
             if record.pid > 0:
                 raise ClaimLost(f"claim {token} is held by a running process (pid {record.pid}): only that can end it")
@@ -315,20 +323,20 @@ class Claims:
 
     def extend(self, claim: Claim, lease: timedelta = LEASE) -> datetime:
         """Let the lease run from now on; returns until when. Raises ClaimLost."""
-        with self._moves.ledger.transaction() as connection:
+        with self._resources.ledger.transaction() as connection:
             granted = self._lease(connection, lease)
             if not records.extend(connection, claim.token, granted):
                 raise ClaimLost(f"claim {claim.token} is no longer held: it expired, and the file was given back")
         return granted.until
 
     def _lease(self, connection: Connection, length: timedelta) -> Lease:
-        """A lease that begins now, by all the clocks that somebody could ask."""
-        now, seconds = shared_time(connection) or self._moves.clock(), length.total_seconds()
-        return Lease(until=now + length, until_uptime=self._moves.uptime() + seconds, seconds=seconds)
+        """Return a lease that begins now, by all the clocks that somebody could ask."""
+        now, seconds = shared_time(connection) or self._resources.clock(), length.total_seconds()
+        return Lease(until=now + length, until_uptime=self._resources.uptime() + seconds, seconds=seconds)
 
     def _has_ended(self, connection: Connection, record: ClaimRecord) -> bool:
-        now = shared_time(connection) or self._moves.clock()
-        return record.lease.has_ended(Host.parse(record.host), locks.this_host(), now=now, uptime=self._moves.uptime())
+        now = shared_time(connection) or self._resources.clock()
+        return record.lease.has_ended(Host.parse(record.host), run_locks.this_host(), now=now, uptime=self._resources.uptime())
 
     def _record(self, change: Change, token: str) -> ClaimRecord:
         record = records.by_token(change.connection, token)
@@ -341,13 +349,13 @@ class Claims:
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
-    def end(self, claim: Claim, ending: Ending) -> Finished:
+    def end(self, claim: Claim, ending: ClaimEnd) -> Finished:
         """End a claim: report, new state, place of the file. Raises ClaimLost, and then nothing has changed."""
         papers = None
         try:
-            RunDirectory(self._moves, claim.token, claim.arrival).take_back()
+            RunDirectory(self._resources, claim.token, claim.arrival).take_back()
             papers = self._prepared_papers(claim, ending)
-            with self._moves.change() as change:
+            with self._journal.change() as change:
                 record = self._record(change, claim.token)
                 item = change.get(record.arrival)
                 if item.state is not ArrivalState.CLAIMED:
@@ -360,33 +368,33 @@ class Claims:
             raise
         finally:
             if claim.lock is not None:
-                locks.release(self._disk, self._moves.layout.claim_lock(claim.arrival.id), claim.lock)
-        directories.remove(self._moves, claim.token)
+                run_locks.release(self._disk, self._resources.layout.claim_lock(claim.arrival.id), claim.lock)
+        run_directories.remove(self._resources, claim.token)
         return finished
 
     def statement_of(self, claim: Claim) -> Statement:
-        """What the run of a claim says of itself, by its result and its output."""
+        """Return what the run of a claim says of itself, by its result and its output."""
         tool = self._tools.get(claim.tool)
-        directory = RunDirectory(self._moves, claim.token, claim.arrival)
-        return statement_of(directory, output_rules(tool) if tool else OutputRules(), tool.encoding if tool else "")
+        directory = RunDirectory(self._resources, claim.token, claim.arrival)
+        return statement_of(directory, tool)
 
-    def _prepared_papers(self, claim: Claim, ending: Ending) -> Papers | None:
-        with self._moves.ledger.reading() as connection:
+    def _prepared_papers(self, claim: Claim, ending: ClaimEnd) -> Papers | None:
+        with self._resources.ledger.reading() as connection:
             record = records.by_token(connection, claim.token)
         return None if record is None else self._endings.prepare(claim.arrival, record, ending)
 
     def return_dead(self, limit: int = AT_ONCE) -> list[Arrival]:
         """Bring back the arrivals of dead runners of all tools; returns what became of them. For the sweeper."""
-        return self._returns.all(limit)
+        return self._dead_claims.all(limit)
 
 
 def sample_name(tool: ToolSettings) -> str:
-    """A name that a file for the tool may have."""
+    """Return a name that a file for the tool may have."""
     return Path(tool.files[0]).name.replace("*", "x").replace("?", "x")
 
 
 def about_run(tool: str, arrival: str, file: Path, tryback: Path, result: Path) -> dict[str, str]:
-    """The variables that say in a command's environment what its claim is."""
+    """Return the variables that say in a command's environment what its claim is."""
     return {
         "SFTPGATE_FILE": str(file),
         "SFTPGATE_TOOL": tool,

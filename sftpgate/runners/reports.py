@@ -8,7 +8,6 @@ blocks.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
 import signal
@@ -19,8 +18,8 @@ from itertools import count
 from typing import BinaryIO
 
 from sftpgate.errors import AlreadyExists, NotFound, SftpgateError
-from sftpgate.intake.ids import new_id
-from sftpgate.intake.moves import Moves
+from sftpgate.handover.resources import Resources
+from sftpgate.ids import new_id
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.runs import ReportNames
 from sftpgate.logs import get_logger, printable
@@ -28,15 +27,14 @@ from sftpgate.policy.disclosure import public_text
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
 from sftpgate.policy.outcome import NOTHING_STATED, Statement
-from sftpgate.policy.phrases import outcome_phrase, phrase
+from sftpgate.policy.phrases import Sentence, Words, in_language, outcome_phrase, phrase
 from sftpgate.policy.runs import RunOutcome, is_last
 from sftpgate.policy.stamps import StampedNames, output_names, report_names, tryback_names
-from sftpgate.settings import Language
-from sftpgate.store.spots import Spot
+from sftpgate.settings.choices import Language
+from sftpgate.store.disk_paths import DiskPath
 
 log = get_logger("runner")
 
-_CHUNK_BYTES = 1024 * 1024
 _ROWS_IN_REPORT = 100  # what a person reads; the rejected lines have all
 _SHOWN_CHARACTERS = 200  # of a rejected row
 
@@ -47,6 +45,7 @@ class Facts:
 
     ``max_attempts`` is None if the tool is no longer known. ``rows`` are the contents of the rejected rows, by their lines, and
     ``tryback`` how the file is called that has them. ``queued``: every arrival of the name counts, in order.
+    ``is_public``: for a sender who may not read what is inside the platform.
     """
 
     tool: str
@@ -57,66 +56,62 @@ class Facts:
     exit_status: int | None
     attempt: int
     max_attempts: int | None
-    notices: tuple[str, ...] = ()
+    notices: tuple[Sentence, ...] = ()
     statement: Statement = NOTHING_STATED
     rows: Mapping[int, bytes] = field(default_factory=dict)
     tryback: str = ""
     queued: bool = False
+    is_public: bool = False
     language: Language = Language.ENGLISH
 
     def for_the_sender(self) -> Facts:
-        """The same without what is inside the platform."""
-        said = self.statement
-        public = replace(
-            said,
-            failed=public_text(said.failed),
-            not_the_file=public_text(said.not_the_file),
-            rejected_rows=tuple(replace(row, reason=public_text(row.reason)) for row in said.rejected_rows),
-        )
-        return replace(self, statement=public, notices=tuple(map(public_text, self.notices)))
+        """Return the same without what is inside the platform."""
+        return replace(self, is_public=True)
 
     def header(self) -> bytes:
-        """The header: a line for each fact, and an empty line."""
-        item, say = self.arrival, self._say
-        lines = {
-            "tool": self.tool,
-            "arrival": item.id,
-            "user": item.owner or say("(a local program)"),
-            "path": item.path,
-            "size": say("{size} bytes", size=item.size),
-            "SHA-256": item.sha256 or say("(not known)"),
-            "received": local_time(item.received_at),
-            "started": local_time(self.started_at),
-            "ended": local_time(self.ended_at),
-            "exit status": explained(self.exit_status, self.language),
-            "attempt": say("{attempt} of {most}", attempt=self.attempt, most=self.max_attempts)
-            if self.max_attempts
-            else str(self.attempt),
-            "outcome": outcome_phrase(self.outcome, self.statement.rejected, self.language),
-        }
-        if because := self.statement.not_the_file or self.statement.failed:
-            lines["because"] = say(because)
-        for name in ("rows", "accepted", "rejected"):
-            if (number := getattr(self.statement, name)) is not None:
-                lines[name] = str(number)
-        if self.outcome is not RunOutcome.DONE:
-            lines["what next"] = self._what_next()
-        rows = [f"{say(name)}: {printable(value)}" for name, value in lines.items()]
-        rows += [f"{say('rejected row')}: {printable(row)}" for row in self._rejected_rows()]
-        rows += [f"{say('notice')}: {printable(say(notice))}" for notice in self.notices]
-        return ("\n".join(rows) + "\n\n").encode("utf-8", "backslashreplace")
+        """Return the header: a line for each fact, and an empty line."""
+        item, said, say = self.arrival, self.statement, self._say
+        lines = [
+            (say("tool"), self.tool),
+            *about_arrival(item, self.language),
+            (say("started"), local_time(self.started_at)),
+            (say("ended"), local_time(self.ended_at)),
+            (say("exit status"), explained(self.exit_status, self.language)),
+            (say("attempt"), self._attempt()),
+            (say("outcome"), outcome_phrase(self.outcome, said.rejected, self.language)),
+            (say("because"), self._told(said.not_the_file or said.failed)),
+            (say("rows"), _number(said.rows)),
+            (say("accepted"), _number(said.accepted)),
+            (say("rejected"), _number(said.rejected)),
+            (say("what next"), self._what_next()),
+            *((say("rejected row"), row) for row in self._rejected_rows()),
+            *((say("notice"), self._told(notice)) for notice in self.notices),
+        ]
+        return (as_text(lines) + "\n").encode("utf-8", "backslashreplace")
+
+    def _attempt(self) -> str:
+        if self.max_attempts is None:
+            return str(self.attempt)
+        return self._say("{attempt} of {most}", attempt=self.attempt, most=self.max_attempts)
+
+    def _told(self, words: Words) -> str:
+        """Return words in the reader's language, as far as it may read them."""
+        text = in_language(words, self.language)
+        return public_text(text) if self.is_public else text
 
     def _rejected_rows(self) -> Iterator[str]:
         listed = self.statement.rejected_rows
         for row in listed[:_ROWS_IN_REPORT]:
             where = self._say("line {line}", line=row.line) if row.line else ""
             content = shown(self.rows[row.line]) if row.line in self.rows else ""
-            yield ": ".join(part for part in (where, row.reason, content) if part)
+            yield ": ".join(part for part in (where, self._told(row.reason), content) if part)
         more = max(self.statement.rejected or 0, len(listed)) - len(listed[:_ROWS_IN_REPORT])
         if more > 0 and listed:
             yield self._say("and {more} more", more=more)
 
     def _what_next(self) -> str:
+        if self.outcome is RunOutcome.DONE:
+            return ""
         if self.outcome is RunOutcome.DONE_WITH_REJECTED:
             if self.tryback:
                 return self._say(
@@ -138,8 +133,29 @@ class Facts:
         return phrase(text, self.language, **values)
 
 
+def about_arrival(item: Arrival, language: Language) -> list[tuple[str, str]]:
+    """Return what every report says of its file, as names and values."""
+    return [
+        (phrase("arrival", language), item.id),
+        (phrase("user", language), item.owner or phrase("(a local program)", language)),
+        (phrase("path", language), item.path),
+        (phrase("size", language), phrase("{size} bytes", language, size=item.size)),
+        (phrase("SHA-256", language), item.sha256 or phrase("(not known)", language)),
+        (phrase("received", language), local_time(item.received_at)),
+    ]
+
+
+def as_text(lines: Iterable[tuple[str, str]]) -> str:
+    """Return names and values as lines; a name without a value has none."""
+    return "".join(f"{name}: {printable(value)}\n" for name, value in lines if value)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
 def explained(exit_status: int | None, language: Language = Language.ENGLISH) -> str:
-    """An exit status for people. It is None where there was no command of ours, or where nobody saw its end."""
+    """Return an exit status for people. It is None if there was no command of ours, or if nobody saw its end."""
     if exit_status is None:
         return phrase("(not known)", language)
     if exit_status >= 0:
@@ -158,21 +174,21 @@ class Papers:
 
     name: str
     at: datetime
-    report: Spot | None = None
-    tryback: Spot | None = None
-    output: Spot | None = None
+    report: DiskPath | None = None
+    tryback: DiskPath | None = None
+    output: DiskPath | None = None
 
 
 class Reports:
     """Writes into ``reports``: first the papers, outside of any change, then in the change their names."""
 
-    def __init__(self, moves: Moves) -> None:
-        self._moves = moves
-        self._disk = moves.disk
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._disk = resources.disk
 
     def prepare(
         self,
-        directory: Spot,
+        directory: DiskPath,
         name: str,
         at: datetime,
         *,
@@ -200,76 +216,53 @@ class Reports:
         )
 
     def discard(self, papers: Papers) -> None:
-        """Remove what lies outside of ``reports``: all of it, where the names were not given."""
-        for spot in (papers.report, papers.tryback, papers.output):
-            if spot is not None:
+        """Remove what lies outside of ``reports``: all of it, if the names were not given."""
+        for disk_path in (papers.report, papers.tryback, papers.output):
+            if disk_path is not None:
                 with contextlib.suppress(SftpgateError):  # it goes with the run's directory
-                    self._disk.unlink(spot, missing_ok=True)
+                    self._disk.unlink(disk_path, missing_ok=True)
 
-    def _write(self, fresh: Spot, chunks: Iterable[bytes]) -> Spot:
-        fd = self._disk.create(fresh, self._moves.modes.file_mode)
+    def _write(self, fresh: DiskPath, chunks: Iterable[bytes]) -> DiskPath:
+        fd = self._disk.create(fresh, self._resources.modes.file_mode)
         try:
             offset = 0
             for chunk in chunks:
                 self._disk.write(fd, offset, chunk)
                 offset += len(chunk)
-            self._moves.open_to_readers(fd)
-            if self._moves.durable:
+            self._resources.open_to_readers(fd)
+            if self._resources.durable:
                 self._disk.sync(fd)
         finally:
             os.close(fd)
         return fresh
 
-    def _link(self, fresh: Spot | None, names: StampedNames) -> str | None:
-        return None if fresh is None else link_free(self._moves, fresh, names)
+    def _link(self, fresh: DiskPath | None, names: StampedNames) -> str | None:
+        return None if fresh is None else link_free(self._resources, fresh, names)
 
 
-def link_free(moves: Moves, fresh: Spot, names: StampedNames) -> str:
+def link_free(resources: Resources, fresh: DiskPath, names: StampedNames) -> str:
     """Give a file the first free one of these names in ``reports``, durably; returns it. Called inside a change."""
-    directory = moves.layout.spot(location(Area.REPORTS, ""))
-    for number in count(names.first_free(lambda name: not moves.disk.exists(directory / name))):
+    directory = resources.layout.disk_path(location(Area.REPORTS, ""))
+    for number in count(names.first_free(lambda name: not resources.disk.exists(directory / name))):
         name = names.numbered(number)
         try:
-            moves.disk.link(fresh, directory / name)
+            resources.disk.link(fresh, directory / name)
         except AlreadyExists:
             continue
-        if moves.durable:
-            moves.disk.sync_dirs([directory])
+        if resources.durable:
+            resources.disk.sync_dirs([directory])
         return name
     raise AssertionError("report names do not end")
 
 
-def chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The content of a file, in pieces."""
-    while chunk := file.read(_CHUNK_BYTES):
-        yield chunk
-
-
-def from_the_start(file: BinaryIO) -> Iterator[bytes]:
-    """The content of a file that was read before."""
-    file.seek(0)
-    yield from chunks(file)
-
-
-def as_utf8(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """The tool's output in UTF-8, with ``\\xNN`` for bytes that ``encoding`` does not have; untouched if none is set."""
-    if not encoding:
-        yield from pieces
-        return
-    decoder = codecs.getincrementaldecoder(encoding)(errors="backslashreplace")
-    for piece in pieces:
-        yield decoder.decode(piece).encode("utf-8", "backslashreplace")
-    yield decoder.decode(b"", final=True).encode("utf-8", "backslashreplace")
-
-
-def opened(moves: Moves, spot: Spot) -> BinaryIO | None:
-    """The regular file at ``spot``, or None where there is none with any content that we may read."""
+def opened(resources: Resources, disk_path: DiskPath) -> BinaryIO | None:
+    """Return the regular file at ``disk_path``, or None if there is none with any content that we may read."""
     try:
-        fd = moves.disk.open_read(spot)
+        fd = resources.disk.open_read(disk_path)
     except NotFound:
         return None
     except SftpgateError as error:
-        log.warning("report.unreadable", file=str(spot.local), reason=error.message)
+        log.warning("report.unreadable", file=str(disk_path.local), reason=error.message)
         return None
     if os.fstat(fd).st_size:
         return os.fdopen(fd, "rb")
@@ -278,11 +271,11 @@ def opened(moves: Moves, spot: Spot) -> BinaryIO | None:
 
 
 def shown(row: bytes) -> str:
-    """The beginning of a rejected row, for a report."""
+    """Return the beginning of a rejected row, for a report."""
     text = row.decode("utf-8", "backslashreplace").rstrip("\r\n")
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def local_time(at: datetime) -> str:
-    """A time as the people of this machine read it, with its zone."""
+    """Return a time as the people of this machine read it, with its zone."""
     return at.astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,6 +1,6 @@
 """A pass of a runner: the tools in order, each until nothing waits for it; and one run of one tool.
 
-In one pass a tool goes after those that it names in ``after``, and only where they got through: a tool that failed, or that
+In one pass a tool goes after those that it names in ``after``, and only if they got through: a tool that failed, or that
 still has something waiting (its retry delay is not over, or it is at work elsewhere), keeps those that depend on it from this
 pass. An arrival that failed is not tried again in the same pass. ``stop`` (SIGTERM) ends the command, gives the file back with
 the attempt counted, and ends the pass.
@@ -15,21 +15,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sftpgate.intake.hops import Hops
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.policy.lifecycle import ArrivalState
-from sftpgate.policy.outcome import NOTHING_STATED, Statement, judge
+from sftpgate.policy.outcome import NOTHING_STATED, Statement, judge, of_command
 from sftpgate.policy.runs import PROCESSED, RunOutcome
-from sftpgate.policy.tools import in_order
-from sftpgate.runners.accounts import Unusable
+from sftpgate.policy.tools import in_order, output_rules
+from sftpgate.runners.claim_ends import ClaimEnd
 from sftpgate.runners.claims import Claim, Claims, about_run
-from sftpgate.runners.command import Command, execute
-from sftpgate.runners.endings import Ending
-from sftpgate.runners.holding import beating
-from sftpgate.runners.keepers import Task
-from sftpgate.settings import ToolSettings
+from sftpgate.runners.commands.command import Command, execute
+from sftpgate.runners.commands.keepers import Task
+from sftpgate.runners.commands.system_accounts import Unusable
+from sftpgate.runners.heartbeat import beating
+from sftpgate.runners.outputs import MAX_OUTPUT_BYTES
+from sftpgate.settings.tools import ToolSettings
+from sftpgate.threads import Threads
 
-OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024  # of one report: more than anybody reads, less than fills a disk
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: above what databases need to roll back, below systemd's 90 s
 _THREADS = 2  # one for the work, one for a heartbeat
 
@@ -72,13 +72,13 @@ class Audience(Protocol):
     """Who is told what a pass does, while it does it. Called on the event loop."""
 
     def started(self, claim: Claim) -> None:
-        """A run has begun."""
+        """Take note that a run has begun."""
 
     def finished(self, result: RunResult) -> None:
-        """A run has ended."""
+        """Take note that a run has ended."""
 
     def skipped(self, tool: str, because_of: str) -> None:
-        """A tool for which something waits is left out of this pass."""
+        """Take note that a tool for which something waits is left out of this pass."""
 
 
 class Runner:
@@ -89,7 +89,7 @@ class Runner:
         self._tools = tools
         self._audience = audience
         self._stop = asyncio.Event()
-        self._hops = Hops(_THREADS, "run")
+        self._threads = Threads(_THREADS, "run")
 
     def stop(self) -> None:
         """End the command that runs, and the pass."""
@@ -98,10 +98,10 @@ class Runner:
     async def run(self, tools: Sequence[str], *, limit: int | None = None, unusable: Collection[str] = ()) -> PassResult:
         """Run the tools, at most ``limit`` times in all; those that are ``unusable`` count as failed, and spend no attempt.
 
-        Raises SettingsError where their order is a circle.
+        Raises SettingsError if their order is a circle.
         """
         result = PassResult()
-        stuck: dict[str, str] = {}  # tools that did not get through: the one that is to blame; empty where nothing failed
+        stuck: dict[str, str] = {}  # tools that did not get through: the one that is to blame; empty if nothing failed
         try:
             for tool in in_order(self._tools, tools):
                 if self._is_over(result, limit):
@@ -114,16 +114,16 @@ class Runner:
                     await self._drain(tool, result, limit)
                     if result.failed + result.put_off > trouble or tool in result.unusable:
                         stuck[tool] = tool
-                    elif await self._hops.run(self._is_unfinished, tool):
+                    elif await self._threads.run(self._is_unfinished, tool):
                         stuck[tool] = ""
                 else:
                     stuck[tool] = stuck[blocked_by]
-                    waits: bool = await self._hops.run(self._claims.candidates.has_waiting, tool)
+                    waits: bool = await self._threads.run(self._claims.candidates.has_waiting, tool)
                     if waits and stuck[tool]:
                         result.skipped.append(tool)
                         self._audience.skipped(tool, stuck[tool])
         finally:
-            self._hops.close()
+            self._threads.close()
         return result
 
     def _is_over(self, result: PassResult, limit: int | None) -> bool:
@@ -138,7 +138,7 @@ class Runner:
         with self._claims.only_runner(tool) as mine:
             while mine and not self._is_over(result, limit):
                 try:
-                    claim = await self._hops.run(self._claims.take, tool, skip=tried)
+                    claim = await self._threads.run(self._claims.take, tool, skip=tried)
                     if claim is None:
                         return
                     self._audience.started(claim)
@@ -161,31 +161,32 @@ class Runner:
     async def _run(self, claim: Claim) -> RunResult:
         """Run the command of a claim, and end the claim, unless something of the command does not end.
 
-        Raises ClaimLost where another host has taken the claim meanwhile, and Unusable where the command could not be started and
+        Raises ClaimLost if another host has taken the claim meanwhile, and Unusable if the command could not be started and
         the file was given back.
         """
         tool = self._tools[claim.tool]
         try:
-            async with beating(self._claims, self._hops, claim, self.stop):
+            async with beating(self._claims, self._threads, claim, self.stop):
                 ended = await execute(self._claims.keepers, _command(tool, claim), self._stop)
         except BaseException:
-            await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.INTERRUPTED))
+            await self._threads.run(self._claims.end, claim, ClaimEnd(outcome=RunOutcome.INTERRUPTED))
             raise
         if ended.obstacle is not None:
-            await self._hops.run(self._claims.end, claim, Ending(outcome=RunOutcome.RELEASED))
+            await self._threads.run(self._claims.end, claim, ClaimEnd(outcome=RunOutcome.RELEASED))
             raise Unusable(ended.obstacle)
         if ended.stays:
-            await self._hops.run(self._claims.let_go, claim)
+            await self._threads.run(self._claims.let_go, claim)
             return self._held(claim, RunOutcome.TIMED_OUT if ended.timed_out else RunOutcome.INTERRUPTED, ended.stays)
-        statement: Statement = await self._hops.run(self._claims.statement_of, claim)
+        statement: Statement = await self._threads.run(self._claims.statement_of, claim)
         if ended.timed_out:
             outcome = RunOutcome.TIMED_OUT
         elif ended.stopped:
             outcome = RunOutcome.INTERRUPTED
         else:
+            statement = of_command(statement, ended.exit_status, is_heard=ended.is_heard or not output_rules(tool).are_there)
             outcome = judge(exit_status=ended.exit_status, retry_exit_codes=tool.retry_exit_codes, statement=statement)
-        ending = Ending(outcome=outcome, statement=statement, exit_status=ended.exit_status, notices=ended.notices)
-        finished = await self._hops.run(self._claims.end, claim, ending)
+        ending = ClaimEnd(outcome=outcome, statement=statement, exit_status=ended.exit_status, notices=ended.notices)
+        finished = await self._threads.run(self._claims.end, claim, ending)
         return RunResult(
             tool=claim.tool,
             arrival=finished.arrival,
@@ -232,5 +233,5 @@ def _command(tool: ToolSettings, claim: Claim) -> Command:
         output=claim.output,
         timeout_seconds=tool.timeout,
         inherited=[] if claim.lock is None else [claim.lock],
-        output_limit_bytes=OUTPUT_LIMIT_BYTES,
+        output_limit_bytes=MAX_OUTPUT_BYTES,
     )

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftpgate.errors import CrossDevice, SftpgateError
-from sftpgate.policy.names import MANAGED_NAME
+from sftpgate.hidden_names import MANAGED_NAME
 from sftpgate.policy.space import Room
-from sftpgate.store.descriptors import try_lock
 from sftpgate.store.disk import Disk
-from sftpgate.store.spots import Spot
+from sftpgate.store.disk_paths import DiskPath
+from sftpgate.store.kernel.open_files import try_lock
 
 _NETWORK_TYPES = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "gfs2", "ocfs2", "afs"})
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -46,7 +46,7 @@ class Mount:
 
 
 def mount_of(path: Path, table: str | None = None) -> Mount | None:
-    """The filesystem that ``path`` is on, by the kernel's table (proc_pid_mountinfo(5)); None where that cannot be read."""
+    """Return the filesystem that ``path`` is on, by the kernel's table (proc_pid_mountinfo(5)); None if that cannot be read."""
     if table is None:
         try:
             table = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
@@ -67,7 +67,7 @@ def mount_of(path: Path, table: str | None = None) -> Mount | None:
 
 
 def room(path: Path) -> Room | None:
-    """The room on the filesystem of ``path``; None where it cannot be looked at."""
+    """Return the room on the filesystem of ``path``; None if it cannot be looked at."""
     try:
         found = os.statvfs(path)
     except OSError:
@@ -77,7 +77,7 @@ def room(path: Path) -> Room | None:
 
 
 def rooms(**places: Path) -> dict[str, Room | None]:
-    """The room for each of the places that are there; one on the filesystem of an earlier one is left out."""
+    """Return the room for each of the places that are there; one on the filesystem of an earlier one is left out."""
     devices: set[int] = set()
     found: dict[str, Room | None] = {}
     for name, path in places.items():
@@ -101,14 +101,14 @@ class Probe:
 
 def probe(disk: Disk, store: Path, drop: Path, *, unique: str) -> Probe:
     """Try in ``store`` and ``drop`` what the hand-over does: create, flush, lock, link, rename. ``unique`` is in the names."""
-    in_drop = Spot(drop, f"{MANAGED_NAME}-probe-{unique}")
-    first = Spot(store, f"{MANAGED_NAME}-probe-{unique}")
-    second = Spot(store, f"{MANAGED_NAME}-probe-{unique}-2")
+    in_drop = DiskPath(drop, f"{MANAGED_NAME}-probe-{unique}")
+    first = DiskPath(store, f"{MANAGED_NAME}-probe-{unique}")
+    second = DiskPath(store, f"{MANAGED_NAME}-probe-{unique}-2")
     try:
         with_lock = _try_file(disk, first)
         disk.link(first, second)
         disk.rename(second, first)
-        disk.sync_dirs([Spot(store, "")])
+        disk.sync_dirs([DiskPath(store, "")])
         os.close(disk.create(in_drop, 0o600))
         try:
             disk.rename(in_drop, second)
@@ -118,21 +118,21 @@ def probe(disk: Disk, store: Path, drop: Path, *, unique: str) -> Probe:
     except SftpgateError as error:
         return Probe(problem=error.message)
     finally:
-        for spot in (first, second, in_drop):
+        for disk_path in (first, second, in_drop):
             try:
-                disk.unlink(spot, missing_ok=True)
+                disk.unlink(disk_path, missing_ok=True)
             except SftpgateError:
                 continue  # a directory that we may not write into: there is nothing of ours in it
     return Probe(problem=None if with_lock else "a lock is not seen by others (flock does not work)", is_one_filesystem=one)
 
 
-def _try_file(disk: Disk, spot: Spot) -> bool:
+def _try_file(disk: Disk, disk_path: DiskPath) -> bool:
     """Make, flush and lock a file; whether the lock keeps another one out."""
-    fd = disk.create(spot, 0o600)
+    fd = disk.create(disk_path, 0o600)
     try:
         disk.write(fd, 0, b"probe\n")
         disk.sync(fd)
-        other = disk.open_write(spot)
+        other = disk.open_write(disk_path)
         try:
             return try_lock(fd) and not try_lock(other)
         finally:

@@ -21,8 +21,9 @@ from sftpgate.policy.accounts import check_home
 from sftpgate.policy.login import pattern_problem
 from sftpgate.policy.methods import methods_problem
 from sftpgate.policy.quotas import OwnQuotas
-from sftpgate.settings import AuthMethod as Method
-from sftpgate.settings import Language
+from sftpgate.settings.choices import AuthMethod as Method
+from sftpgate.settings.choices import Language, Refuse
+from sftpgate.settings.mail_addresses import address_problem
 from sftpgate.users.passwords import valid_hash
 
 Value = str | bool | int | datetime | date | tuple[str, ...]
@@ -37,6 +38,9 @@ KNOWN_KEYS = (
     "required_auth",
     *QUOTA_KEYS,
     "language",
+    "mail",
+    "refuse",
+    "receipts",
     "notes",
     "added_at",
 )
@@ -59,12 +63,15 @@ class Account:
     required_auth: tuple[Method, ...] | None = None  # what a login takes, in order; None: as the gate has it
     quotas: OwnQuotas = field(default_factory=OwnQuotas)
     language: Language | None = None  # in which the user is written to; None: as the gate has it
+    mail: str = ""  # where the user is written to; empty: nowhere
+    refuse: Refuse | None = None  # how the user learns that a contract objects; None: as the gate has it
+    receipts: bool = True  # whether the user has receipts, if the gate writes any
     notes: str = ""
-    added_at: datetime | None = None  # UTC; None where somebody else made the file
+    added_at: datetime | None = None  # UTC; None if somebody else made the file
 
 
 def parse_account(text: str) -> Account:
-    """What a ``user.toml`` says. Raises UserFileError with the key and what is wrong with it."""
+    """Return what a ``user.toml`` says. Raises UserFileError with the key and what is wrong with it."""
     values = _parsed(text)
     for key in values:
         if key not in KNOWN_KEYS:
@@ -80,6 +87,9 @@ def parse_account(text: str) -> Account:
             required_auth=_methods(values),
             quotas=OwnQuotas(**{key: _quota(values, key) for key in QUOTA_KEYS}),
             language=_language(values),
+            mail=_mail(values),
+            refuse=_refuse(values),
+            receipts=_flag(values, "receipts", default=True),
             notes=_text(values, "notes"),
             added_at=_moment(values, "added_at"),
         )
@@ -88,7 +98,7 @@ def parse_account(text: str) -> Account:
 
 
 def lifts(new: Account, old: Account) -> bool:
-    """Whether ``new`` lets somebody in, or out of its home, whom ``old`` keeps there."""
+    """Return whether ``new`` lets somebody in, or out of its home, whom ``old`` keeps there."""
     return (
         (old.disabled and not new.disabled)
         or (old.expires_at is not None and (new.expires_at is None or new.expires_at > old.expires_at))
@@ -100,17 +110,17 @@ def lifts(new: Account, old: Account) -> bool:
 
 
 def limits_somebody(account: Account) -> bool:
-    """Whether there is anything in an account that ``lifts`` could lift."""
+    """Return whether there is anything in an account that ``lifts`` could lift."""
     return lifts(Account(), account)
 
 
 def without_hash(text: str) -> str:
-    """``text`` of a ``user.toml`` without the line of the password's hash."""
+    """Return ``text`` of a ``user.toml`` without the line of the password's hash."""
     return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("password_hash"))
 
 
 def with_value(text: str, key: str, value: Value | None) -> str:
-    """``text`` of a ``user.toml`` with ``key`` set to ``value`` (None: taken out), all else as it was."""
+    """Return ``text`` of a ``user.toml`` with ``key`` set to ``value`` (None: taken out), all else as it was."""
     wanted = {name: old for name, old in _parsed(text).items() if name != key} | ({} if value is None else {key: value})
     line = "" if value is None else f"{key} = {_written(value)}\n"
     edited, count = re.subn(rf"(?m)^[ \t]*{key}[ \t]*=[^\n]*(\n|\Z)", lambda _: line, text, count=1)
@@ -125,7 +135,7 @@ def with_value(text: str, key: str, value: Value | None) -> str:
 
 
 def new_account_text(*, password_hash: str | None, home: str, added_at: datetime) -> str:
-    """A ``user.toml`` for a new user."""
+    """Return a ``user.toml`` for a new user."""
     text = _HEADER
     for key, value in (("password_hash", password_hash), ("home", home), ("disabled", False), ("added_at", added_at)):
         text = with_value(text, key, value)
@@ -135,14 +145,14 @@ def new_account_text(*, password_hash: str | None, home: str, added_at: datetime
 def _parsed(text: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise UserFileError(f"user.toml: not valid TOML: {printable(str(error))}") from error
 
 
 def _same(text: str, wanted: Mapping[str, object]) -> bool:
     try:
         return tomllib.loads(text) == wanted
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -161,15 +171,32 @@ def _language(values: Mapping[str, object]) -> Language | None:
         raise ValueError(f"language is one of {', '.join(Language)}") from error
 
 
-def _flag(values: Mapping[str, object], key: str) -> bool:
-    value = values.get(key, False)
+def _mail(values: Mapping[str, object]) -> str:
+    address = _text(values, "mail")
+    if address and (problem := address_problem(address)):
+        raise ValueError(f"mail: {printable(address)} {printable(problem)}")
+    return address
+
+
+def _refuse(values: Mapping[str, object]) -> Refuse | None:
+    text = _text(values, "refuse")
+    try:
+        return Refuse(text) if text else None
+    except ValueError as error:
+        raise ValueError(f"refuse is one of {', '.join(Refuse)}") from error
+
+
+def _flag(values: Mapping[str, object], key: str, *, default: bool = False) -> bool:
+    value = values.get(key, default)
     if not isinstance(value, bool):
         raise ValueError(f"{key} is true or false")
     return value
 
 
 def _moment(values: Mapping[str, object], key: str) -> datetime | None:
-    """A day means its beginning in UTC. A time without a zone is refused: it would mean another moment on another server."""
+    """Return the moment; a day means its beginning in UTC. A time without a zone is refused: on another server it would be
+    another moment.
+    """
     match values.get(key):
         case None:
             return None
@@ -224,7 +251,7 @@ def _methods(values: Mapping[str, object]) -> tuple[Method, ...] | None:
 
 
 def _quota(values: Mapping[str, object], key: str) -> int | None:
-    """A number, or one of bytes with a unit. Only the day can be without a limit: its 0 means that everywhere."""
+    """Return a number, or one of bytes with a unit. Only the day can be without a limit: its 0 means that everywhere."""
     value = values.get(key)
     if value is None:
         return None
@@ -242,7 +269,7 @@ def _quota(values: Mapping[str, object], key: str) -> int | None:
 
 
 def _value(parsed: object) -> Value:
-    """A value as TOML gave it, to be written again. Only what ``parse_account`` accepts comes here."""
+    """Return a value as TOML gave it, to be written again. Only what ``parse_account`` accepts comes here."""
     match parsed:
         case str() | int() | date():  # a bool is an int, and a datetime is a date
             return parsed

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sftpgate.users.keys import AuthorizedKey
+from sftpgate.users.keys.authorized import AuthorizedKey
+from sftpgate.users.keys.terms import Terms
 from sftpgate.users.registry import User
-from sftpgate.users.terms import Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """Something that ends. ``fingerprint`` is None where it is the whole user."""
+class Expiry:
+    """Something that ends. ``fingerprint`` is None if it is the whole user."""
 
     user: str
     fingerprint: str | None
@@ -23,8 +23,8 @@ class Ending:
     what_to_do: str
 
 
-def endings(users: Iterable[User], *, now: datetime, within: timedelta, terms: Terms) -> Iterator[Ending]:
-    """The users and keys that end before ``now + within``.
+def about_to_expire(users: Iterable[User], *, now: datetime, within: timedelta, terms: Terms) -> Iterator[Expiry]:
+    """Yield the users and keys that end before ``now + within``.
 
     One that has ended is told while the user has nothing else to log in with; disabled users are nobody's concern.
     """
@@ -32,7 +32,7 @@ def endings(users: Iterable[User], *, now: datetime, within: timedelta, terms: T
         if user.disabled:
             continue
         if user.expires_at is not None and user.expires_at <= now + within:
-            yield Ending(
+            yield Expiry(
                 user=user.name,
                 fingerprint=None,
                 label="",
@@ -41,10 +41,10 @@ def endings(users: Iterable[User], *, now: datetime, within: timedelta, terms: T
                 what_to_do=f"change expires in its user.toml, or sftpgate user disable {user.name}",
             )
         elif user.expires_at is None or user.expires_at > now:
-            yield from _ending_keys(user, now, within, terms)
+            yield from _expiring_keys(user, now, within, terms)
 
 
-def _ending_keys(user: User, now: datetime, within: timedelta, terms: Terms) -> Iterator[Ending]:
+def _expiring_keys(user: User, now: datetime, within: timedelta, terms: Terms) -> Iterator[Expiry]:
     usable = terms.usable(user.keys, now)
     lasting = [key for key in usable if not _ends(key, now + within)]
     for key in user.keys:
@@ -53,7 +53,7 @@ def _ending_keys(user: User, now: datetime, within: timedelta, terms: Terms) -> 
         expired = key.expires_at <= now
         if expired and (usable or user.password_hash is not None):
             continue
-        yield Ending(
+        yield Expiry(
             user=user.name,
             fingerprint=key.fingerprint,
             label=key.comment,

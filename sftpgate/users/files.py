@@ -5,7 +5,7 @@ file or the new one. What a crash leaves besides is a file or directory whose na
 reads those, and the next change of the same directory removes them. Changes are made under ``locked``, so that two commands
 at a time do not undo each other.
 
-Files are 0600 and directories 0700. Where root makes them, they go to the owner of the directory that they lie in: an admin who
+Files are 0600 and directories 0700. If root makes them, they go to the owner of the directory that they lie in: an admin who
 runs a command as root must not lock out a server that runs as somebody else. All functions block.
 
 This is not ``store/disk.py``, which owns the hand-over: nothing here is reached by a client's path, and ``users`` knows
@@ -20,12 +20,12 @@ import fcntl
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sftpgate.errors import StorageError, UserFileError
+from sftpgate.regular_files import NotRegular, TooLarge, read_regular
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -45,7 +45,7 @@ class Signature:
 
 
 def signature(path: Path | str) -> Signature | None:
-    """The signature of the file at ``path``, or None where there is none (or where it cannot be looked at)."""
+    """Return the signature of the file at ``path``, or None if there is none (or if it cannot be looked at)."""
     try:
         status = os.stat(path)  # noqa: PTH116  # asked for every upload: no Path is made
     except OSError:
@@ -54,32 +54,26 @@ def signature(path: Path | str) -> Signature | None:
 
 
 def read_bytes(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes | None:
-    """The content of ``path``, None where there is no such file. A pipe or device of that name is never waited for.
+    """Return the content of ``path``, None if there is no such file. A pipe or device of that name is never waited for.
 
     Raises UserFileError.
     """
     try:
-        # the look comes first: to open a device can do something, and to open a pipe waits for whoever writes into it
-        if not stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116
-            raise UserFileError(f"{path}: cannot be read: it is no regular file")
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-        with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
-            if not stat.S_ISREG(os.fstat(fd).st_mode):  # it was exchanged in between
-                raise UserFileError(f"{path}: cannot be read: it is no regular file")
-            data = file.read(most_bytes + 1)
+        return read_regular(path, most_bytes)
     except FileNotFoundError:
         return None
+    except NotRegular as error:
+        raise UserFileError(f"{path}: cannot be read: {error.strerror}") from error
+    except TooLarge as error:
+        raise UserFileError(f"{path}: larger than {most_bytes} bytes") from error
     except OSError as error:
         raise UserFileError(
             f"{path}: cannot be read: {error.strerror} (it belongs to the user that sftpgate runs as, and is chmod 600)"
         ) from error
-    if len(data) > most_bytes:
-        raise UserFileError(f"{path}: larger than {most_bytes} bytes")
-    return data
 
 
 def read_text(path: Path, most_bytes: int = MAX_FILE_BYTES) -> str | None:
-    """The content of ``path``, None where there is no such file.
+    """Return the content of ``path``, None if there is no such file.
 
     Bytes that are not UTF-8 come as surrogates. Raises UserFileError.
     """
@@ -88,7 +82,9 @@ def read_text(path: Path, most_bytes: int = MAX_FILE_BYTES) -> str | None:
 
 
 def links_below(keys_dir: Path) -> Iterator[Path]:
-    """The symbolic links in a keys directory that lead to something which is read there. Looks into each user's directory."""
+    """Yield the symbolic links in a keys directory that lead to something which is read there. Looks into each user's
+    directory.
+    """
     for path in (keys_dir, keys_dir / "host", keys_dir / "users"):
         yield from _links_in(path)
     with contextlib.suppress(OSError), os.scandir(keys_dir / "users") as users:
@@ -99,7 +95,7 @@ def links_below(keys_dir: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str, *, mode: int = FILE_MODE, most_bytes: int = MAX_FILE_BYTES) -> None:
     """Replace or create ``path``, durably. Text is written as ``read_text`` reads it, byte for byte.
 
-    Raises UserFileError where it could not be read again: a file that is refused as a whole would say nothing any more.
+    Raises UserFileError if it could not be read again: a file that is refused as a whole would say nothing any more.
     """
     data = text.encode("utf-8", "surrogateescape")
     if len(data) > most_bytes:
@@ -144,7 +140,7 @@ def make_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def new_directory(path: Path) -> Iterator[Path]:
-    """A directory to be filled by the block, which then becomes ``path``, whole.
+    """Yield a directory to be filled by the block, which then becomes ``path``, whole.
 
     The caller knows that ``path`` does not exist.
     """

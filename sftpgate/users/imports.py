@@ -14,8 +14,8 @@ from pathlib import Path
 from sftpgate.errors import KeyRefused, SftpgateError, UserFileError
 from sftpgate.policy.accounts import check_user_name
 from sftpgate.users.files import read_text
-from sftpgate.users.keyformats import to_openssh
-from sftpgate.users.keys import AuthorizedKey, check_strength, parse_authorized_keys
+from sftpgate.users.keys.authorized import AuthorizedKey, check_strength, parse_authorized_keys
+from sftpgate.users.keys.formats import to_openssh
 from sftpgate.users.registry import UserRegistry
 
 _INSIDE = ("authorized_keys", ".ssh/authorized_keys")
@@ -23,7 +23,7 @@ _INSIDE = ("authorized_keys", ".ssh/authorized_keys")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """What became of one user of the directory. ``problem`` is None where its keys are in."""
+    """What became of one user of the directory. ``problem`` is None if its keys are in."""
 
     name: str
     file: str
@@ -36,7 +36,7 @@ class Imported:
 def import_users(directory: Path, registry: UserRegistry, *, min_rsa_bits: int, dry_run: bool = False) -> Iterator[Imported]:
     """Import each user of ``directory``, in the order of names. With ``dry_run``, only say what would be done.
 
-    Raises UserFileError where the directory cannot be read.
+    Raises UserFileError if the directory cannot be read.
     """
     for name, path in _files(directory):
         try:

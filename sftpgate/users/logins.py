@@ -15,10 +15,10 @@ from sftpgate.logs import printable
 from sftpgate.policy.certificates import certificate_refusal
 from sftpgate.policy.login import LoginRefusal, account_refusal, key_refusal, revocation_refusal
 from sftpgate.policy.methods import is_complete, required_of
-from sftpgate.settings import AuthMethod as Method
-from sftpgate.users.certificates import Certificate, is_certificate, parse_certificate
-from sftpgate.users.keyformats import wire_type
-from sftpgate.users.keys import AuthorizedKey, fingerprint
+from sftpgate.settings.choices import AuthMethod as Method
+from sftpgate.users.keys.authorized import AuthorizedKey, fingerprint
+from sftpgate.users.keys.certificates import Certificate, is_certificate, parse_certificate
+from sftpgate.users.keys.formats import wire_type
 from sftpgate.users.registry import User
 
 _KEY_ID_CHARACTERS = 100
@@ -38,7 +38,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What is to be said of an offered key. Where ``refusal`` is None, ``line`` is what lets it in."""
+    """What is to be said of an offered key. If ``refusal`` is None, ``line`` is what lets it in."""
 
     refusal: LoginRefusal | None
     login: str
@@ -57,7 +57,7 @@ def judge_key(
     min_rsa_bits: int,
     revoked: Container[bytes] | None,
 ) -> Judgement:
-    """Whether ``user``, whom the client calls ``name``, may log in with the key or certificate in ``blob``.
+    """Return whether ``user``, whom the client calls ``name``, may log in with the key or certificate in ``blob``.
 
     ``issued``: see ``certificate_refusal``; ``revoked``: see ``revocation_refusal``. Raises nothing for any blob.
     """
@@ -96,7 +96,7 @@ def judge_key(
 def _first_that_fits(
     lines: Sequence[AuthorizedKey], refusal_of: Callable[[AuthorizedKey | None], LoginRefusal | None]
 ) -> tuple[LoginRefusal | None, AuthorizedKey | None]:
-    """The first of a key's lines that lets it in, as OpenSSH tries each; where none does, the first with its refusal."""
+    """Return the first of a key's lines that lets it in, as OpenSSH tries each; if none does, the first with its refusal."""
     refusals = [(refusal_of(line), line) for line in lines]
     return next((found for found in refusals if found[0] is None), refusals[0] if refusals else (refusal_of(None), None))
 
@@ -112,7 +112,7 @@ def end_reason(
     min_rsa_bits: int,
     revoked: Container[bytes] | None,
 ) -> str | None:
-    """Why a connection that logged in with ``proofs`` must end, for the log; None where it may stay.
+    """Return why a connection that logged in with ``proofs`` must end, for the log; None if it may stay.
 
     ``user`` is the user as it is now, ``at_login`` as it was.
     """

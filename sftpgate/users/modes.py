@@ -2,7 +2,7 @@
 directory on the way to it, links included. As sshd's StrictModes (sshd_config(5), ``safe_path`` in misc.c), and for the same
 reason: who can write there can let himself in.
 
-- A file belongs to root or to the user that the server runs as; where root asks, also to the owner of the keys directory.
+- A file belongs to root or to the user that the server runs as; if root asks, also to the owner of the keys directory.
 - From the keys directory on, and wherever a link from it leads, nobody else may write, in a sticky directory neither: there,
   anybody can make a new user. A group that has the owner as its only member (a user's private group) is nobody else.
 - In the directories above, such as ``/tmp``, others may write if they cannot rename what is not theirs (sticky).
@@ -40,7 +40,7 @@ class Unsafe:
 
 
 def unsafe(path: Path, keys_dir: Path) -> Unsafe | None:
-    """What is unsafe on the way to ``path``, which is ``keys_dir`` or lies below it; None where nothing is.
+    """Return what is unsafe on the way to ``path``, which is ``keys_dir`` or lies below it; None if nothing is.
 
     What does not exist, or cannot be looked at, is not unsafe: whoever opens it says so.
     """
@@ -59,8 +59,8 @@ class Watchman:
         self._seen: dict[Path, tuple[float, Unsafe | None]] = {}
 
     def unsafe(self, *paths: Path, anew: bool = False) -> Unsafe | None:
-        """The first thing that is unsafe on the way to one of ``paths``; None where nothing is. The first one lies beside, or is
-        the directory of, the others. ``anew``: whatever was seen a moment ago, for who is about to read them.
+        """Return the first thing that is unsafe on the way to one of ``paths``; None if nothing is. The first one lies
+        beside, or is the directory of, the others. ``anew``: whatever was seen a moment ago, for who is about to read them.
         """
         directory = paths[0].parent
         now = self._clock()
@@ -117,7 +117,7 @@ def _walk(path: Path, keys_dir: Path) -> Unsafe | None:
 
 
 def _owners(top: Path) -> set[int]:
-    """Who may own what is on the way."""
+    """Return who may own what is on the way."""
     owners = {_ROOT, os.geteuid()}
     if os.geteuid() == _ROOT:
         owners.add(top.stat().st_uid)
@@ -149,7 +149,7 @@ def _name(uid: int) -> str:
 
 @lru_cache(maxsize=256)
 def _is_private(gid: int, uid: int) -> bool:
-    """Whether the group is the private one of the user: of its name, its primary one, and without other members."""
+    """Return whether the group is the private one of the user: of its name, its primary one, and without other members."""
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
     except KeyError:

@@ -30,13 +30,13 @@ _GROUPS, _GROUP_LENGTH = 5, 5
 
 
 def hash_password(password: str) -> str:
-    """The argon2id hash of ``password``. Raises Refused where ``check_password_rules`` does."""
+    """Return the argon2id hash of ``password``. Raises Refused if ``check_password_rules`` does."""
     check_password_rules(password)
     return _HASHER.hash(_encoded(password))
 
 
 def verify(password_hash: str | None, password: str) -> bool:
-    """Whether ``password`` is the one that ``password_hash`` was made from.
+    """Return whether ``password`` is the one that ``password_hash`` was made from.
 
     None, for an unknown user or one without a password, costs the same.
     """
@@ -52,7 +52,7 @@ def verify(password_hash: str | None, password: str) -> bool:
 
 
 def valid_hash(text: str) -> bool:
-    """Whether ``text`` is an argon2id hash in the usual notation."""
+    """Return whether ``text`` is an argon2id hash in the usual notation."""
     try:
         return extract_parameters(text).type is Type.ID
     except (InvalidHashError, ValueError):
@@ -70,7 +70,7 @@ def check_password_rules(password: str) -> None:
 
 
 def generate_password() -> str:
-    """A new random password, in groups that can be read aloud."""
+    """Return a new random password, in groups that can be read aloud."""
     groups = ("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP_LENGTH)) for _ in range(_GROUPS))
     return "-".join(groups)
 

@@ -2,7 +2,7 @@
 
 A user is a directory with an ``authorized_keys`` and a ``user.toml``; each may be missing. They are picked up without a
 restart: a lookup compares the files' signatures with those of the last reading, which costs two ``stat`` calls, and reads
-what is new. Where a file cannot be read or understood, the last good version of the user stays in force and one warning
+what is new. If a file cannot be read or understood, the last good version of the user stays in force and one warning
 (``user.unreadable``) is logged; a user that was never readable does not exist for ``get``. ``load`` is the strict form, for
 the command line.
 
@@ -24,7 +24,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.accounts import USER_NAME_RULE, check_home, check_user_name, valid_user_name
 from sftpgate.policy.quotas import OwnQuotas
 from sftpgate.policy.wholeness import END_LINE, SETTLE_SECONDS, doubt, ended, is_ended, says_nothing
-from sftpgate.settings import Language
+from sftpgate.settings.choices import Language
 from sftpgate.users.accounts import (
     Account,
     Value,
@@ -46,11 +46,11 @@ from sftpgate.users.files import (
     signature,
     write_text,
 )
-from sftpgate.users.keyedits import succeeding, with_expiry, with_key, without_key
-from sftpgate.users.keys import AuthorizedKey, parse_authorized_keys
-from sftpgate.users.memory import Memory
+from sftpgate.users.keys.authorized import AuthorizedKey, parse_authorized_keys
+from sftpgate.users.keys.changes import succeeding, with_expiry, with_key, without_key
+from sftpgate.users.keys.revocations import Revocations
+from sftpgate.users.last_whole import Memory
 from sftpgate.users.modes import Unsafe, Watchman
-from sftpgate.users.revocations import Revocations
 
 T = TypeVar("T")
 
@@ -67,11 +67,13 @@ class User(Account):
     keys: tuple[AuthorizedKey, ...] = ()
 
     def lines_of_key(self, blob: bytes) -> list[AuthorizedKey]:
-        """The lines of the user's key with this blob (SSH's wire format); an authority's own key is none to log in with."""
+        """Return the lines of the user's key with this blob (SSH's wire format); an authority's own key is none to log in
+        with.
+        """
         return [key for key in self.keys if key.blob == blob and not key.cert_authority]
 
     def lines_of_authority(self, blob: bytes) -> list[AuthorizedKey]:
-        """The cert-authority lines of the key that signed a client's certificate."""
+        """Return the cert-authority lines of the key that signed a client's certificate."""
         return [key for key in self.keys if key.blob == blob and key.cert_authority]
 
 
@@ -117,7 +119,7 @@ class UserRegistry:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def names(self) -> Sequence[str]:
-        """The names of all users, those with unreadable files too, in order."""
+        """Return the names of all users, those with unreadable files too, in order."""
         try:
             entries = [entry.name for entry in self._directory.iterdir() if entry.is_dir()]
         except FileNotFoundError:
@@ -129,17 +131,17 @@ class UserRegistry:
         return sorted(filter(valid_user_name, entries))
 
     def list(self) -> Sequence[User]:
-        """All users that can be read, by name."""
+        """Return all users that can be read, by name."""
         return [user for name in self.names() if (user := self.get(name)) is not None]
 
     def homes(self) -> Sequence[str]:
-        """The homes of all users that see a part of the drop only."""
+        """Return the homes of all users that see a part of the drop only."""
         return [user.home for user in self.list() if user.home]
 
     def preload(self) -> None:
         """Read all users, so that files which break later leave a good version in force, and warn of what nobody can be.
 
-        Raises UserFileError where the directory cannot be read.
+        Raises UserFileError if the directory cannot be read.
         """
         self.revocations.in_force()
         for name in self.names():
@@ -149,7 +151,7 @@ class UserRegistry:
                 log.warning("user.ignored", directory=path.name, reason=USER_NAME_RULE)
 
     def get(self, name: str) -> User | None:
-        """The user as it is in force, or None where there is none, or none whose files were ever readable.
+        """Return the user as it is in force, or None if there is none, or none whose files were ever readable.
 
         Raises nothing for any name.
         """
@@ -165,12 +167,14 @@ class UserRegistry:
         return known.user
 
     def is_settling(self, name: str) -> bool:
-        """Whether a change that lets somebody in was seen a moment ago, and may be half of one: look again."""
+        """Return whether a change that lets somebody in was seen a moment ago, and may be half of one: look again."""
         known = self._cache.get(name)
         return self.revocations.is_settling or (known is not None and known.settling)
 
     def quotas(self, name: str) -> OwnQuotas:
-        """The user's own quotas, none for one that does not exist. Asked for every upload: one ``stat`` where nothing changed."""
+        """Return the user's own quotas, none for one that does not exist. Asked for every upload: one ``stat`` if nothing
+        changed.
+        """
         found = signature(f"{self._directory}/{name}/{_ACCOUNT_FILE}")
         known = self._quotas.get(name)
         if known is None or known[0] != found or self.is_settling(name):
@@ -179,11 +183,13 @@ class UserRegistry:
         return known[1]
 
     def unsafe(self, name: str) -> Unsafe | None:
-        """What lets others write a user's files, for people to mend; None where nothing does."""
+        """Return what lets others write a user's files, for people to mend; None if nothing does."""
         return self._unsafe(self._directory / name)
 
     def load(self, name: str) -> User:
-        """The user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is wrong."""
+        """Return the user as its files say at this moment. Raises UnknownUser, or UserFileError with the file and what is
+        wrong.
+        """
         directory = self._existing(name)
         if problem := self._unsafe(directory, anew=True):
             raise UserFileError(str(problem))
@@ -198,7 +204,7 @@ class UserRegistry:
         return signature(directory / _ACCOUNT_FILE), signature(directory / _KEYS_FILE), self._unsafe(directory)
 
     def _unsafe(self, directory: Path, *, anew: bool = False) -> Unsafe | None:
-        """What on the way to a user's files lets others write them; its text says what to do."""
+        """Return what on the way to a user's files lets others write them; its text says what to do."""
         return self._watchman.unsafe(directory, directory / _ACCOUNT_FILE, directory / _KEYS_FILE, anew=anew)
 
     def _read(self, name: str, found: _Signatures, known: _Read | None) -> _Read:
@@ -243,7 +249,7 @@ class UserRegistry:
     # -- users -------------------------------------------------------------------------------------------------------
 
     def add(self, name: str, *, keys: Sequence[AuthorizedKey] = (), password_hash: str | None = None, home: str = "") -> User:
-        """Make a user. Raises NameRefused for a bad name or home, AlreadyExists, and KeyRefused where a key is there twice."""
+        """Make a user. Raises NameRefused for a bad name or home, AlreadyExists, and KeyRefused if a key is there twice."""
         check_user_name(name)
         check_home(home)
         text = ""
@@ -267,7 +273,7 @@ class UserRegistry:
             remove_directory(self._existing(name))
 
     def set_password_hash(self, name: str, password_hash: str | None) -> None:
-        """Give a user another password, or none. Raises UnknownUser, and UserFileError where its file cannot be understood."""
+        """Give a user another password, or none. Raises UnknownUser, and UserFileError if its file cannot be understood."""
         self._set(name, "password_hash", password_hash)
 
     def disable(self, name: str) -> None:
@@ -304,7 +310,7 @@ class UserRegistry:
     def add_key(self, name: str, key: AuthorizedKey) -> None:
         """Give a user one more key.
 
-        Raises UnknownUser, KeyRefused where it has the key already, UserFileError for a broken file.
+        Raises UnknownUser, KeyRefused if it has the key already, UserFileError for a broken file.
         """
         self.add_keys(name, [key])
 
@@ -348,7 +354,7 @@ class UserRegistry:
         return result
 
     def doubt(self, name: str) -> str | None:
-        """Why what a user's files say does not hold at the moment, for people to mend; None where it does."""
+        """Return why what a user's files say does not hold at the moment, for people to mend; None if it does."""
         self.get(name)
         known = self._cache.get(name)
         return known.problem if known is not None else None
@@ -358,13 +364,29 @@ class UserRegistry:
 
 
 def language_in(keys_dir: Path, name: str) -> Language | None:
-    """The language that a user wants to be written to in; None if its ``user.toml`` does not say, or cannot be read."""
+    """Return the language that a user wants to be written to in; None if its ``user.toml`` does not say, or cannot be read."""
+    account = account_in(keys_dir, name)
+    return None if account is None else account.language
+
+
+def account_in(keys_dir: Path, name: str) -> Account | None:
+    """Return what a user's ``user.toml`` says now; None if there can be no such user, or it cannot be read."""
     if not valid_user_name(name):
         return None
     try:
-        return parse_account(read_text(keys_dir / "users" / name / _ACCOUNT_FILE) or "").language
+        return parse_account(read_text(keys_dir / "users" / name / _ACCOUNT_FILE) or "")
     except SftpgateError:
         return None
+
+
+def receipts_wanted(keys_dir: Path, name: str) -> bool:
+    """Return whether a user is to have receipts: not, if its ``user.toml`` says so."""
+    if not valid_user_name(name):
+        return False  # a former user's
+    try:
+        return parse_account(read_text(keys_dir / "users" / name / _ACCOUNT_FILE) or "").receipts
+    except SftpgateError:
+        return True
 
 
 def _account(text: str) -> Account | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from sftpgate.ledger.database import Ledger
+from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.logins import LastUse, remember
 from sftpgate.users.registry import UserRegistry
-from tests.acceptance.conftest import Cli
-from tests.protocol.credentials import make_key
+from tests.harness.command_line import Cli
+from tests.harness.credentials import make_key
 
 USED = LastUse(
     owner="erp",

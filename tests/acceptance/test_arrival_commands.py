@@ -12,7 +12,8 @@ from sftpgate.policy.lifecycle import Area, ArrivalEvent
 from sftpgate.policy.locations import location
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Cli, Senders
+    from tests.harness.command_line import Cli
+from tests.harness.senders import Senders
 
 CSV = b"a,b\n1,2\n"
 CUT_OFF = b"x,y," * 8192  # one full write, and no line end: what an interrupted client leaves
@@ -21,16 +22,17 @@ CUT_OFF = b"x,y," * 8192  # one full write, and no line end: what an interrupted
 def _quarantine(senders: Senders, sent: Arrival, attempts: int = 3) -> None:
     """Let an arrival fail too often, as a runner does it."""
     for event, area in ((ArrivalEvent.CLAIMED, Area.CLAIMS), (ArrivalEvent.QUARANTINED, Area.QUARANTINE)):
-        with senders.system.moves.change() as change:
+        with senders.system.journal.change() as change:
             change.event(change.get(sent.id), event, location=location(area, sent.id), attempts=attempts)
-    senders.system.moves.flush()
+    senders.system.journal.flush()
 
 
 # -- arrivals --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 def test_arrivals_are_listed_newest_first(cli: Cli, senders: Senders) -> None:
-    """P8: every file is listed with who sent it, its size and its state, the newest first."""
+    """Every file is listed with who sent it, its size and its state, the newest first."""
     senders.send("erp", "users1.csv", CSV)
     senders.send("hr", "_draft.csv", b"x")
     rows = cli.arrivals()
@@ -78,8 +80,9 @@ def test_a_time_that_is_none(cli: Cli) -> None:
 # -- show ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 def test_show_tells_everything(cli: Cli, senders: Senders) -> None:
-    """P8: who, from where, with which key and client, when, how big, which SHA-256, and what happened since."""
+    """Who, from where, with which key and client, when, how big, which SHA-256, and what happened since."""
     sent = senders.send("erp", "users1.csv", CSV)
     record = cli("show", sent.id, "--json").record
     assert {key: record[key] for key in ("owner", "address", "login", "client", "size_bytes", "sha256", "grade")} == {
@@ -131,10 +134,11 @@ def test_a_doubtful_file_is_released(cli: Cli, senders: Senders) -> None:
     assert "waiting" in cli("release", sent.id, code=ExitCode.REFUSED).err
 
 
+@pytest.mark.promise("P3")
 def test_an_older_file_does_not_replace_a_newer_one(cli: Cli, senders: Senders) -> None:
-    """P3: a held file is not released over a newer one of its name that waits already."""
+    """A held file is not released over a newer one of its name that waits already."""
     held = senders.send("erp", "north/users1.csv", CSV)
-    with senders.system.moves.change() as change:
+    with senders.system.journal.change() as change:
         item = change.get(held.id)
         change.event(item, ArrivalEvent.HELD, location=location(Area.HELD, item.id))
     senders.send("erp", "north/users1.csv", b"newer\n")
@@ -143,8 +147,9 @@ def test_an_older_file_does_not_replace_a_newer_one(cli: Cli, senders: Senders) 
     assert (cli.store / "north" / "users1.csv").read_bytes() == b"newer\n"
 
 
+@pytest.mark.promise("P4")
 def test_a_file_leaves_quarantine(cli: Cli, senders: Senders) -> None:
-    """P4: a quarantined file that is released waits again, with all its attempts."""
+    """A quarantined file that is released waits again, with all its attempts."""
     sent = senders.send("erp", "enrols.csv", CSV)
     _quarantine(senders, sent)
     assert cli("status", "--json").record["quarantined"]
@@ -164,9 +169,10 @@ def test_a_file_leaves_quarantine_for_its_queue(cli: Cli, senders: Senders) -> N
     assert (cli.store / "enrols.csv").read_bytes() == CSV
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize("kind", ["waiting", "held", "quarantined"])
 def test_a_file_is_discarded(cli: Cli, senders: Senders, kind: str) -> None:
-    """P8: a discarded file is gone from the disk, and its record says who did it."""
+    """A discarded file is gone from the disk, and its record says who did it."""
     sent = senders.send("erp", "users1.csv", CUT_OFF if kind == "held" else CSV)
     if kind == "quarantined":
         _quarantine(senders, sent)
@@ -184,10 +190,11 @@ def test_a_file_is_discarded(cli: Cli, senders: Senders, kind: str) -> None:
     assert "cannot be discarded" in cli("discard", sent.id, code=ExitCode.REFUSED).err
 
 
+@pytest.mark.promise("P4")
 def test_a_file_that_a_runner_has_stays(cli: Cli, senders: Senders) -> None:
-    """P4: neither release nor discard takes a file from its runner."""
+    """Neither release nor discard takes a file from its runner."""
     sent = senders.send("erp", "users1.csv", CSV)
-    with senders.system.moves.change() as change:
+    with senders.system.journal.change() as change:
         change.event(change.get(sent.id), ArrivalEvent.CLAIMED, location=location(Area.CLAIMS, sent.id))
     for command in ("release", "discard"):
         assert "claimed" in cli(command, sent.id, code=ExitCode.REFUSED).err
@@ -230,8 +237,9 @@ def test_status_says_what_is_held_and_what_to_do(cli: Cli, senders: Senders) -> 
     assert "incomplete?" in cli("status").out
 
 
+@pytest.mark.promise("P1")
 def test_status_shows_interrupted_uploads(cli: Cli, senders: Senders) -> None:
-    """P1: an upload without its end is listed as one, and nothing of it waits."""
+    """An upload without its end is listed as one, and nothing of it waits."""
     senders.interrupt("erp", "users1.csv", b"a,b\n" * 1000)
     record = cli("status", "--json").record
     uploads = record["uploads"]
@@ -267,8 +275,9 @@ def test_status_of_many_files_stays_short(cli: Cli, senders: Senders) -> None:
     assert len(out.splitlines()) < 80
 
 
+@pytest.mark.promise("P8")
 def test_a_processed_file_is_followed_to_its_report(cli: Cli) -> None:
-    """P8: after a run, `show` has it and the archived name, `status` the last run of the tool; the report can be fetched."""
+    """After a run, `show` has it and the archived name, `status` the last run of the tool; the report can be fetched."""
     cli("store", "put", "-", "users1.csv", text=CSV)
     cli("run", "users")
     [row] = cli.arrivals()

@@ -13,17 +13,19 @@ from collections.abc import Iterator
 import pytest
 from typer.main import get_command
 
+from sftpgate.cli.command_record import Effect, effect_of
 from sftpgate.cli.main import app
-from sftpgate.cli.record import Effect, effect_of
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli, Senders
-from tests.postgresql import PostgreSQL
+from tests.harness.command_line import Cli
+from tests.harness.postgresql import PostgreSQL
+from tests.harness.senders import Senders
 
 CSV = b"username,course\nanna,m101\n"
 
 
+@pytest.mark.promise("P8")
 def test_export(cli: Cli, senders: Senders) -> None:
-    """P8: the record comes as text, as JSON lines and as CSV, and all three say the same."""
+    """The record comes as text, as JSON lines and as CSV, and all three say the same."""
     sent = senders.send("erp", "users1.csv", CSV)
     cli("discard", sent.id)
     lines = [json.loads(line) for line in cli("audit", "--format", "jsonl").out.splitlines()]
@@ -35,8 +37,9 @@ def test_export(cli: Cli, senders: Senders) -> None:
     assert [line.split()[2] for line in text[1:]] == ["arrival.received", "arrival.discarded", "arrival.reported"]
 
 
+@pytest.mark.promise("P8")
 def test_search(cli: Cli, senders: Senders) -> None:
-    """P8: user, address, event and time narrow the search; a limit leaves the newest, and says that there are more."""
+    """User, address, event and time narrow the search; a limit leaves the newest, and says that there are more."""
     senders.send("erp", "users1.csv", CSV)
     senders.send("other", "users2.csv", CSV)
     found = cli("audit", "--user", "erp", "--address", "192.0.2.7", "--event", "arrival.*", "--since", "1h", "--json").out
@@ -47,8 +50,9 @@ def test_search(cli: Cli, senders: Senders) -> None:
     assert cli("audit", "--since", "soon", code=2).err.startswith("sftpgate: ")
 
 
+@pytest.mark.promise("P8")
 def test_a_changed_record_is_named(cli: Cli, senders: Senders) -> None:
-    """P8: `verify` names the first record that somebody changed in the database, and a noted head finds a chain made anew."""
+    """`verify` names the first record that somebody changed in the database, and a noted head finds a chain made anew."""
     senders.send("erp", "users1.csv", CSV)
     head = cli("audit", "--head").out.strip()
     number = int(head.partition(":")[0])
@@ -61,14 +65,16 @@ def test_a_changed_record_is_named(cli: Cli, senders: Senders) -> None:
     assert "NUMBER:HASH" in cli("verify", "--audit-head", "x", code=2).err
 
 
+@pytest.mark.promise("P8")
 def test_before_anything_happened(cli: Cli) -> None:
     """Without a ledger there is nothing on the record, and nothing is made."""
     assert cli("audit", "--json").out == ""
     assert not cli.data.exists()
 
 
+@pytest.mark.promise("P8")
 def test_commands_of_admins(cli: Cli, senders: Senders) -> None:
-    """P8: a command that changes something is recorded with the local account, its arguments and how it ended, also one that
+    """A command that changes something is recorded with the local account, its arguments and how it ended, also one that
     failed; one that only looks is not, and neither is what a password is.
     """
     senders.send("erp", "users1.csv", CSV)
@@ -92,9 +98,10 @@ def test_commands_of_admins(cli: Cli, senders: Senders) -> None:
     assert cli("audit", "--user", account, "--json").out.count("cli.user.add") == 2
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize("name", ["admin", "runner", "system"])
 def test_a_sender_with_somebody_elses_name(cli: Cli, senders: Senders, name: str) -> None:
-    """P8: what a sender called `admin` did is its own on the record; doctor speaks of the name, and no new user gets it."""
+    """What a sender called `admin` did is its own on the record; doctor speaks of the name, and no new user gets it."""
     sent = senders.send(name, "users1.csv", CSV)
     cli("discard", sent.id)
     rows = [json.loads(line) for line in cli("audit", "--user", name, "--event", "arrival.rec*", "--json").out.splitlines()]
@@ -104,8 +111,9 @@ def test_a_sender_with_somebody_elses_name(cli: Cli, senders: Senders, name: str
     assert any(row["check"] == "users" and name in str(row["finding"]) for row in cli("doctor", "--json", code=None).rows)
 
 
+@pytest.mark.promise("P8")
 def test_runs(cli: Cli, senders: Senders) -> None:
-    """P8: claim, begin and end of a run are recorded, with tool, outcome and exit status, by the account that ran it."""
+    """Claim, begin and end of a run are recorded, with tool, outcome and exit status, by the account that ran it."""
     sent = senders.send("erp", "users1.csv", CSV)
     cli("run", "users")
     rows = [json.loads(line) for line in cli("audit", "--arrival", sent.id, "--json").out.splitlines()]
@@ -115,8 +123,9 @@ def test_runs(cli: Cli, senders: Senders) -> None:
     assert (ended["tool"], ended["outcome"], ended["exit_status"]) == ("users", "done", 0)
 
 
+@pytest.mark.promise("P8")
 def test_a_ledger_made_anew(cli: Cli, senders: Senders) -> None:
-    """P8: when the ledger was damaged and made anew from the disk, the new chain says so, and where the old one is."""
+    """When the ledger was damaged and made anew from the disk, the new chain says so, and where the old one is."""
     senders.send("erp", "users1.csv", CSV)
     senders.system.ledger.close()
     for file in cli.data.glob("ledger.db*"):
@@ -132,17 +141,19 @@ def test_a_ledger_made_anew(cli: Cli, senders: Senders) -> None:
     cli("verify")
 
 
+@pytest.mark.promise("P8")
 def test_every_command_says_what_it_does() -> None:
-    """P8: each command says where it is registered whether it looks, changes something, or records itself."""
+    """Each command says where it is registered whether it looks, changes something, or records itself."""
     effects = dict(_effects(get_command(app), ()))
     assert [name for name, effect in effects.items() if effect is None] == []
-    assert {effects[name] for name in ("status", "store find", "tool preset", "user list", "verify")} == {Effect.LOOKS}
+    assert {effects[name] for name in ("status", "store find", "user list", "verify")} == {Effect.LOOKS}
     assert {effects[name] for name in ("user add", "key add", "release", "store put", "sweep", "tool point")} == {Effect.CHANGES}
     assert {effects[name] for name in ("run", "claim", "serve")} == {Effect.RECORDS_ITSELF}
 
 
+@pytest.mark.promise("P8")
 def test_looks_of_every_kind(cli: Cli, senders: Senders) -> None:
-    """P8: commands that only look are not on the record, and neither are calls of others that have only looked."""
+    """Commands that only look are not on the record, and neither are calls of others that have only looked."""
     senders.send("erp", "users1.csv", CSV)
     cli("user", "add", "sis", "--password-stdin", text="horse battery staple\n")
     before = cli("audit", "--head").out
@@ -159,16 +170,18 @@ def _effects(command: object, path: tuple[str, ...]) -> Iterator[tuple[str, Effe
         yield from _effects(below, (*path, name))
 
 
+@pytest.mark.promise("P8")
 def test_a_command_before_the_first_start_on_postgresql(cli: Cli, postgresql: PostgreSQL) -> None:
-    """P8: what an admin does before the first start is on the record, on PostgreSQL too; status says that nothing is there."""
+    """What an admin does before the first start is on the record, on PostgreSQL too; status says that nothing is there."""
     cli.environment["SFTPGATE_LEDGER_URL"] = postgresql.new_database()
     assert "nothing has arrived yet" in cli("status").out
     assert "ledger" not in cli("user", "add", "erp").err
     assert "cli.user.add" in cli("audit").out
 
 
+@pytest.mark.promise("P8")
 def test_a_command_that_cannot_be_recorded(cli: Cli) -> None:
-    """P8: a command that was done and is not on the record says so, and does not end as if all were well."""
+    """A command that was done and is not on the record says so, and does not end as if all were well."""
     cli("store", "mkdir", "sub")
     with sqlite3.connect(cli.data / "ledger.db") as connection:
         connection.execute("CREATE TRIGGER full BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no space'); END")

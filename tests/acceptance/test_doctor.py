@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sftpgate.cli.checks import check_owners
-from sftpgate.cli.findings import Level
+from sftpgate.app.doctor.checks import check_owners
+from sftpgate.app.doctor.findings import Level
 from sftpgate.errors import ExitCode
 from sftpgate.store.filesystems import mount_of
-from sftpgate.users.hostkeys import ensure_host_keys
-from tests.protocol.credentials import keygen, make_key
+from sftpgate.users.host_keys.files import ensure_host_keys
+from tests.harness.credentials import keygen, make_key
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Cli
+    from tests.harness.command_line import Cli
 
 PASSWORD = "correct horse battery"
 
@@ -74,6 +74,14 @@ def _broken_user(cli: Cli) -> None:
     (cli.directory / "keys/users/erp/user.toml").write_text("hoem = 'x'\n")
 
 
+def _home_outside(cli: Cli) -> None:
+    (cli.directory / "keys/users/erp/user.toml").write_text('home = "../.."\n')
+
+
+def _home_that_locks(cli: Cli) -> None:
+    (cli.directory / "keys/users/erp/user.toml").write_text('home = "campus/ALOCK.TXT"\n')
+
+
 def _writable_keys(cli: Cli) -> None:
     (cli.directory / "keys/users/erp/authorized_keys").chmod(0o666)
 
@@ -123,8 +131,10 @@ def _foreign_address(cli: Cli) -> None:
         (_lost_host_key, "public half"),
         (_broken_host_key, "ssh_host_rsa_key"),
         (_broken_user, "home"),
+        (_home_outside, "homes lie in the drop"),
+        (_home_that_locks, "a batch lock is a file"),
         (_writable_keys, "let themselves in"),
-        (_open_staging, "chmod 700"),
+        (_open_staging, "chmod g-r,o-rw"),
         (_missing_command, "no-such-program"),
         (_ignored_file, "never taken"),
         (_damaged_ledger, "damaged"),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.intake.union import Union
-from tests.acceptance.conftest import Cli, Senders
+from sftpgate.drop.sender_view import SenderView
+from tests.harness.command_line import Cli
+from tests.harness.senders import Senders
 
 CSV = b"username,salary\nanna,1\n"
 PASSWORD = "horse battery staple\n"
@@ -18,8 +19,8 @@ PASSWORD = "horse battery staple\n"
 def seen_by(senders: Senders, user: str) -> set[str]:
     """The files of the drop that a user sees."""
     system = senders.system
-    union = Union(system.layout, system.disk, system.ledger, system.staging)
-    return {item.name for item in union.listing(user, "") if not item.is_dir}
+    sender_view = SenderView(system.layout, system.disk, system.ledger, system.staging)
+    return {item.name for item in sender_view.listing(user, "") if not item.is_dir}
 
 
 def leave_files(cli: Cli, senders: Senders) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.ledger import glance
+from sftpgate.ledger.database import idle_query
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.acceptance.runs import Gate
+from tests.harness.run_commands import Gate
 
 # DESIGN asks for 0.15 s of a processor that has nothing else to do; a shared one needs several times as long for the same.
 _FIRST_LIMIT_RATIO = 0.5
@@ -33,9 +33,17 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate.world.close()
 
 
+_HEAVY = {"typer", "pydantic", "pydantic_settings", "sqlalchemy", "structlog", "asyncio", "rich"}
+_FEW = 10  # modules of ours, packages included: each costs as much as the whole look at the ledger
+
+
 def is_short(gate: Gate, *arguments: str) -> bool:
-    """Whether a pass has nothing to do and came to know it the short way."""
-    code = "import sys, runpy\ntry:\n runpy.run_module('sftpgate', run_name='__main__')\nfinally:\n print('typer' in sys.modules)"
+    """Whether a pass has nothing to do and came to know it the short way, without a library that takes long to import."""
+    code = (
+        "import sys, runpy\n"
+        "try:\n    runpy.run_module('sftpgate', run_name='__main__')\n"
+        f"finally:\n    print(bool({_HEAVY!r} & set(sys.modules)))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=gate.directory, env=gate.environment, capture_output=True, check=False
     )
@@ -48,12 +56,34 @@ def test_nothing_is_known_the_short_way(gate: Gate) -> None:
         assert is_short(gate, "run", *arguments)
 
 
+def test_the_short_way_imports_next_to_nothing(gate: Gate) -> None:
+    """The short way imports a handful of modules of ours, and none that only a longer answer needs."""
+    code = (
+        "import sys, runpy\n"
+        "try:\n    runpy.run_module('sftpgate', run_name='__main__')\n"
+        "finally:\n    print(*(name for name in sys.modules if name.split('.')[0] == 'sftpgate'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "--all"],
+        cwd=gate.directory,
+        env=gate.environment,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    imported = done.stdout.split()
+    assert done.returncode == 3
+    assert "sftpgate.app.idle_run" in imported and len(imported) <= _FEW, imported
+
+
 def test_the_short_way_costs_a_fraction(gate: Gate) -> None:
     """The short way costs less than half of the processor time that the long way costs."""
 
     def cost(*arguments: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert gate(*arguments)[0] == 3
+        # a new interpreter, as cron starts one
+        done = subprocess.run(gate.command(*arguments), cwd=gate.directory, env=gate.environment, check=False)
+        assert done.returncode == 3
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -76,15 +106,15 @@ def test_arrivals_are_not_missed(gate: Gate) -> None:
 
 def test_files_for_nobody_do_not_count(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many files wait that no tool takes, the short way is open; with as many that could be for one, it is not."""
-    monkeypatch.setattr(glance, "_MANY", 3)
+    monkeypatch.setattr(idle_query, "_MANY", 3)
     database = gate.world.system.ledger.file
     assert database is not None
     for number in range(4):
         gate.world.send(f"u{number}.csv")
     assert is_short(gate, "run", "--all")
-    assert glance.waiting_paths(database, ["enrols.csv", "s*/u?.csv"]) == []
-    assert glance.waiting_paths(database, ["enrols.csv", "u?.csv"]) is None
-    assert glance.waiting_paths(database, []) == []
+    assert idle_query.waiting_paths(database, ["enrols.csv", "s*/u?.csv"]) == []
+    assert idle_query.waiting_paths(database, ["enrols.csv", "u?.csv"]) is None
+    assert idle_query.waiting_paths(database, []) == []
 
 
 @pytest.mark.parametrize(("pattern", "path"), [("[1]*.csv", "[1]a.csv"), ("a]?.csv", "a]b.csv"), ("s[a-z]/*", "s[a-z]/x.csv")])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli, Senders
+from tests.harness.command_line import Cli
+from tests.harness.senders import Senders
 
 CSV = b"username\na\n"
 
@@ -25,9 +26,10 @@ def _lose(cli: Cli, how: str) -> None:
         file.write_bytes(b"this is no database\n" * 1000)
 
 
+@pytest.mark.promise("P1", "P2", "P3", "P4")
 @pytest.mark.parametrize("how", ["missing", "damaged"])
 def test_a_lost_ledger_is_made_anew_from_the_disk(cli: Cli, senders: Senders, how: str) -> None:
-    """P1 to P4: `verify` says so and changes nothing; the next sweep makes it anew, keeps the damaged one, and loses no file."""
+    """`verify` says so and changes nothing; the next sweep makes it anew, keeps the damaged one, and loses no file."""
     senders.send("erp", "users1.csv", CSV)
     senders.send("erp", "enrols.csv", b"1\n")
     senders.send("erp", "enrols.csv", b"2\n")
@@ -45,8 +47,9 @@ def test_a_lost_ledger_is_made_anew_from_the_disk(cli: Cli, senders: Senders, ho
     cli("verify", "--content")
 
 
+@pytest.mark.promise("P4", "P8")
 def test_a_backup_that_is_older_than_the_ledger(cli: Cli, tmp_path: Path) -> None:
-    """P4, P8: files of a restored backup that were processed since are not processed again; what is missing is lost."""
+    """Files of a restored backup that were processed since are not processed again; what is missing is lost."""
     cli.environment["SFTPGATE_SETTLE_SECONDS"] = "0"
     cli("store", "put", "-", "users1.csv", text="username\nb\n")
     (cli.data / "sync" / "users.csv").write_bytes(CSV)
@@ -98,8 +101,9 @@ def test_a_long_sweep_shows_progress(cli: Cli) -> None:
     assert cli("sweep", code=ExitCode.NOTHING_TO_DO).err == ""
 
 
+@pytest.mark.promise("P1")
 def test_what_is_not_taken_for_an_arrival_when_a_ledger_is_made_anew(cli: Cli) -> None:
-    """P1: a file that a local program is writing, ignored names and names that are not UTF-8 do not become waiting arrivals."""
+    """A file that a local program is writing, ignored names and names that are not UTF-8 do not become waiting arrivals."""
     store = cli.data / "store"
     cli("store", "put", "-", "users1.csv", text="username\nb\n")
     for name in (b"_users.csv", b"users.csv.tmp", b".users.csv", b"users\xe9.csv", b"archives/users\xe9.csv"):
@@ -116,3 +120,23 @@ def test_what_is_not_taken_for_an_arrival_when_a_ledger_is_made_anew(cli: Cli) -
     cli("run", "users")
     assert sorted(str(row["path"]) for row in cli("arrivals", "--json").rows) == ["users1.csv", "users2.csv"]
     assert [path.name for path in (store / "archives").iterdir() if path.read_bytes() == b"username\nc\n"]
+
+
+def test_data_that_are_not_mounted(cli: Cli) -> None:
+    """Every command that changes data is refused on an empty place where these are not mounted, one that changes keys says
+    that it is not on the record, those that look say so, and nothing is made there.
+    """
+    cli("user", "add", "erp")
+    cli("store", "put", "-", "enrols.csv", text="1\n")
+    cli.data.rename(cli.directory / "unmounted")
+    cli.data.mkdir()
+    for words in (["run", "--all"], ["store", "put", "-", "users1.csv"], ["sweep"]):
+        assert "is the filesystem of the data mounted" in cli(*words, text="", code=ExitCode.BAD_SETTINGS).err, words
+    assert "is the filesystem of the data mounted" in cli("user", "disable", "erp", code=ExitCode.FAILED).err
+    assert "is the filesystem of the data mounted" in cli("status", code=None).out
+    [finding] = [row for row in cli("doctor", "--json", code=ExitCode.BAD_SETTINGS).rows if row["check"] == "identity"]
+    assert "sftpgate store adopt" in str(finding["what_to_do"])
+    assert list(cli.data.iterdir()) == []
+    cli.data.rmdir()
+    (cli.directory / "unmounted").rename(cli.data)
+    cli("run", "--all")

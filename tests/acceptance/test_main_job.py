@@ -11,14 +11,14 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.faults.servers import WAIT_SECONDS, Gate, until
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, until
 
 TOOLS = """
 [tools.enrols]
@@ -87,15 +87,7 @@ class Job:
 
     def sftpgate(self, *words: str) -> subprocess.CompletedProcess[str]:
         """A command of sftpgate beside the running server."""
-        return subprocess.run(
-            [sys.executable, "-m", "sftpgate", *words],
-            env=self.gate.environment,
-            cwd=self.gate.directory,
-            capture_output=True,
-            text=True,
-            timeout=WAIT_SECONDS,
-            check=False,
-        )
+        return self.gate.attempt(*words)
 
     def everything(self) -> set[str]:
         """The names in drop and store that are not our own."""
@@ -121,8 +113,9 @@ def enrols() -> bytes:
     return b"username,course,role\n" + b"".join(b"user%06d,course%03d,student\n" % (line, line % 500) for line in range(LINES))
 
 
+@pytest.mark.promise("P1", "P2")
 def test_an_upload(job: Job, enrols: bytes) -> None:
-    """P1, P2: 200,000 lines are in the store, whole, under their name, when CLOSE is answered, and not a byte before."""
+    """200,000 lines are in the store, whole, under their name, when CLOSE is answered, and not a byte before."""
     job.write("enrols.csv", enrols)
     client = subprocess.Popen(
         job.command("-l", "40000"),
@@ -147,8 +140,9 @@ def test_an_upload(job: Job, enrols: bytes) -> None:
     assert (job.store / "enrols.csv").read_bytes() == enrols
 
 
+@pytest.mark.promise("P5")
 def test_what_the_client_does_next(job: Job) -> None:
-    """P5: the same client stats the file, sets its time and mode, lists it, reads it back and renames it, without an error."""
+    """The same client stats the file, sets its time and mode, lists it, reads it back and renames it, without an error."""
     content = job.write("next.csv")
     done = job.sftp(
         "put -p next.csv", "ls -l", "chmod 600 next.csv", "get next.csv back.csv", "rename next.csv next2.csv", "ls -1"
@@ -161,16 +155,18 @@ def test_what_the_client_does_next(job: Job) -> None:
     assert int(stored.st_mtime) == int(sent.st_mtime) and stored.st_mode & 0o777 == 0o640
 
 
+@pytest.mark.promise("P5")
 def test_a_removed_file(job: Job) -> None:
-    """P5: a file that its sender removes is withdrawn from the store."""
+    """A file that its sender removes is withdrawn from the store."""
     job.write("gone.csv")
     job.sftp("put gone.csv", "rm gone.csv")
     assert not (job.store / "gone.csv").exists()
     assert job.sftp("ls gone.csv", code=1).err
 
 
+@pytest.mark.promise("P5")
 def test_scp(job: Job) -> None:
-    """P5, trap: scp uploads and exits with 0, for which the session must end with an exit status."""
+    """Trap: scp uploads and exits with 0, for which the session must end with an exit status."""
     content = job.write("scp.csv")
     words = ["scp", *job.command()[3:-1], "scp.csv", "erp@127.0.0.1:/sync/"]
     done = subprocess.run(words, cwd=job.files, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
@@ -178,17 +174,19 @@ def test_scp(job: Job) -> None:
     assert (job.store / "scp.csv").read_bytes() == content
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("name", ["_draft.csv", ".hidden"])
 def test_names_that_stay_in_the_drop(job: Job, name: str) -> None:
-    """P1: hidden names and those with an underscore stay in the drop, also after a sweep."""
+    """Hidden names and those with an underscore stay in the drop, also after a sweep."""
     content = job.write(name)
     job.sftp(f"put {name}")
     assert "took" not in job.sftpgate("sweep").stdout
     assert (job.drop / name).read_bytes() == content and not (job.store / name).exists()
 
 
+@pytest.mark.promise("P1")
 def test_the_batch_lock(job: Job) -> None:
-    """P1: alock.txt holds a set back until it is removed; then all of it is in the store."""
+    """alock.txt holds a set back until it is removed; then all of it is in the store."""
     job.write("alock.txt", b"")
     for name in ("set-a.csv", "set-b.csv"):
         job.write(name)
@@ -200,8 +198,9 @@ def test_the_batch_lock(job: Job) -> None:
     assert (job.store / "locked/set-a.csv").exists() and (job.store / "locked/set-b.csv").exists()
 
 
+@pytest.mark.promise("P1")
 def test_a_file_copied_into_the_drop(job: Job) -> None:
-    """P1: a file that somebody copies into the drop by hand is taken by the sweeper, with its old times, after it was quiet."""
+    """A file that somebody copies into the drop by hand is taken by the sweeper, with its old times, after it was quiet."""
     content = job.write("by-hand.csv")
     os.utime(job.files / "by-hand.csv", (1_000_000, 1_000_000))
     shutil.copy2(job.files / "by-hand.csv", job.drop / "by-hand.csv")
@@ -210,8 +209,9 @@ def test_a_file_copied_into_the_drop(job: Job) -> None:
     assert (job.store / "by-hand.csv").stat().st_mtime == 1_000_000
 
 
+@pytest.mark.promise("P1")
 def test_a_killed_client(job: Job, enrols: bytes) -> None:
-    """P1: a client that is killed leaves nothing in the store, its user sees how far it came, and reput completes it."""
+    """A client that is killed leaves nothing in the store, its user sees how far it came, and reput completes it."""
     job.write("killed.csv", enrols)
     client = subprocess.Popen(
         job.command("-l", "8000"),
@@ -237,9 +237,10 @@ def test_a_killed_client(job: Job, enrols: bytes) -> None:
     assert (job.store / "killed.csv").read_bytes() == enrols
 
 
+@pytest.mark.promise("P6", "P7")
 @pytest.mark.parametrize("path", FORBIDDEN)
 def test_forbidden_places(job: Job, path: str) -> None:
-    """P6, P7: a write outside the drop or into a reserved directory is refused, OpenSSH shows the rule, and nothing is left."""
+    """A write outside the drop or into a reserved directory is refused, OpenSSH shows the rule, and nothing is left."""
     job.write("forbidden")
     before = job.everything()
     for line in (f"put forbidden {path}", f"mkdir {path}", f"put forbidden {path}.csv"):
@@ -250,8 +251,9 @@ def test_forbidden_places(job: Job, path: str) -> None:
     assert not left and not Path("/x").exists() and not Path("/etc/x").exists()
 
 
+@pytest.mark.promise("P4", "P8")
 def test_a_run(job: Job, enrols: bytes) -> None:
-    """P4, P8: `sftpgate run` archives the file and writes the report, and the user reads both, and the rejected lines."""
+    """`sftpgate run` archives the file and writes the report, and the user reads both, and the rejected lines."""
     job.write("enrols-to-run.csv", enrols)
     job.sftp("-mkdir run", "put enrols-to-run.csv run/enrols.csv")
     ran = job.sftpgate("run", "enrols")
@@ -271,8 +273,9 @@ def test_a_run(job: Job, enrols: bytes) -> None:
     assert again.returncode == 3, again
 
 
+@pytest.mark.promise("P4", "P8")
 def test_a_run_that_fails(job: Job) -> None:
-    """P4, P8: a tool that fails has its exit status and words in the report, which the user reads, and the file is kept."""
+    """A tool that fails has its exit status and words in the report, which the user reads, and the file is kept."""
     job.write("broken.csv")
     job.sftp("-mkdir run", "put broken.csv run/broken.csv")
     ran = job.sftpgate("run", "broken")
@@ -286,8 +289,9 @@ def test_a_run_that_fails(job: Job) -> None:
     assert row.state == "quarantined"
 
 
+@pytest.mark.promise("P8")
 def test_the_record(job: Job) -> None:
-    """P8: the record of an upload says who sent it, with which client and key, how big it is and its SHA-256."""
+    """The record of an upload says who sent it, with which client and key, how big it is and its SHA-256."""
     content = job.write("recorded.csv")
     job.sftp("put recorded.csv")
     [row] = job.gate.rows("recorded.csv")

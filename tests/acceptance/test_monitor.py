@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generate import ROOT
 from sftpgate.meter import DIRECTORY_VARIABLE
-from tests.faults.servers import Gate, until
+from tests.harness.servers import Gate, until
 
 DASHBOARD = ROOT / "docs/monitoring/grafana-dashboard.json"
 ALERTS = ROOT / "docs/monitoring/alerts.yml"
@@ -133,7 +133,7 @@ def test_a_missing_worker_and_a_stale_lock(monitored: Monitored) -> None:
     """A hung worker makes the gate degraded, and so does a batch lock that is too old; both are named. When they are gone, it is
     ready again.
     """
-    [worker, _] = [pid for pid in monitored.gate.workers() if "worker" in psutil.Process(pid).cmdline()]
+    [worker, _] = monitored.gate.workers()
     os.kill(worker, signal.SIGSTOP)
     try:
         until(lambda: monitored.health() == (200, "degraded", ["workers"]), "the hung worker is missed")

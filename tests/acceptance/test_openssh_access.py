@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.servers import WAIT_SECONDS, Gate, until
-from tests.protocol.credentials import KeyFile, keygen, make_key
+from tests.harness.credentials import KeyFile, keygen, make_key
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, until
 
 PASSWORD = "correct horse battery"
 

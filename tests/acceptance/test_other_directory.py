@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli
+from tests.harness.command_line import Cli
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize(
     "words", [("status",), ("user", "add", "erp"), ("ban", "add", "192.0.2.1"), ("sweep",), ("serve",), ("verify",)]
 )
 def test_where_no_gate_is(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """P8: where there is neither a settings file nor a gate, a command says so, ends with an error, and makes nothing."""
+    """Where there is neither a settings file nor a gate, a command says so, ends with an error, and makes nothing."""
     refused = Cli(tmp_path)(*words, code=ExitCode.BAD_SETTINGS)
     assert "there is no gate" in refused.err and str(tmp_path) in refused.err
     assert not list(tmp_path.iterdir())

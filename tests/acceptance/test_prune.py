@@ -6,8 +6,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli
+from tests.harness.command_line import Cli
 
 OLD = {"SFTPGATE_KEEP_ARCHIVES": "0.001", "SFTPGATE_KEEP_REPORTS": "0.001", "SFTPGATE_KEEP_RECORDS": "0.001"}
 
@@ -110,8 +112,9 @@ def test_the_sweeper_prunes(cli: Cli) -> None:
     assert _names(cli.store / "archives") == []
 
 
+@pytest.mark.promise("P8")
 def test_the_audit_record_stays_verifiable(cli: Cli) -> None:
-    """P8: old events go from the beginning of the chain only, and the rest still verifies."""
+    """Old events go from the beginning of the chain only, and the rest still verifies."""
     _processed(cli, "1\n")
     cli.environment["SFTPGATE_KEEP_EVENTS"] = "0.001"
     cli("prune")

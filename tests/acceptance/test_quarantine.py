@@ -11,7 +11,7 @@ import pytest
 from sftpgate.ledger import reports
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.acceptance.runs import Gate
+from tests.harness.run_commands import Gate
 
 
 @pytest.fixture
@@ -61,8 +61,9 @@ def test_release(gate: Gate) -> None:
     assert gate.world.now(arrival).state is ArrivalState.DONE
 
 
+@pytest.mark.promise("P8")
 def test_discard_tells_the_sender(gate: Gate) -> None:
-    """P8: a file that is discarded is gone, its record stays, and its sender finds a report that says so."""
+    """A file that is discarded is gone, its record stays, and its sender finds a report that says so."""
     arrival = quarantined(gate)
     assert len(told(gate)) == 1
     assert gate("quarantine", "discard", arrival.id)[0] == 0

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.commands import clean_environment
+
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -27,7 +29,7 @@ def _free_port() -> int:
 @contextmanager
 def _quickstart(directory: Path, port: int) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A quickstart that has come to its ready line, and what it printed until then."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
+    environment = clean_environment()
     process = subprocess.Popen(
         [sys.executable, "-m", "sftpgate", "quickstart"],
         cwd=directory,

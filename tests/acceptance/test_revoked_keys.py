@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli
-from tests.protocol.credentials import KeyFile, keygen, make_key
+from tests.harness.command_line import Cli
+from tests.harness.credentials import KeyFile, keygen, make_key
 
 
 @pytest.fixture

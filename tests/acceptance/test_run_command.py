@@ -16,7 +16,7 @@ import pytest
 
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
-from tests.acceptance.runs import Gate
+from tests.harness.run_commands import Gate
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -100,8 +100,9 @@ def test_bad_settings_are_one_line(gate: Gate, text: str, why: str) -> None:
     assert why in errors and errors.count("\n") == 1
 
 
+@pytest.mark.promise("P4")
 def test_killed_runner(gate: Gate) -> None:
-    """P4: a runner that is killed takes its command with it; the next pass has the file at once and processes it once."""
+    """A runner that is killed takes its command with it; the next pass has the file at once and processes it once."""
     fifo, record = gate.directory / "fifo", gate.directory / "record"
     os.mkfifo(fifo)
     first_time = f": > {record}; exec 9> {fifo}; echo >&9; sleep 1000; echo survived >> {record}"
@@ -139,8 +140,9 @@ def test_stopped_runner(gate: Gate) -> None:
     assert (gate.world.now(arrival).state, gate.world.now(arrival).attempts) == (ArrivalState.WAITING, 1)
 
 
+@pytest.mark.promise("P4")
 def test_two_runners_race(gate: Gate) -> None:
-    """P4: two runners that start together process each of 200 files of one name exactly once, in order."""
+    """Two runners that start together process each of 200 files of one name exactly once, in order."""
     record = gate.directory / "record"
     gate.enrols(f'cat "$1" >> {record}')
     sent = [b"%d\n" % number for number in range(200)]
@@ -155,8 +157,9 @@ def test_two_runners_race(gate: Gate) -> None:
     assert contents == Counter(sent)
 
 
+@pytest.mark.promise("P4")
 def test_claims_of_many_scripts_race(gate: Gate) -> None:
-    """P4: of several scripts that claim at the same time one gets the file."""
+    """Of several scripts that claim at the same time one gets the file."""
     gate.enrols("exit 0")
     gate.world.send("enrols.csv")
     scripts = [gate.start("claim", "enrols") for _ in range(6)]
@@ -198,7 +201,7 @@ def test_claim_as_json_and_its_other_ends(gate: Gate) -> None:
     assert Path(claim["path"]).read_bytes() == b"one\n"
     assert gate("fail", claim["claim"], "--reason", "the database\nis down")[0] == 0
     [run] = gate.world.runs_of(arrival)
-    assert b"notice: the database\\nis down" in gate.world.report(run.report)
+    assert b"because: the database\\nis down" in gate.world.report(run.report)
     released = gate("claim", "enrols")[1].split()[0]
     assert gate("release", released) == (0, f"enrols.csv is waiting (arrival {arrival.id})\n", "")
     assert gate("done", released)[0] == 5

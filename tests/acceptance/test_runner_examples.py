@@ -14,7 +14,7 @@ import pytest
 
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
-from tests.acceptance.runs import Gate
+from tests.harness.run_commands import Gate
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "runners.md"
 EXAMPLE = re.compile(r"```(?:php|sh|python)\n(?:<\?php\n|#!/bin/sh\n)?(?://|#) examples/(?P<name>[\w.]+):.*?```", re.DOTALL)

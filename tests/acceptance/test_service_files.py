@@ -1,4 +1,4 @@
-"""The files of docs/service, and what ``doctor`` says of units, by the real programs."""
+"""The units that come with the program, and what ``doctor`` says of units, by the real programs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.service_checks import check_run_unit, check_service, find_unit, seconds
-from sftpgate.settings import Settings
-from tests.acceptance.conftest import TIMEOUT_SECONDS, Cli
+from sftpgate.app.doctor.services import check_run_unit, check_service, find_unit, seconds
+from sftpgate.settings.tree import Settings
+from tests.harness.command_line import Cli
+from tests.harness.commands import TIMEOUT_SECONDS
 
-SERVICE = Path(__file__).resolve().parents[2] / "docs" / "service"
+TOP = Path(__file__).resolve().parents[2]
+SHIPPED = TOP / "sftpgate" / "units"
 UNITS = ["sftpgate.service", "sftpgate-run.service", "sftpgate-run.timer"]
 
 
@@ -33,7 +35,7 @@ def installed(tmp_path: Path) -> Path:
     program.write_text(f"#!{sys.executable}\n")
     program.chmod(0o755)
     for name in UNITS:
-        (units / name).write_text((SERVICE / name).read_text().replace("/srv/sftpgate", str(tmp_path / "srv")))
+        (units / name).write_text((SHIPPED / name).read_text().replace("/srv/sftpgate", str(tmp_path / "srv")))
     return units
 
 
@@ -128,7 +130,7 @@ def test_the_server_tells_its_manager(cli: Cli) -> None:
 
 def test_files_that_nobody_runs(cli: Cli) -> None:
     """`doctor` warns where files have waited for longer than a day and no run has begun since."""
-    from sftpgate.cli.service_checks import check_runs
+    from sftpgate.app.doctor.services import check_runs
 
     cli("store", "put", "-", "enrols.csv", text="1\n")
     settings = Settings(data_dir=cli.data, tools={"enrols": {"file": "enrols.csv", "command": ["true"]}})
@@ -141,7 +143,7 @@ def test_files_that_nobody_runs(cli: Cli) -> None:
 
 def test_the_cron_line_runs(cli: Cli) -> None:
     """The command of the shipped cron line ends well both with and without something to do."""
-    [line] = [line for line in (SERVICE / "sftpgate.cron").read_text().splitlines() if line.startswith("*")]
+    [line] = [line for line in (SHIPPED / "sftpgate.cron").read_text().splitlines() if line.startswith("*")]
     command = line.split(maxsplit=6)[6].replace("/srv/sftpgate", str(cli.directory))
     program = cli.directory / ".venv" / "bin" / "sftpgate"
     program.parent.mkdir(parents=True)
@@ -156,12 +158,12 @@ def test_the_cron_line_runs(cli: Cli) -> None:
 
 def test_the_dockerfile_copies_what_the_runtime_needs(tmp_path: Path) -> None:
     """What the Dockerfile copies is there, and enough for `make runtime` to begin: its prerequisites are among it."""
-    top = SERVICE.parents[1]
-    lines = [line.split()[1:] for line in (SERVICE / "Dockerfile").read_text().splitlines() if line.startswith("COPY")]
+    dockerfile = (TOP / "docs" / "service" / "Dockerfile").read_text()
+    lines = [line.split()[1:] for line in dockerfile.splitlines() if line.startswith("COPY")]
     for *sources, target in lines:
         for source in sources:
-            copy = shutil.copytree if (top / source).is_dir() else shutil.copy
-            copy(top / source, tmp_path / (target if (top / source).is_dir() else source))
+            copy = shutil.copytree if (TOP / source).is_dir() else shutil.copy
+            copy(TOP / source, tmp_path / (target if (TOP / source).is_dir() else source))
     done = subprocess.run(["make", "-n", "runtime"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "requirements.lock" in done.stdout
@@ -170,7 +172,7 @@ def test_the_dockerfile_copies_what_the_runtime_needs(tmp_path: Path) -> None:
 def test_the_runtime_of_root_is_for_all(tmp_path: Path) -> None:
     """`make runtime` as root takes the distribution's Python, and refuses one that only root can execute, saying what to do."""
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        shutil.copy(SERVICE.parents[1] / name, tmp_path)
+        shutil.copy(TOP / name, tmp_path)
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     (private / "python3").write_text("#!/bin/sh\nexit 1\n", encoding="ascii")

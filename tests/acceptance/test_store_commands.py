@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import Cli
-from tests.faults.servers import until
+from tests.harness.command_line import Cli
+from tests.harness.servers import until
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Senders
+    from tests.harness.senders import Senders
 
 CSV = b"a,b\n1,2\n"
 
@@ -35,8 +35,9 @@ def _files(directory: Path) -> list[str]:
 # -- put -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 def test_a_deposit_waits_for_its_tool(cli: Cli) -> None:
-    """P8: a file put into the store is there under its name, with the configured mode, and on the record."""
+    """A file put into the store is there under its name, with the configured mode, and on the record."""
     record = cli("store", "put", _local(cli), "--json").record
     path = cli.store / "enrols.csv"
     assert path.read_bytes() == CSV
@@ -55,8 +56,9 @@ def test_a_deposit_from_standard_input(cli: Cli) -> None:
     assert cli("store", "put", "-", text=content, code=ExitCode.USAGE).err.startswith("sftpgate: ")
 
 
+@pytest.mark.promise("P3")
 def test_a_newer_deposit_replaces_and_keeps_the_earlier_one(cli: Cli) -> None:
-    """P3: where only the latest file counts, the earlier one goes to the archives."""
+    """Where only the latest file counts, the earlier one goes to the archives."""
     cli("store", "put", "-", "users1.csv", text="first\n")
     cli("store", "put", "-", "users1.csv", text="second\n")
     assert (cli.store / "users1.csv").read_text() == "second\n"
@@ -65,8 +67,9 @@ def test_a_newer_deposit_replaces_and_keeps_the_earlier_one(cli: Cli) -> None:
     assert [row["state"] for row in cli.arrivals()] == ["waiting", "replaced"]
 
 
+@pytest.mark.promise("P3")
 def test_deposits_for_a_queue_wait_for_each_other(cli: Cli) -> None:
-    """P3: where every file counts, the second one is queued, and comes up when the first one goes."""
+    """Where every file counts, the second one is queued, and comes up when the first one goes."""
     cli("store", "put", "-", "enrols.csv", text="first\n")
     assert "queued" in cli("store", "put", "-", "enrols.csv", text="second\n").out
     assert (cli.store / "enrols.csv").read_text() == "first\n"
@@ -84,8 +87,9 @@ def test_a_deposit_into_a_directory_keeps_its_name(cli: Cli) -> None:
     assert "mkdir" in cli("store", "put", local, "south/", code=ExitCode.NOT_FOUND).err
 
 
+@pytest.mark.promise("P3")
 def test_a_file_that_the_store_never_had_is_kept(cli: Cli) -> None:
-    """P3: a file that another program left in the store under the name is archived, not overwritten."""
+    """A file that another program left in the store under the name is archived, not overwritten."""
     cli("store", "mkdir", "x")
     (cli.store / "users.csv").write_text("by hand\n")
     cli("store", "put", "-", "users.csv", text="new\n")
@@ -105,6 +109,7 @@ def test_the_batch_lock_holds_deposits_too(cli: Cli) -> None:
     assert (cli.store / "enrols.csv").read_bytes() == CSV
 
 
+@pytest.mark.promise("P6", "P7")
 @pytest.mark.parametrize(
     ("path", "rule"),
     [
@@ -120,7 +125,7 @@ def test_the_batch_lock_holds_deposits_too(cli: Cli) -> None:
     ],
 )
 def test_a_deposit_that_a_rule_refuses(cli: Cli, path: str | bytes, rule: str) -> None:
-    """P6, P7: what cannot be stored is refused with the rule, in one line, and leaves nothing behind."""
+    """What cannot be stored is refused with the rule, in one line, and leaves nothing behind."""
     cli("store", "mkdir", "a")
     before = _files(cli.store)
     result = cli("store", "put", _local(cli), path, code=ExitCode.REFUSED)
@@ -147,9 +152,10 @@ def test_a_deposit_that_is_too_large(cli: Cli) -> None:
     assert not (cli.store / "users.csv").exists()
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_deposit_that_is_killed_leaves_nothing_in_the_store(cli: Cli, number: signal.Signals) -> None:
-    """P1: a program that dies in the middle of a deposit makes nothing visible."""
+    """A program that dies in the middle of a deposit makes nothing visible."""
     process = subprocess.Popen(
         cli.command("store", "put", "-", "users.csv"),
         stdin=subprocess.PIPE,
@@ -194,8 +200,9 @@ def test_what_root_deposits_belongs_to_the_server() -> None:
 # -- mv, rm, mkdir ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 def test_a_waiting_file_can_be_renamed(cli: Cli, senders: Senders) -> None:
-    """P8: moving a waiting file moves its arrival, and the record says that the admin did it."""
+    """Moving a waiting file moves its arrival, and the record says that the admin did it."""
     sent = senders.send("erp", "enrolments.csv", CSV)
     cli("store", "mv", "enrolments.csv", "enrols.csv")
     assert (cli.store / "enrols.csv").read_bytes() == CSV
@@ -207,8 +214,9 @@ def test_a_waiting_file_can_be_renamed(cli: Cli, senders: Senders) -> None:
     assert str(events[-1]["actor"]).startswith("cli:")
 
 
+@pytest.mark.promise("P3")
 def test_a_move_never_replaces(cli: Cli) -> None:
-    """P3: a move onto a name that is taken is refused, whoever has it."""
+    """A move onto a name that is taken is refused, whoever has it."""
     cli("store", "put", "-", "users1.csv", text="one\n")
     cli("store", "put", "-", "users2.csv", text="two\n")
     assert "nothing is replaced" in cli("store", "mv", "users1.csv", "users2.csv", code=ExitCode.FAILED).err
@@ -230,14 +238,16 @@ def test_files_that_nobody_sent_can_be_moved_and_removed(cli: Cli) -> None:
     assert cli.arrivals() == []
 
 
+@pytest.mark.promise("P8")
 def test_a_directory_with_waiting_files_stays(cli: Cli) -> None:
-    """P8: a directory in which files wait is not removed: their records would be wrong."""
+    """A directory in which files wait is not removed: their records would be wrong."""
     cli("store", "mkdir", "north")
     cli("store", "put", _local(cli), "north")
     assert "one by one" in cli("store", "rm", "north", code=ExitCode.REFUSED).err
     assert cli("verify").out == "disk and ledger agree, and the audit record is whole\n"
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -253,7 +263,7 @@ def test_a_directory_with_waiting_files_stays(cli: Cli) -> None:
     ],
 )
 def test_the_managed_directories_are_not_writable(cli: Cli, arguments: tuple[str, ...]) -> None:
-    """P6: archives, reports, our own directory and the store itself cannot be changed through the file manager."""
+    """Archives, reports, our own directory and the store itself cannot be changed through the file manager."""
     cli("store", "mkdir", "a")
     (cli.store / "reports" / "r.txt").write_text("r")
     (cli.store / "x.csv").write_text("x")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from sftpgate.errors import ExitCode
-from tests.acceptance.conftest import TOOLS, Cli
+from tests.harness.command_line import TOOLS, Cli
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Senders
+    from tests.harness.senders import Senders
 
 
+@pytest.mark.promise("P3", "P8")
 def test_a_directory_moves_with_what_waits_in_it(cli: Cli, senders: Senders) -> None:
-    """P3, P8: files in a moved directory keep their content, id and owner; unknown files and empty directories come along."""
+    """Files in a moved directory keep their content, id and owner; unknown files and empty directories come along."""
     sent = senders.send("erp", "north/deep/x.csv", b"x\n")
     (cli.store / "north" / "local.txt").write_text("local\n")
     (cli.store / "north" / "empty").mkdir()
@@ -26,8 +29,9 @@ def test_a_directory_moves_with_what_waits_in_it(cli: Cli, senders: Senders) -> 
     cli("verify")
 
 
+@pytest.mark.promise("P7")
 def test_a_directory_that_a_tool_points_into(cli: Cli) -> None:
-    """P7: moving or removing it away is refused with the tool's name and what to do; --force does it all the same."""
+    """Moving or removing it away is refused with the tool's name and what to do; --force does it all the same."""
     (cli.directory / "sftpgate.toml").write_text(TOOLS + '\n[tools.north]\nfile = "north/*.csv"\ncommand = ["true"]\n')
     cli("store", "mkdir", "north")
     for command in (("mv", "north", "south"), ("rm", "north")):
@@ -39,8 +43,9 @@ def test_a_directory_that_a_tool_points_into(cli: Cli) -> None:
     assert (cli.store / "south").is_dir()
 
 
+@pytest.mark.promise("P7")
 def test_a_name_that_no_tool_gets(cli: Cli) -> None:
-    """P7: a move to a name that is never taken is refused, and the file stays where it is."""
+    """A move to a name that is never taken is refused, and the file stays where it is."""
     cli("store", "put", "-", "enrols.csv", text="1\n")
     assert "--force" in cli("store", "mv", "enrols.csv", "_enrols.csv", code=ExitCode.REFUSED).err
     assert (cli.store / "enrols.csv").read_text() == "1\n"
@@ -57,8 +62,9 @@ def test_find_by_name_and_tool(cli: Cli) -> None:
     cli("store", "find", "--name", "nothing*", code=ExitCode.NOT_FOUND)
 
 
+@pytest.mark.promise("P8")
 def test_trees_go_in_and_out(cli: Cli) -> None:
-    """P8: `put -r` makes each file of a local tree an arrival under its path; `get -r` copies the tree out, byte for byte."""
+    """`put -r` makes each file of a local tree an arrival under its path; `get -r` copies the tree out, byte for byte."""
     top = cli.directory / "north"
     (top / "deep").mkdir(parents=True)
     (top / "empty").mkdir()
@@ -77,8 +83,9 @@ def test_trees_go_in_and_out(cli: Cli) -> None:
     cli("verify")
 
 
+@pytest.mark.promise("P6", "P7")
 def test_what_is_left_out_of_a_tree(cli: Cli) -> None:
-    """P6, P7: what cannot go is one line that says why, and the others go on; links are never followed."""
+    """What cannot go is one line that says why, and the others go on; links are never followed."""
     top = cli.directory / "north"
     top.mkdir()
     (top / "a.csv").write_text("a\n")
@@ -99,8 +106,9 @@ def test_what_is_left_out_of_a_tree(cli: Cli) -> None:
     assert not mine.with_name("link.csv").exists()
 
 
+@pytest.mark.promise("P8")
 def test_the_sender_is_told_of_a_removal(cli: Cli, senders: Senders) -> None:
-    """P8: `store rm` of a sender's file leaves a report that says so; of a local file it leaves none."""
+    """`store rm` of a sender's file leaves a report that says so; of a local file it leaves none."""
     senders.send("erp", "enrols.csv", b"1\n")
     cli("store", "rm", "enrols.csv")
     [report] = (cli.store / "reports").iterdir()

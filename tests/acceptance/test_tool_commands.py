@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Cli
+from tests.harness.command_line import Cli
 
 SETTINGS = """\
 # our gate
@@ -78,6 +78,7 @@ def test_point_with_a_path_on_disk(cli: Cli, settings: Path) -> None:
         assert cli("tool", "point", "users", path, "--json").record["file"] == ["x.csv"]
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
@@ -92,7 +93,7 @@ def test_point_with_a_path_on_disk(cli: Cli, settings: Path) -> None:
     ],
 )
 def test_point_refuses_what_cannot_work(cli: Cli, settings: Path, arguments: list[str], code: int, why: str) -> None:
-    """P6: what cannot work is refused in one line before anything is written: the file stays byte for byte."""
+    """What cannot work is refused in one line before anything is written: the file stays byte for byte."""
     result = cli("tool", "point", *arguments, code=code)
     assert why in result.err
     assert settings.read_text() == SETTINGS

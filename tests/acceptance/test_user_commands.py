@@ -16,6 +16,7 @@ import pytest
 from sftpgate.errors import ExitCode
 from sftpgate.users.passwords import verify
 from sftpgate.users.registry import UserRegistry
+from tests.harness import commands
 
 PASSWORD = "correct horse battery"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -29,8 +30,7 @@ def command(*arguments: str) -> list[str]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """An environment with settings of its own."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("SFTPGATE_")}
-    return inherited | {"SFTPGATE_KEYS_DIR": str(tmp_path / "keys")}
+    return commands.clean_environment(KEYS_DIR=tmp_path / "keys")
 
 
 @pytest.fixture
@@ -38,16 +38,8 @@ def sftpgate(tmp_path: Path, environment: dict[str, str]) -> Run:
     """Run a command; it must end with ``code``, and print no traceback."""
 
     def run(*arguments: str, text: str = "", code: int = ExitCode.OK) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command(*arguments),
-            input=text,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-            timeout=30,
-            check=False,
-        )
+        ended = commands.run(*arguments, text=text.encode(), cwd=tmp_path, env=environment)
+        done = subprocess.CompletedProcess(ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode())
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         return done
@@ -291,7 +283,7 @@ def test_every_command_has_an_example(sftpgate: Run, arguments: tuple[str, str])
 def test_help_is_quick(environment: dict[str, str]) -> None:
     """Asking for help imports none of the libraries that take long."""
     program = (
-        "import sys, sftpgate.cli.users\n"
+        "import sys, sftpgate.cli.commands.users\n"
         "assert not {'pydantic', 'cryptography', 'argon2', 'structlog', 'rich', 'asyncssh', 'sqlalchemy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=30)

@@ -120,23 +120,26 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 DOCUMENT = """\
 # Benchmarks
 
-Written by `make bench`: the last run. A column is a server; its number says how many times faster than {reference} it was in
-the same round, the median of {rounds} rounds in which the servers took turns. Servers of others have fewer rounds. The client is
-OpenSSH's `sftp` with its defaults, unless the row says otherwise. sftpgate runs as a user gets it: it hashes, records and
-flushes every file; the others do none of that. The second table is of sftpgate alone.
+Written by `make bench`: the last run. A column is a server; its number says how many times faster
+than {reference} it was in the same round, the median of {rounds} rounds in which the servers took turns.
+Servers of others have fewer rounds. The client is OpenSSH's `sftp` with its defaults, unless the
+row says otherwise. sftpgate runs as a user gets it: it hashes, records and flushes every file; the
+others do none of that. The second table is of sftpgate alone.
 
 {machine}
 
-"noise" is the spread of a fixed piece of work during the row's rounds: on a noisy machine, look at the ratios and not at the
-times. Where creating a file takes more than some tens of µs, files were removed here in the last five minutes: ext4 looks at each
-of them before it takes a new one, and the rows of small files say nothing. A flush and a commit are what each small file costs
-sftpgate on this disk, and the others not: [decision 21](decisions/0021-what-a-small-file-costs.md).
+"noise" is the spread of a fixed piece of work during the row's rounds: on a noisy machine, look at
+the ratios and not at the times. If creating a file takes more than some tens of µs, files were
+removed here in the last five minutes: ext4 looks at each of them before it takes a new one, and the
+rows of small files say nothing. A flush and a commit are what each small file costs sftpgate on
+this disk, and the others not: [decision 21](decisions/0021-what-a-small-file-costs.md).
 
 {table}
 ![Throughput by file size, and time from the last write to a claimable file](benchmarks.svg)
 
-`make bench` takes less than ten minutes, `make bench-quick` less than three, with less data and fewer rounds; only the first
-writes this page. `make profile` writes a flame graph of one workload (`WORKLOAD=upload`, `small_files`, `connect` or `download`).
+`make bench` takes less than ten minutes, `make bench-quick` less than three, with less data and
+fewer rounds; only the first writes this page. `make profile` writes a flame graph of one workload
+(`WORKLOAD=upload`, `small_files`, `connect` or `download`).
 """
 
 

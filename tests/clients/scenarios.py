@@ -7,8 +7,10 @@ client and looks only at the disk. Names and content are the cell's own, so that
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import itertools
+import json
 import os
 import random
 import signal
@@ -20,25 +22,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests.clients.drivers.base import (
-    Capability,
-    Client,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Outcome,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    kill,
-)
+from sftpgate.users.host_keys.signatures import verify
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Capability, Client, Connection, Method, Outcome, kill
 from tests.clients.relay import Relay
 from tests.clients.servers import Server
+from tests.harness.servers import until
 
 INTERRUPTED_BYTES = 6 * 1024 * 1024
 LONG_BYTES = 32 * 1024 * 1024  # more than any client keeps in flight, also on a line that looks long: a window is 16 MiB then
@@ -104,7 +93,7 @@ class Cell:
         file.write_bytes(content)
         return file
 
-    def run(self, *steps: Step, connection: Connection | None = None) -> Outcome:
+    def run(self, *steps: do.Step, connection: Connection | None = None) -> Outcome:
         """Do the steps; the client must call it a success."""
         outcome = self.client.run(connection or self.connection(), steps)
         assert outcome.ok, outcome.output
@@ -159,7 +148,7 @@ def scenario(*needs: Capability) -> Callable[[Callable[[Cell], None]], Callable[
 def put(cell: Cell) -> None:
     """Upload, with what the client checks by default (P1, P2)."""
     content = csv(cell.stem)
-    cell.run(Put(cell.local(content), cell.name))
+    cell.run(do.Put(cell.local(content), cell.name))
     cell.expect({cell.name: content})
 
 
@@ -167,7 +156,7 @@ def put(cell: Cell) -> None:
 def put_then_stat(cell: Cell) -> None:
     """Upload, then ask for its size (P5)."""
     content = csv(cell.stem, 70_707)
-    outcome = cell.run(Put(cell.local(content), cell.name), Stat(cell.name))
+    outcome = cell.run(do.Put(cell.local(content), cell.name), do.Stat(cell.name))
     assert "70707" in outcome.said, outcome.output
     cell.expect({cell.name: content})
 
@@ -178,7 +167,7 @@ def put_preserving_times(cell: Cell) -> None:
     content = csv(cell.stem)
     local = cell.local(content)
     os.utime(local, (OLD_MTIME, OLD_MTIME))
-    cell.run(Put(local, cell.name, preserve=True))
+    cell.run(do.Put(local, cell.name, preserve=True))
     cell.expect({cell.name: content})
     assert int(cell.server.in_store(cell.stem)[cell.name].stat().st_mtime) == OLD_MTIME
 
@@ -189,8 +178,8 @@ def list_after(cell: Cell) -> None:
     content = csv(cell.stem)
     local = cell.local(content, "source.csv")
     second = f"{cell.stem}-second.csv"
-    cell.run(Put(local, cell.name))
-    outcome = cell.run(Put(local, second), List())
+    cell.run(do.Put(local, cell.name))
+    outcome = cell.run(do.Put(local, second), do.List())
     assert cell.name in outcome.said  # nothing but the listing mentions the first one
     cell.expect({cell.name: content, second: content})
 
@@ -200,7 +189,7 @@ def read_back(cell: Cell) -> None:
     """Upload, then download it (P5)."""
     content = csv(cell.stem, 300_000)
     target = cell.path / "back.csv"
-    cell.run(Put(cell.local(content), cell.name), Get(cell.name, target))
+    cell.run(do.Put(cell.local(content), cell.name), do.Get(cell.name, target))
     assert target.read_bytes() == content
     cell.expect({cell.name: content})
 
@@ -211,7 +200,7 @@ def read_back(cell: Cell) -> None:
 def _rename_from(cell: Cell, temporary: str) -> None:
     content = csv(cell.stem)
     local = cell.local(content)
-    cell.run(Put(local, temporary), Rename(temporary, cell.name))
+    cell.run(do.Put(local, temporary), do.Rename(temporary, cell.name))
     cell.expect({cell.name: content})
 
 
@@ -242,7 +231,7 @@ def plain_then_rename(cell: Cell) -> None:
 @scenario()
 def temporary_name_stays_out(cell: Cell) -> None:
     """Upload as NAME.tmp without a rename: not in the store (P1)."""
-    cell.run(Put(cell.local(csv(cell.stem)), f"{cell.name}.tmp"))
+    cell.run(do.Put(cell.local(csv(cell.stem)), f"{cell.name}.tmp"))
     cell.expect_nothing()
 
 
@@ -250,8 +239,8 @@ def temporary_name_stays_out(cell: Cell) -> None:
 def overwrite(cell: Cell) -> None:
     """Upload the same name twice: the second in the store, the first in archives (P3)."""
     first, second = csv(f"{cell.stem}-first"), csv(f"{cell.stem}-second", 3210)
-    cell.run(Put(cell.local(first), cell.name))
-    cell.run(Put(cell.local(second), cell.name))
+    cell.run(do.Put(cell.local(first), cell.name))
+    cell.run(do.Put(cell.local(second), cell.name))
     cell.expect({cell.name: second})
     if not cell.server.is_reference:
         assert [file.read_bytes() for file in cell.server.archived(cell.stem)] == [first]
@@ -262,8 +251,8 @@ def rename_onto_earlier(cell: Cell) -> None:
     """Rename NAME.tmp onto an earlier NAME: replaced and archived, or refused (P3)."""
     first, second = csv(f"{cell.stem}-first"), csv(f"{cell.stem}-second", 3210)
     temporary = f"{cell.name}.tmp"
-    cell.run(Put(cell.local(first), cell.name))
-    outcome = cell.client.run(cell.connection(), [Put(cell.local(second), temporary), Rename(temporary, cell.name)])
+    cell.run(do.Put(cell.local(first), cell.name))
+    outcome = cell.client.run(cell.connection(), [do.Put(cell.local(second), temporary), do.Rename(temporary, cell.name)])
     if cell.server.is_reference:
         return
     if outcome.ok:  # clients that use posix-rename, or remove the target first
@@ -281,9 +270,9 @@ def set_under_batch_lock(cell: Cell) -> None:
     content = {f"{cell.stem}-{number}.csv": csv(f"{cell.stem}-{number}") for number in range(3)}
     lock = cell.local(b"", "alock.txt")
     try:
-        cell.run(Put(lock, "alock.txt"), *(Put(cell.local(data, name), name) for name, data in content.items()))
+        cell.run(do.Put(lock, "alock.txt"), *(do.Put(cell.local(data, name), name) for name, data in content.items()))
         cell.expect_nothing()
-        cell.run(Remove("alock.txt"))
+        cell.run(do.Remove("alock.txt"))
     finally:
         (cell.server.drop / "alock.txt").unlink(missing_ok=True)  # for the other cells, where this one failed
     cell.expect(content)
@@ -293,8 +282,8 @@ def set_under_batch_lock(cell: Cell) -> None:
 def remove_then_put(cell: Cell) -> None:
     """Remove the earlier file, then upload (P3, P5)."""
     first, second = csv(f"{cell.stem}-first"), csv(f"{cell.stem}-second", 3210)
-    cell.run(Put(cell.local(first), cell.name))
-    cell.run(Remove(cell.name), Put(cell.local(second), cell.name))
+    cell.run(do.Put(cell.local(first), cell.name))
+    cell.run(do.Remove(cell.name), do.Put(cell.local(second), cell.name))
     cell.expect({cell.name: second})
 
 
@@ -303,7 +292,7 @@ def mkdir_and_put(cell: Cell) -> None:
     """Make a directory and upload into it (P1)."""
     content = csv(cell.stem)
     remote = f"{cell.stem}-dir/people.csv"
-    cell.run(Mkdir(f"{cell.stem}-dir"), Put(cell.local(content), remote))
+    cell.run(do.Mkdir(f"{cell.stem}-dir"), do.Put(cell.local(content), remote))
     cell.expect({remote: content})
 
 
@@ -312,7 +301,7 @@ def spaces_and_accents(cell: Cell) -> None:
     """A name with spaces and accents (P1)."""
     content = csv(cell.stem)
     name = f"{cell.stem} élèves à inscrire.csv"
-    cell.run(Put(cell.local(content, name), name))
+    cell.run(do.Put(cell.local(content, name), name))
     cell.expect({name: content})
 
 
@@ -320,10 +309,23 @@ def spaces_and_accents(cell: Cell) -> None:
 def forbidden_path(cell: Cell) -> None:
     """Upload into a reserved directory: an error, and a failed exit (P6, P7)."""
     local = cell.local(csv(cell.stem))
-    outcome = cell.client.run(cell.connection(), [Put(local, f"{cell.server.base}/archives/{cell.name}")])
+    outcome = cell.client.run(cell.connection(), [do.Put(local, f"{cell.server.base}/archives/{cell.name}")])
     assert not outcome.ok, outcome.output
     assert cell.server.archived(cell.stem) == []
     cell.expect({})
+
+
+@scenario(Capability.GET, Capability.RESERVED_PATHS)
+def fetch_the_receipt(cell: Cell) -> None:
+    """Upload, then fetch the file's receipt, with its signature (P8)."""
+    content = csv(cell.stem)
+    cell.run(do.Put(cell.local(content), cell.name))
+    receipt, signature = cell.path / "receipt.json", cell.path / "receipt.json.sig"
+    until(lambda: cell.client.run(cell.connection(), [do.Get(f"/receipts/{cell.name}.json", receipt)]).ok, "the receipt is there")
+    cell.run(do.Get(f"/receipts/{cell.name}.json.sig", signature))
+    said = json.loads(receipt.read_bytes())
+    assert (said["state"], said["sha256"]) == ("received", hashlib.sha256(content).hexdigest())
+    assert verify(receipt.read_bytes(), signature.read_text(encoding="ascii"))
 
 
 # -- sizes and numbers -----------------------------------------------------------------------------------------------
@@ -332,7 +334,7 @@ def forbidden_path(cell: Cell) -> None:
 @scenario()
 def empty_file(cell: Cell) -> None:
     """An empty file (P1)."""
-    cell.run(Put(cell.local(b""), cell.name))
+    cell.run(do.Put(cell.local(b""), cell.name))
     cell.expect({cell.name: b""})
 
 
@@ -343,7 +345,7 @@ _large = cache(lambda: csv("large", LARGE_BYTES))  # takes a second to make
 def large_file(cell: Cell) -> None:
     """64 MiB (P1)."""
     content = _large()
-    cell.run(Put(cell.local(content), cell.name))
+    cell.run(do.Put(cell.local(content), cell.name))
     cell.expect({cell.name: content})
 
 
@@ -351,7 +353,7 @@ def large_file(cell: Cell) -> None:
 def no_final_newline(cell: Cell) -> None:
     """Text that does not end with a newline (P1)."""
     content = csv(cell.stem, 100_001)[:-1] + b"x"
-    cell.run(Put(cell.local(content), cell.name))
+    cell.run(do.Put(cell.local(content), cell.name))
     cell.expect({cell.name: content})
 
 
@@ -359,7 +361,7 @@ def no_final_newline(cell: Cell) -> None:
 def short_without_newline(cell: Cell) -> None:
     """A CSV of 20,000 bytes that does not end with a newline, at once (P1)."""
     content = csv(cell.stem, 20_001)[:-2] + b"x"
-    cell.run(Put(cell.local(content), cell.name))
+    cell.run(do.Put(cell.local(content), cell.name))
     cell.expect({cell.name: content})
 
 
@@ -369,7 +371,7 @@ def binary_of_full_writes(cell: Cell) -> None:
     name = f"{cell.stem}.bin"
     content = bytes(range(256)) * 4096
     for _ in range(2):
-        cell.run(Put(cell.local(content, name), name))
+        cell.run(do.Put(cell.local(content, name), name))
         if cell.server.in_store(cell.stem):
             break
     cell.expect({name: content})
@@ -380,7 +382,7 @@ def whole_by_its_content(cell: Cell) -> None:
     """An archive of exactly 1 MiB with its end, at once (P1)."""
     name = f"{cell.stem}.zip"
     content = archive_of(1024 * 1024)
-    cell.run(Put(cell.local(content, name), name))
+    cell.run(do.Put(cell.local(content, name), name))
     cell.expect({name: content})
 
 
@@ -392,7 +394,7 @@ def two_hundred_files(cell: Cell) -> None:
     content = {f"{cell.stem}-{number:03d}.csv": csv(f"{cell.stem}-{number}", 1000 + number) for number in range(200)}
     for name, data in content.items():
         (directory / name).write_bytes(data)
-    cell.run(PutAll(directory))
+    cell.run(do.PutAll(directory))
     cell.expect(content)
 
 
@@ -403,7 +405,7 @@ def eight_at_once(cell: Cell) -> None:
     files = {name: cell.local(data, name) for name, data in content.items()}
     connections = {name: cell.connection(label=name) for name in content}
     with ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(lambda name: cell.client.run(connections[name], [Put(files[name], name)]), content))
+        outcomes = list(pool.map(lambda name: cell.client.run(connections[name], [do.Put(files[name], name)]), content))
     assert all(outcome.ok for outcome in outcomes), "\n".join(outcome.output for outcome in outcomes if not outcome.ok)
     cell.expect(content)
 
@@ -412,8 +414,8 @@ def eight_at_once(cell: Cell) -> None:
 def append_to_what_waits(cell: Cell) -> None:
     """Append several writes to a file that waits: at its end, in order (P1, P3)."""
     first, second = csv(f"{cell.stem}-first", 5_001), csv(f"{cell.stem}-second", 150_007)
-    cell.run(Put(cell.local(first), cell.name))
-    cell.run(Put(cell.local(second, "more.csv"), cell.name, append=True))
+    cell.run(do.Put(cell.local(first), cell.name))
+    cell.run(do.Put(cell.local(second, "more.csv"), cell.name, append=True))
     cell.expect({cell.name: first + second})
 
 
@@ -423,7 +425,7 @@ def append_to_what_waits(cell: Cell) -> None:
 def _break_in_the_middle(cell: Cell, local: Path) -> None:
     """Kill the client in the middle of an upload and cut its line, so that nothing but a dead connection is left."""
     with Relay(cell.server.host, cell.server.port, stop_after=STOP_BYTES) as relay:
-        client = cell.client.start(cell.connection(port=relay.port, label="broken"), [Put(local, cell.name)])
+        client = cell.client.start(cell.connection(port=relay.port, label="broken"), [do.Put(local, cell.name)])
         try:
             relay.wait_until_stopped()
             cell.expect_nothing()
@@ -440,7 +442,7 @@ def broken_then_resumed(cell: Cell) -> None:
     local = cell.local(content)
     _break_in_the_middle(cell, local)
     with Relay(cell.server.host, cell.server.port, stop_after=2 * INTERRUPTED_BYTES) as relay:
-        cell.run(Put(local, cell.name, resume=True), connection=cell.connection(port=relay.port, label="resumed"))
+        cell.run(do.Put(local, cell.name, resume=True), connection=cell.connection(port=relay.port, label="resumed"))
         assert relay.passed < INTERRUPTED_BYTES, "sent as a whole, not resumed"
     cell.expect({cell.name: content})
 
@@ -451,7 +453,7 @@ def broken_then_sent_again(cell: Cell) -> None:
     content = csv(cell.stem, INTERRUPTED_BYTES)
     local = cell.local(content)
     _break_in_the_middle(cell, local)
-    cell.run(Put(local, cell.name))
+    cell.run(do.Put(local, cell.name))
     cell.expect({cell.name: content})
 
 
@@ -476,7 +478,7 @@ def interrupted_binary(cell: Cell) -> None:
 def _interrupt_by_hand(cell: Cell, content: bytes) -> None:
     local = cell.local(content)
     with Relay(cell.server.host, cell.server.port, stop_after=STOP_BYTES) as relay:
-        client = cell.client.start(cell.connection(port=relay.port), [Put(local, cell.name)])
+        client = cell.client.start(cell.connection(port=relay.port), [do.Put(local, cell.name)])
         try:
             relay.wait_until_stopped()
             os.killpg(client.pid, signal.SIGINT)
@@ -494,7 +496,7 @@ def _interrupt_by_hand(cell: Cell, content: bytes) -> None:
 
 def _log_in(cell: Cell, method: Method) -> None:
     content = csv(cell.stem)
-    cell.run(Put(cell.local(content), cell.name), connection=cell.connection(method=method))
+    cell.run(do.Put(cell.local(content), cell.name), connection=cell.connection(method=method))
     cell.expect({cell.name: content})
 
 

@@ -14,7 +14,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, ClassVar
 
 from tests.clients.drivers.base import Capability, Connection, Method
+from tests.harness.commands import clean_environment, run, sftpgate
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -135,34 +135,17 @@ class Sftpgate(Server):
         self._reader: threading.Thread | None = None
 
     def _environment(self) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
-        return environment | {
-            "SFTPGATE_HOST": self.host,
-            "SFTPGATE_PORT": "0",
-            "SFTPGATE_DATA_DIR": str(self.directory / "data"),
-            "SFTPGATE_KEYS_DIR": str(self.directory / "keys"),
-            "SFTPGATE_SWEEP_INTERVAL": "1s",
-            "SFTPGATE_SETTLE_SECONDS": "2s",
-        }
+        directories = {"DATA_DIR": self.directory / "data", "KEYS_DIR": self.directory / "keys"}
+        return clean_environment(HOST=self.host, PORT=0, SWEEP_INTERVAL="1s", SETTLE_SECONDS="2s", **directories)
 
     def start(self) -> None:
-        argv = [sys.executable, "-m", "sftpgate"]
         keys = [word for key in self.keys.values() for word in ("--key", f"{key}.pub")]
-        add = [*argv, "user", "add", self.user, *keys, "--password-stdin"]
-        done = subprocess.run(
-            add,
-            input=f"{self.password}\n",
-            env=self._environment(),
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        add = ["user", "add", self.user, *keys, "--password-stdin"]
+        done = run(*add, text=f"{self.password}\n".encode(), env=self._environment(), cwd=self.directory)
+        assert done.returncode == 0, done
         with self.log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [*argv, "serve"], env=self._environment(), cwd=self.directory, stdout=subprocess.PIPE, stderr=log, text=True
+                sftpgate("serve"), env=self._environment(), cwd=self.directory, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self._process.stdout is not None
         ready = _Ready(self._process.stdout)

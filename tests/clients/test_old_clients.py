@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.gateway.algorithms import added_by_legacy, offer
-from sftpgate.settings import Algorithms
-from tests.clients.drivers.base import Client, Command, Connection, Put, Step
+from sftpgate.gateway.ssh.algorithms import added_by_legacy, offer
+from sftpgate.settings.choices import Algorithms
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Client, Command, Connection
 from tests.clients.drivers.libraries import Jsch
 from tests.clients.drivers.openssh import OpensshSftp
 from tests.clients.servers import Sftpgate
@@ -116,7 +117,7 @@ class OldSftp(OpensshSftp):
     def __init__(self, old: Old) -> None:
         self._old = old
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         old = self._old
         chosen = {
             "KexAlgorithms": old.kex,
@@ -183,12 +184,13 @@ def _clients() -> Iterator[tuple[Old, Client]]:
 CASES = [pytest.param(old, client, id=f"{old.name}-{client.name}") for old, client in _clients()]
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize(("old", "client"), CASES)
 def test_an_old_client_works_with_legacy(old: Old, client: Client, servers: dict[Algorithms, Sftpgate], tmp_path: Path) -> None:
-    """P5: an upload by a client that offers no more than the old one did is in the store."""
+    """An upload by a client that offers no more than the old one did is in the store."""
     server = servers[Algorithms.LEGACY]
     name = f"{old.name}-{client.name}.csv"
-    outcome = client.run(server.connection(tmp_path), [Put(_local(tmp_path), name)])
+    outcome = client.run(server.connection(tmp_path), [do.Put(_local(tmp_path), name)])
     assert outcome.ok, outcome.output
     assert (server.store / name).read_bytes() == CONTENT
 
@@ -196,7 +198,7 @@ def test_an_old_client_works_with_legacy(old: Old, client: Client, servers: dict
 @pytest.mark.parametrize(("old", "client"), CASES)
 def test_an_old_client_and_the_default(old: Old, client: Client, servers: dict[Algorithms, Sftpgate], tmp_path: Path) -> None:
     """The default profile refuses what it must, and serves an old client that has something better."""
-    outcome = client.run(servers[Algorithms.DEFAULT].connection(tmp_path), [Put(_local(tmp_path), "refused.csv")])
+    outcome = client.run(servers[Algorithms.DEFAULT].connection(tmp_path), [do.Put(_local(tmp_path), "refused.csv")])
     assert outcome.ok == old.default, outcome.output
 
 
@@ -213,7 +215,7 @@ def test_each_old_algorithm_works_alone(algorithm: str, servers: dict[Algorithms
         macs="hmac-sha1",
     )
     assert algorithm not in (*default.kex_algs, *default.encryption_algs)
-    outcome = OldSftp(old).run(server.connection(tmp_path), [Put(_local(tmp_path), f"{old.name}.csv")])
+    outcome = OldSftp(old).run(server.connection(tmp_path), [do.Put(_local(tmp_path), f"{old.name}.csv")])
     assert outcome.ok, outcome.output
 
 

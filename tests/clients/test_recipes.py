@@ -69,10 +69,11 @@ def put_in(text: str, server: Server, fingerprints: str) -> str:
     return text.replace("sftp.example.org", server.host).replace("2222", str(server.port))
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("heading", RECIPES)
 def test_recipe_uploads(heading: str, server: Server, tmp_path: Path) -> None:
-    """Every block of a recipe, copied as it is, ends with status 0 and the file is in the store (P1)."""
+    """Every block of a recipe, copied as it is, ends with status 0 and the file is in the store."""
     if missing := client_of(heading).missing():
         message = f"not installed: {', '.join(missing)}"
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)

@@ -1,23 +1,8 @@
-"""Where crash tests keep their files, and the number of points at which they stopped."""
+"""The number of points at which crash tests stopped."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty directory, in memory where the machine has that: what survives is the model's business, not the disk's."""
-    memory = Path("/dev/shm")
-    directory = tempfile.mkdtemp(prefix="sftpgate-crash-", dir=memory if os.access(memory, os.W_OK) else None)
-    yield Path(directory)
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -26,10 +26,10 @@ from pathlib import Path
 from threading import Lock
 
 from sftpgate.errors import CrossDevice
-from sftpgate.intake.staging import boot_id
-from sftpgate.ledger.database import Ledger
+from sftpgate.ledger.database.connection import Ledger
 from sftpgate.store.disk import Disk
-from sftpgate.store.spots import Spot, translated
+from sftpgate.store.disk_paths import DiskPath, translated
+from sftpgate.uploads.notes import boot_id
 
 ROOTS = ("store", "sync")
 _OTHER_BOOT = b"00000000-0000-0000-0000-000000000000"
@@ -94,11 +94,11 @@ class CrashLedger(Ledger):
 
     def __init__(self, url: str, machine: Machine) -> None:
         super().__init__(url)
-        self._machine = machine
+        self.machine = machine
 
     def step(self, operation: str) -> None:
         """Before each commit."""
-        self._machine.step(f"ledger {operation}")
+        self.machine.step(f"ledger {operation}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +121,19 @@ class PinnedDisk(Disk):
 class SplitDisk(PinnedDisk):
     """A disk on which drop and store are two filesystems."""
 
-    def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
+    def rename(self, source: DiskPath, target: DiskPath, *, replacing: bool = True) -> None:
         """As the disk does it."""
         refuse_across(source, target)
         super().rename(source, target, replacing=replacing)
 
-    def link(self, source: Spot, target: Spot) -> None:
+    def link(self, source: DiskPath, target: DiskPath) -> None:
         """As the disk does it."""
         if not self.exists(target):  # what the kernel looks at first, too
             refuse_across(source, target)
         super().link(source, target)
 
 
-def refuse_across(source: Spot, target: Spot) -> None:
+def refuse_across(source: DiskPath, target: DiskPath) -> None:
     """Raise CrossDevice between drop and store."""
     if ("sync" in source.root.parts) != ("sync" in target.root.parts):
         raise CrossDevice
@@ -154,17 +154,17 @@ class CrashDisk(PinnedDisk):
 
     # -- what the product calls --------------------------------------------------------------------------------------
 
-    def step(self, operation: str, *spots: Spot | int) -> None:
+    def step(self, operation: str, *disk_paths: DiskPath | int) -> None:
         """Before each operation."""
-        self._machine.step(" ".join([operation, *(self._word(spot) for spot in spots)]))
+        self._machine.step(" ".join([operation, *(self._word(disk_path) for disk_path in disk_paths)]))
 
-    def create(self, spot: Spot, mode: int) -> int:
+    def create(self, disk_path: DiskPath, mode: int) -> int:
         """As the disk does it; the file gets its second name."""
-        fd = super().create(spot, mode)
-        os.link(spot.local, self._pins / str(os.fstat(fd).st_ino))
+        fd = super().create(disk_path, mode)
+        os.link(disk_path.local, self._pins / str(os.fstat(fd).st_ino))
         return fd
 
-    def rename(self, source: Spot, target: Spot, *, replacing: bool = True) -> None:
+    def rename(self, source: DiskPath, target: DiskPath, *, replacing: bool = True) -> None:
         """As the disk does it; until a flush, it may not have happened."""
         if self._split:
             refuse_across(source, target)
@@ -173,7 +173,7 @@ class CrashDisk(PinnedDisk):
         old, new = self._key(source.parent.local), self._key(target.parent.local)
         self._renames.append(_Rename(inode, old, source.name, new, target.name))
 
-    def link(self, source: Spot, target: Spot) -> None:
+    def link(self, source: DiskPath, target: DiskPath) -> None:
         """As the disk does it."""
         if self._split and not self.exists(target):
             refuse_across(source, target)
@@ -190,20 +190,20 @@ class CrashDisk(PinnedDisk):
             status = os.fstat(fd)
             self._flushed[status.st_ino] = os.pread(fd, status.st_size, 0)
 
-    def sync_filesystem(self, spot: Spot) -> None:
+    def sync_filesystem(self, disk_path: DiskPath) -> None:
         """All that is there now survives."""
-        self.step("sync_filesystem", spot)
+        self.step("sync_filesystem", disk_path)
         self.settle()
 
-    def sync_dirs(self, spots: Iterable[Spot]) -> None:
+    def sync_dirs(self, disk_paths: Iterable[DiskPath]) -> None:
         """The names that are in the directories now survive."""
-        for spot in dict.fromkeys(spots):
-            with translated(f"flush {spot.local}"), self.directory(spot):
-                self.step("sync_dir", spot)
-                self._flush_names(spot.local)
+        for disk_path in dict.fromkeys(disk_paths):
+            with translated(f"flush {disk_path.local}"), self.directory(disk_path):
+                self.step("sync_dir", disk_path)
+                self._flush_names(disk_path.local)
 
-    def _word(self, spot: Spot | int) -> str:
-        return str(spot.local.relative_to(self._data)) if isinstance(spot, Spot) else "fd"
+    def _word(self, disk_path: DiskPath | int) -> str:
+        return str(disk_path.local.relative_to(self._data)) if isinstance(disk_path, DiskPath) else "fd"
 
     # -- what survives -----------------------------------------------------------------------------------------------
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
-from sftpgate.intake.verify import verify
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalState
 from sftpgate.policy.locations import location
+from sftpgate.upkeep.verify import verify
+from tests.crash import receipts
 from tests.crash.world import World
 
 _COPY = ".sftpgate-"  # the beginning of the names of copies under way between two filesystems
+_RUNNABLE = tuple(location(area, "") for area in (Area.STORE, Area.QUEUE, Area.CLAIMS))
 _BY_ID = (Area.HELD, Area.QUEUE, Area.CLAIMS, Area.QUARANTINE, Area.LOCKS)
 
 
@@ -27,9 +29,23 @@ def problems(world: World) -> list[str]:
         *_appends(world, files),
         *_paths(world, files, rows),
         *_agreement(world, files, rows),
+        *_contracts(files, world.journal.unapproved, "nobody approved it"),
         *_partials(world),
         *_copies(world),
-        *(f"verify: {found.rule}: {found.location} {found.explanation}" for found in verify(world.system.moves, content=True)),
+        *(
+            f"verify: {found.rule}: {found.location} {found.explanation}"
+            for found in verify(world.system.resources, world.system.journal, content=True)
+        ),
+    ]
+
+
+def problems_after_a_sweep(world: World) -> list[str]:
+    """The same, what a sweep has to have ended, and what senders were told by then."""
+    world.tell()
+    return [
+        *problems(world),
+        *_contracts(dict(_files(world.data)), world.journal.expired, "its approval has ended"),
+        *receipts.problems(world.system, world.rows()),
     ]
 
 
@@ -111,6 +127,13 @@ def _paths(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterat
     for alternatives in world.journal.paths:
         if not any(all(found.get(content, path) == path for content, path in paths.items()) for paths in alternatives):
             yield f"P3: {sorted(found.values())} should be one of {[sorted(paths.values()) for paths in alternatives]}"
+
+
+def _contracts(files: dict[str, bytes], contents: Container[bytes], why: str) -> Iterator[str]:
+    """What contracts hold is where no tool finds it."""
+    for where, content in files.items():
+        if content in contents and where.startswith(_RUNNABLE):
+            yield f"P1: {_short(content)} is at {where}, and {why}"
 
 
 def _agreement(world: World, files: dict[str, bytes], rows: list[Arrival]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 
-from sftpgate.cli.compose import make_retention
+from sftpgate.app.composition import make_retention
 from sftpgate.errors import AppendRefused, SftpgateError, SharedUpload
 from tests.crash.world import RESUME, World
 
@@ -19,6 +19,19 @@ LOCK, OTHER_LOCK = b"locked\n", b"locked too\n"
 CUT_OFF = b"x" * 32768  # full writes only, no newline at the end: what an aborted client leaves
 ONE_SECOND = (1_700_000_000 * 10**9, 1_700_000_000 * 10**9)
 LARGE = b"0123456789abcde\n" * 80_000  # gets its note while it is written
+
+
+GOOD_ROWS, BETTER_ROWS, BAD_ROWS = b"uid;name\nu1;a\n", b"uid;name\nu1;a\nu2;b\n", b"u1;a\nu2;b\nu3;c\n"
+
+LATIN_ROWS = "uid;name\nu1;Zoé\n".encode("cp1252")
+
+WITH_CONTRACTS: set[Scenario] = set()
+
+
+def scenario_with_contract(function: Scenario) -> Scenario:
+    """Register a scenario in which a tool, a queue, has a contract."""
+    WITH_CONTRACTS.add(function)
+    return scenario(function)
 
 
 def scenario(function: Scenario) -> Scenario:
@@ -70,7 +83,7 @@ def publish_one_after_the_other(world: World) -> Iterator[None]:
     yield
     world.publish("a.csv", OLD)
     world.publish("b.csv", NEW)
-    world.system.moves.flush_names()
+    world.system.journal.flush_names()
     world.publish("c.csv", THIRD)
 
 
@@ -497,6 +510,21 @@ def replace_while_claimed(world: World) -> Iterator[None]:
 
 
 @scenario
+def tell_senders(world: World) -> Iterator[None]:
+    """Receipts are written while files come, are held, are taken by a tool that fails once, and are replaced."""
+    world.publish("x.csv", OLD)
+    yield
+    world.tell()
+    world.fail(world.claim("x.csv"))
+    world.publish("y.csv", CUT_OFF)
+    world.tell()
+    world.done(world.claim("x.csv"))
+    world.publish("z.csv", NEW)
+    world.publish("z.csv", THIRD)
+    world.tell()
+
+
+@scenario
 def prune(world: World) -> Iterator[None]:
     """Archives, reports, a quarantined file and records beyond their time go, and what waits stays."""
     world.publish("x.csv", OLD)
@@ -506,6 +534,7 @@ def prune(world: World) -> Iterator[None]:
     for _ in range(2):
         world.fail(world.claim("bad.csv"))
     world.publish("y.csv", THIRD)
+    world.tell()  # years before anything is pruned, which waits for followers for some months only
     yield
     world.wait(days=400)
     with world.journal.act(removes=(OLD, NEW, CUT_OFF + b"\n")):
@@ -513,3 +542,105 @@ def prune(world: World) -> Iterator[None]:
         retention.prune()
     world.wait(days=1000)
     retention.prune()
+
+
+@scenario_with_contract
+def contract(world: World) -> Iterator[None]:
+    """A good file and a bad one come; both are judged, and the good one goes to its tool."""
+    yield
+    world.publish("agreed.csv", GOOD_ROWS)
+    world.publish_held("agreed.csv", BAD_ROWS)
+    world.done(world.claim("agreed.csv"))
+
+
+@scenario_with_contract
+def convert(world: World) -> Iterator[None]:
+    """A text in another encoding comes, and is converted; its tool runs on it."""
+    world.publish("texts.csv", LATIN_ROWS)
+    yield
+    world.convert(LATIN_ROWS, LATIN_ROWS.decode("cp1252").encode())
+    world.done(world.claim("texts.csv"))
+
+
+@scenario_with_contract
+def approve(world: World) -> Iterator[None]:
+    """A held file is approved, and a tool runs on it."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    yield
+    world.approve(arrival, BAD_ROWS)
+    world.done(world.claim("agreed.csv"))
+
+
+@scenario_with_contract
+def approve_behind_another(world: World) -> Iterator[None]:
+    """A held file is approved while a good one of its queue waits."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    world.publish("agreed.csv", GOOD_ROWS)
+    world.judge()
+    yield
+    world.approve(arrival, BAD_ROWS)
+    world.done(world.claim("agreed.csv"))
+    world.done(world.claim("agreed.csv"))
+
+
+@scenario_with_contract
+def approval_that_ends(world: World) -> Iterator[None]:
+    """An approval ends before a tool has run: the file is held again, the next one of its queue comes up, and it is approved
+    again.
+    """
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    world.approve(arrival, BAD_ROWS)
+    world.publish("agreed.csv", GOOD_ROWS)
+    world.judge()
+    world.let_approvals_end(BAD_ROWS)
+    yield
+    world.judge()
+    world.done(world.claim("agreed.csv"))
+    world.judge()
+    world.approve(arrival, BAD_ROWS)
+
+
+@scenario_with_contract
+def approval_that_ends_unnoticed(world: World) -> Iterator[None]:
+    """A runner comes when an approval has ended, and before anybody noticed."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    world.approve(arrival, BAD_ROWS)
+    world.publish("agreed.csv", GOOD_ROWS)
+    world.judge()
+    world.let_approvals_end(BAD_ROWS)
+    yield
+    claim = world.claim("agreed.csv")
+    assert claim.path.read_bytes() == GOOD_ROWS
+    world.done(claim)
+
+
+@scenario_with_contract
+def die_with_an_approved_file(world: World) -> Iterator[None]:
+    """A runner dies with an approved file; it comes back, and is run: it has had its run before the approval ended."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    world.approve(arrival, BAD_ROWS)
+    world.claim("agreed.csv")
+    world.die()
+    yield
+    world.sweep()
+    world.done(world.claim("agreed.csv"))
+
+
+@scenario_with_contract
+def reject(world: World) -> Iterator[None]:
+    """A held file is rejected."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    yield
+    world.reject(arrival, BAD_ROWS)
+
+
+@scenario_with_contract
+def reject_after_an_approval(world: World) -> Iterator[None]:
+    """An approved file that waits is rejected, and the next one of its queue comes up."""
+    arrival = world.publish_held("agreed.csv", BAD_ROWS)
+    world.approve(arrival, BAD_ROWS)
+    world.publish("agreed.csv", GOOD_ROWS)
+    world.judge()
+    yield
+    world.reject(arrival, BAD_ROWS)
+    world.done(world.claim("agreed.csv"))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from sftpgate.drop import directory_renames
 from sftpgate.errors import SftpgateError
-from sftpgate.intake import directory_renames
-from sftpgate.settings import Handover
+from sftpgate.settings.choices import Handover
 from tests.crash import oracle
 from tests.crash.machine import Clock, CrashDisk, CrashLedger, Machine, Outage, Stopped, release_descriptors
-from tests.crash.scenarios import CUT_OFF, LARGE, NEW, OLD, SCENARIOS, THIRD, Scenario
+from tests.crash.scenarios import CUT_OFF, LARGE, NEW, OLD, SCENARIOS, THIRD, WITH_CONTRACTS, Scenario
 from tests.crash.world import NEVER, Journal, World
-from tests.stock_consumer import StockConsumer
+from tests.harness.stock_consumer import StockConsumer
 
 Record = Callable[[str, object], None]
 
@@ -34,6 +34,7 @@ LONG_RECOVERIES = [
     "sweep",
     "claim_in_queue",
     "die_with_a_claim",
+    "approval_that_ends",
 ]
 
 # Scenarios in which files go from the drop to the store, or into the archives, or back.
@@ -91,7 +92,7 @@ class Run:
 
 def stopped_scenario(scenario: Scenario, base: Path, stop_at: int | None, *, split: bool = False) -> tuple[Run, bool]:
     """Do what was before, then the acts of the scenario, up to the operation ``stop_at``; and whether they came to their end."""
-    run = Run(base, Journal(), Clock(), split=split)
+    run = Run(base, Journal(contracts=scenario in WITH_CONTRACTS), Clock(), split=split)
     acts = scenario(run.start())
     next(acts)
     run.disk.settle()
@@ -102,7 +103,7 @@ def recover(base: Path, before: Run) -> World:
     """Start again on what is there, as ``sftpgate serve`` does."""
     world = World(base, before.journal, before.clock, disk=before.disk.after())
     world.sweeper.recover()
-    world.system.moves.flush()
+    world.system.journal.flush()
     return world
 
 
@@ -115,13 +116,13 @@ def check(base: Path, before: Run) -> Iterator[str]:
         return
     yield from (f"after recovery: {problem}" for problem in oracle.problems(world))
     world.sweep()
-    world.system.moves.flush()
-    yield from (f"after a sweep: {problem}" for problem in oracle.problems(world))
+    world.system.journal.flush()
+    yield from (f"after a sweep: {problem}" for problem in oracle.problems_after_a_sweep(world))
     first = oracle.snapshot(world)
     world.close()
     again = recover(base, before)
     again.sweep()
-    again.system.moves.flush()
+    again.system.journal.flush()
     changed = sorted(oracle.snapshot(again) ^ first)
     yield from (f"recovering again changed something: {name}: {what}" for name, what in changed)
     again.close()
@@ -148,18 +149,20 @@ def judge(points: int, found: list[str], record_property: Record) -> None:
     assert not found, f"{len(found)} problems\n" + "\n".join(found)
 
 
+@pytest.mark.promise("P1", "P2", "P3", "P4")
 @OUTAGES
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_point(name: str, outage: Outage, base: Path, record_property: Record) -> None:
-    """P1 to P4 hold after a stop at any operation and a recovery, and recovering twice changes nothing more."""
+    """Nothing is half, lost or twice after a stop at any operation and a recovery, and recovering twice changes nothing more."""
     scenario = SCENARIOS[name]
     judge(*stop_everywhere(base, outage, lambda place, number: stopped_scenario(scenario, place, number)), record_property)
 
 
+@pytest.mark.promise("P1", "P2", "P3", "P4")
 @OUTAGES
 @pytest.mark.parametrize("name", BETWEEN_DROP_AND_STORE)
 def test_every_point_on_two_filesystems(name: str, outage: Outage, base: Path, record_property: Record) -> None:
-    """P1 to P4 hold after a stop at any operation where drop and store are on two filesystems: moves are copies then."""
+    """Nothing is half, lost or twice after a stop at any operation if moves are copies: drop and store on two filesystems."""
     scenario = SCENARIOS[name]
     judge(
         *stop_everywhere(base, outage, lambda place, number: stopped_scenario(scenario, place, number, split=True)),
@@ -167,11 +170,12 @@ def test_every_point_on_two_filesystems(name: str, outage: Outage, base: Path, r
     )
 
 
+@pytest.mark.promise("P1", "P2", "P3", "P4")
 @OUTAGES
 @pytest.mark.parametrize("name", LONG_RECOVERIES)
 def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record_property: Record) -> None:
-    """P1 to P4 hold after a kill that is followed by a stop, also a power cut, at any operation of the recovery and the
-    sweep after it, and another recovery.
+    """Nothing is half, lost or twice after a kill that is followed by a stop, also a power cut, at any operation of the
+    recovery and of the sweep after it, and another recovery.
     """
 
     def stopped(place: Path, number: int) -> tuple[Run, bool]:
@@ -187,24 +191,25 @@ def test_every_point_of_a_recovery(name: str, outage: Outage, base: Path, record
         def act() -> None:
             world.sweeper.recover()
             world.sweep()
-            world.system.moves.flush()
+            world.system.journal.flush()
 
         return run, run.stop_in(act, number)
 
     judge(*stop_everywhere(base, outage, stopped), record_property)
 
 
+@pytest.mark.promise("P1", "P2", "P3")
 @OUTAGES
 def test_every_point_in_front_of_a_stock_consumer(outage: Outage, base: Path, record_property: Record) -> None:
-    """P1 to P3 hold after a stop at any operation in front of a stock consumer, which takes what it finds before anybody
-    recovers: every version comes to it, whole; once, where the disk has kept what it was told.
+    """Nothing is half, lost or twice after a stop at any operation in front of a stock consumer, which takes what it finds
+    before anybody recovers: every version comes to it, whole; once, where the disk has kept what it was told.
     """
 
     def versions(consumer: StockConsumer, world: World) -> None:
         world.publish("x.csv", NEW)
         world.publish("x.csv", THIRD)
         consumer.sweep()
-        world.system.placer.bring_up()
+        world.system.placer.queues.bring_up()
         world.publish("y.csv", LARGE)
 
     def stopped(place: Path, number: int) -> tuple[Run, bool]:
@@ -233,7 +238,7 @@ def test_every_point_in_front_of_a_stock_consumer(outage: Outage, base: Path, re
         world = recover(place / "after", run)
         for _ in range(4):
             world.sweep()
-            world.system.placer.bring_up()
+            world.system.placer.queues.bring_up()
             after.sweep()
         world.sweep()
         taken = after.contents
@@ -254,9 +259,10 @@ def _taken(journal: Journal, contents: list[bytes]) -> None:
     journal.counts |= dict.fromkeys(contents, NEVER)
 
 
+@pytest.mark.promise("P2", "P4")
 @OUTAGES
 def test_every_point_of_a_rebuild(outage: Outage, base: Path, record_property: Record) -> None:
-    """P2 and P4 hold after a stop at any operation of the rebuilding of a lost ledger, and another start."""
+    """Nothing is lost or twice after a stop at any operation of the rebuilding of a lost ledger, and another start."""
 
     def stopped(place: Path, number: int) -> tuple[Run, bool]:
         world = World(place, Journal(), Clock())

@@ -9,28 +9,38 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from sftpgate.cli.compose import build
-from sftpgate.cli.gate import make_edits, make_sweeper
+from sftpgate.app import arrivals as decisions
+from sftpgate.app.composition import build
+from sftpgate.app.runs.claims import make_claims
+from sftpgate.app.upkeep import make_sender_acts, make_sweeper
+from sftpgate.contracts.judges import Judges
+from sftpgate.drop.opening import OpenMode
+from sftpgate.drop.sender_view import SenderView
 from sftpgate.errors import ClaimLost, SftpgateError
-from sftpgate.intake.edits import OpenMode
-from sftpgate.intake.publish import Publisher
-from sftpgate.intake.recovery import rebuild_if_new
-from sftpgate.intake.sweep import SweepResult
-from sftpgate.intake.union import Union
-from sftpgate.intake.uploads import Sender, SessionTrace, Upload
+from sftpgate.handover.guard import Guard
+from sftpgate.ids import Uptime
 from sftpgate.ledger import arrivals
-from sftpgate.ledger.actor import command
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.ledger.database import Ledger
+from sftpgate.ledger.audit.actor import command
+from sftpgate.ledger.database.connection import Ledger
 from sftpgate.policy.lifecycle import UploadState
 from sftpgate.policy.runs import RunOutcome
+from sftpgate.runners.claim_ends import ClaimEnd
 from sftpgate.runners.claims import Claim
-from sftpgate.runners.endings import Ending
-from sftpgate.runners.holding import make_claims
-from sftpgate.settings import Handover, Order, Settings, ToolSettings
+from sftpgate.settings.choices import Handover, Order
+from sftpgate.settings.contracts import ContractSettings
+from sftpgate.settings.tools import ToolSettings
+from sftpgate.settings.tree import Settings
 from sftpgate.store.disk import Disk
+from sftpgate.upkeep.recovery import rebuild_if_new
+from sftpgate.upkeep.sweep import SweepResult
+from sftpgate.uploads.publisher import Publisher
+from sftpgate.uploads.terms import Sender, SessionTrace
+from sftpgate.uploads.upload import Upload
 from sftpgate.users.registry import UserRegistry
 from tests.crash.machine import Clock
+from tests.crash.receipts import make_writer
+from tests.harness.senders import make_sender
 
 ONCE = frozenset({1})
 NEVER = frozenset({0})
@@ -41,13 +51,18 @@ RESUME = OpenMode(create=True, truncate=False, exclusive=False, append=False)
 APPEND = OpenMode(create=True, truncate=False, exclusive=False, append=True)
 
 
+_JUDGES = Judges()  # one process for all worlds of a test run: a judge has no state
+
+
 @dataclass(slots=True)
 class Journal:
     """How often each complete content may be found, by what was acknowledged.
 
     ``sent``: the whole contents that the uploads of a path were going to have. ``strangers``: contents that others put into the
     store; the ledger need not know them. ``extended``: contents to which something was appended, with what they became: one of
-    the two is there. ``paths``: alternatives of where contents are; what is there of one is at its paths.
+    the two is there. ``paths``: alternatives of where contents are; what is there of one is at its paths. ``contracts``: a tool
+    has one. ``unapproved``: contents that it holds and nobody let go, which no tool may find; ``expired``: those that somebody
+    let go for a time that is over, which no tool may be given.
     """
 
     counts: dict[bytes, frozenset[int]] = field(default_factory=dict)
@@ -56,6 +71,9 @@ class Journal:
     extended: dict[bytes, bytes] = field(default_factory=dict)
     paths: list[list[dict[bytes, str]]] = field(default_factory=list)
     handover: Handover = Handover.TOOLS
+    contracts: bool = False
+    unapproved: set[bytes] = field(default_factory=set)
+    expired: set[bytes] = field(default_factory=set)
 
     @contextlib.contextmanager
     def act(self, *, adds: tuple[bytes, ...] = (), removes: tuple[bytes, ...] = ()) -> Iterator[None]:
@@ -76,13 +94,28 @@ class World:
         *,
         disk: Disk | None = None,
         ledger: Ledger | None = None,
+        uptime: Uptime | None = None,
     ) -> None:
         self.data = base / "data"
         self.journal = journal
         self.clock = clock
         queue = ToolSettings(file="queue*.csv", command=("true",), arrivals=Order.QUEUE)
         other = ToolSettings(file="*.csv", command=("true",), max_attempts=2)
-        tools = {"queue": queue, "other": other} if journal.handover is Handover.TOOLS else {}
+        agreed = ToolSettings(
+            file="agreed*.csv",
+            command=("true",),
+            arrivals=Order.QUEUE,
+            contract=ContractSettings(header=("uid", "name"), key=("uid",)),
+        )
+        texts = ToolSettings(
+            file="texts*.csv", command=("true",), contract=ContractSettings(header=("uid", "name"), key=("uid",), convert=True)
+        )
+        plain = {"queue": queue, "other": other}
+        tools = (
+            ({"agreed": agreed, "texts": texts} | plain if journal.contracts else plain)
+            if journal.handover is Handover.TOOLS
+            else {}
+        )
         self.settings = Settings(
             data_dir=self.data,
             keys_dir=base / "keys",
@@ -92,14 +125,17 @@ class World:
             consumer_interval=0,
             keep_quarantine=31536000.0,
         )
-        self.system = build(self.settings, disk=disk, clock=clock, ledger=ledger)
-        rebuild_if_new(self.system.moves, self.system.placer.rules.names)
-        self.publisher = Publisher(self.system.moves, self.system.placer, self.system.staging)
+        self.system = build(self.settings, disk=disk, clock=clock, uptime=uptime, ledger=ledger)
+        self.receipts = make_writer(self.system)
+        rebuild_if_new(self.system.resources, self.system.journal, self.system.placer.rules.names)
+        self.publisher = Publisher(self.system.resources, self.system.journal, self.system.placer, self.system.staging)
         registry = UserRegistry(base / "keys")
-        self.edits = make_edits(self.system, self.publisher, registry)
+        self.acts = make_sender_acts(self.system, self.publisher, registry)
         self.claims = make_claims(self.system)
+        self.guard = Guard(self.system.resources, self.system.journal, self.system.placer)
+        self.guard._judges = _JUDGES
         self.held: list[Claim] = []
-        self.sweeper = make_sweeper(self.system, self.edits, registry)
+        self.sweeper = make_sweeper(self.system, self.acts, registry)
 
     def halt(self) -> None:
         """Wait for the threads that are still at something: what they close must not be somebody else's by then."""
@@ -116,11 +152,11 @@ class World:
 
     def sender(self, user: str = "erp") -> Sender:
         """A logged-in user."""
-        return Sender(user=user, home="", address="192.0.2.1", login="password", client="test", session="S")
+        return make_sender(user, address="192.0.2.1", client="test", session="S")
 
     def open(self, path: str, mode: OpenMode = NEW, user: str = "erp") -> Upload:
         """OPEN for writing."""
-        return self.edits.open_for_writing(self.sender(user), path, mode, SessionTrace(), [])
+        return self.acts.opening.open(self.sender(user), path, mode, SessionTrace(), [])
 
     def write(self, upload: Upload, content: bytes, start: int = 0, length: int = 32768) -> None:
         """WRITE ``content`` from ``start``, in pieces."""
@@ -170,7 +206,8 @@ class World:
             upload = self.open(path, NEW, user)
             with self.sending(upload, content):
                 self.write(upload, content)
-            upload.times_ns = times_ns
+            if times_ns is not None:
+                upload.set_times(times_ns)
             return self.commit(upload)[0].id
 
     def publish_together(self, *files: tuple[str, bytes]) -> None:
@@ -233,7 +270,7 @@ class World:
 
     def rename(self, old: str, new: str, *, replacing: bool = False, user: str = "erp") -> None:
         """RENAME, or POSIX-RENAME where it replaces."""
-        self.edits.rename(self.sender(user), old, new, replacing=replacing, uploads=[])
+        self.acts.rename(self.sender(user), old, new, replacing=replacing, uploads=[])
 
     def rename_directory(self, old: str, new: str, files: dict[str, bytes]) -> None:
         """RENAME of a directory with these files: all of them get their new paths, or none does."""
@@ -245,16 +282,16 @@ class World:
     def remove(self, path: str, *contents: bytes, user: str = "erp") -> None:
         """REMOVE; ``contents`` are what goes."""
         with self.journal.act(removes=contents):
-            self.edits.remove(self.sender(user), path, [])
+            self.acts.remove(self.sender(user), path, [])
 
     def truncate(self, path: str, content: bytes, size: int) -> None:
         """SETSTAT of the size of a file that has ``content``."""
         with self.journal.act(adds=(content[:size],)):
-            self.edits.truncate(self.sender(), path, size, [])
+            self.acts.truncate(self.sender(), path, size, [])
 
     def make_directory(self, path: str, *, user: str = "erp") -> None:
         """MKDIR."""
-        self.edits.make_directory(self.sender(user), path, [])
+        self.acts.make_directory(self.sender(user), path, [])
 
     def put_local(self, path: str, content: bytes) -> None:
         """Another program puts a file into the drop."""
@@ -280,6 +317,11 @@ class World:
         assert result is not None
         return result
 
+    def tell(self) -> None:
+        """Write all receipts that are due."""
+        while self.receipts.step():
+            pass
+
     def wait(self, **duration: float) -> None:
         """Let time pass."""
         self.clock.now += timedelta(**duration)
@@ -288,13 +330,48 @@ class World:
 
     def release(self, arrival: str) -> None:
         """What the admin's release does."""
-        with self.system.moves.change() as change:
+        with self.system.journal.change() as change:
             self.system.placer.reconsider(change, change.get(arrival), actor=command(), release=True)
         _raise(change.failures)
 
+    def publish_held(self, path: str, content: bytes) -> str:
+        """A whole upload of a file that its contract holds, judged; returns the id of its arrival."""
+        self.journal.unapproved.add(content)
+        arrival = self.publish(path, content)
+        self.judge()
+        return arrival
+
+    def judge(self) -> None:
+        """What the server does a few times a second."""
+        self.guard.judge_held()
+        self.guard.end_approvals()
+
+    def convert(self, content: bytes, text: bytes) -> None:
+        """The server judges a file that it converts: no tool gets it as it came, which is kept all the same."""
+        self.journal.unapproved.add(content)
+        with self.journal.act(adds=(text,)):
+            self.judge()
+
+    def approve(self, arrival: str, content: bytes) -> None:
+        """Somebody lets a held file go."""
+        self.journal.unapproved.discard(content)
+        self.journal.expired.discard(content)
+        decisions.approve(self.system, command(), arrival, reason="it is right")
+
+    def reject(self, arrival: str, content: bytes) -> None:
+        """Somebody rejects a file, which is archived."""
+        decisions.reject(self.system, command(), arrival, reason="it is wrong")
+        self.journal.unapproved.add(content)
+
+    def let_approvals_end(self, *contents: bytes) -> None:
+        """Let more time pass than an approval has."""
+        self.wait(hours=3)
+        self.journal.expired.update(contents)
+
     def claim(self, path: str) -> Claim:
         """A runner takes the next arrival for the tool of a path."""
-        claim = self.claims.take("queue" if path.startswith("queue") else "other")
+        tool = next((tool for tool in ("queue", "agreed", "texts") if path.startswith(tool)), "other")
+        claim = self.claims.take(tool)
         if claim is None:
             raise ClaimLost("there is nothing to claim")
         self.held.append(claim)
@@ -303,7 +380,7 @@ class World:
     def done(self, claim: Claim) -> None:
         """A run succeeded."""
         self.held.remove(claim)
-        self.claims.end(claim, Ending(outcome=RunOutcome.DONE, exit_status=0))
+        self.claims.end(claim, ClaimEnd(outcome=RunOutcome.DONE, exit_status=0))
 
     def die(self) -> None:
         """All runners die with their claims: the kernel closes their locks."""
@@ -315,15 +392,15 @@ class World:
     def fail(self, claim: Claim) -> None:
         """A run failed; the second time, its file goes to quarantine."""
         self.held.remove(claim)
-        self.claims.end(claim, Ending(outcome=RunOutcome.FAILED, exit_status=1))
+        self.claims.end(claim, ClaimEnd(outcome=RunOutcome.FAILED, exit_status=1))
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
     def look(self, path: str, *, user: str = "erp") -> bytes | None:
         """The content of the file that a user sees at a path, as far as it can be trusted; None where there is none."""
         system = self.system
-        item = Union(system.layout, system.disk, system.ledger, system.staging).lookup(user, path)
-        return None if item is None else item.spot.local.read_bytes()[: item.size]
+        item = SenderView(system.layout, system.disk, system.ledger, system.staging).lookup(user, path)
+        return None if item is None else item.disk_path.local.read_bytes()[: item.size]
 
     def rows(self) -> list[Arrival]:
         """All that the ledger knows."""

@@ -17,11 +17,11 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Request
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Request
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
-from tests.faults.raw import RESUME, Raw, session, string
-from tests.faults.servers import Gate, cut_the_line, until
+from tests.harness.raw import RESUME, Raw, string
+from tests.harness.servers import Gate, cut_the_line, until
 
 LINES = b"one,1\ntwo,2\n"
 ENDLESS = b"x" * 40_000_000 + b"\n"  # no newline but the last: cut anywhere, it does not look whole
@@ -43,15 +43,16 @@ async def resumable(gate: Gate, path: str) -> int | None:
     await asyncio.to_thread(until, lambda: gate.has_logged("upload.interrupted", path), f"{path} is interrupted")
     assert gate.in_store(path) is None, "P1: an unfinished upload is in the store"
     assert gate.rows(path) == []
-    async with session(gate) as raw:
+    async with gate.raw() as raw:
         return await raw.size(path)
 
 
 # -- real clients ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P1")
 async def test_killed_client(gate: Gate) -> None:
-    """P1: what a killed OpenSSH client has sent is not published, and its user can resume it to the whole file."""
+    """What a killed OpenSSH client has sent is not published, and its user can resume it to the whole file."""
     client = gate.sftp("put endless killed.csv\n", *SLOWLY)
     await asyncio.to_thread(until, lambda: gate.staged_bytes() > 1_000_000, "some of it arrived")
     os.killpg(client.pid, signal.SIGKILL)
@@ -62,8 +63,9 @@ async def test_killed_client(gate: Gate) -> None:
     assert gate.in_store("killed.csv") == ENDLESS
 
 
+@pytest.mark.promise("P1")
 async def test_interrupted_client(gate: Gate) -> None:
-    """P1: Ctrl-C in OpenSSH's sftp, which sends CLOSE, leaves a held arrival and nothing in the store."""
+    """Ctrl-C in OpenSSH's sftp, which sends CLOSE, leaves a held arrival and nothing in the store."""
     client = gate.sftp("put endless interrupted.csv\n", *SLOWLY)
     await asyncio.to_thread(until, lambda: gate.staged_bytes() > 1_000_000, "some of it arrived")
     client.send_signal(signal.SIGINT)
@@ -94,9 +96,10 @@ async def require_held(gate: Gate, path: str, whole: bytes) -> None:
     assert gate.in_store(path) is None
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("kind", CUT_SHORT)
 async def test_interrupted_in_any_content(gate: Gate, kind: str) -> None:
-    """P1: Ctrl-C in OpenSSH's sftp leaves a held part, whatever is in it; the whole file that is sent then is published."""
+    """Ctrl-C in OpenSSH's sftp leaves a held part, whatever is in it; the whole file that is sent then is published."""
     path, whole = f"cut-{kind}", CUT_SHORT[kind]
     (gate.directory / path).write_bytes(whole)
     client = gate.sftp(f"put {path}\n", *SLOWLY)
@@ -121,9 +124,10 @@ with paramiko.SSHClient() as ssh:
 """
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("kind", CUT_SHORT)
 async def test_exception_in_paramiko(gate: Gate, kind: str) -> None:
-    """P1: an exception in paramiko's put, which closes the file then, leaves a held part, whatever is in it."""
+    """An exception in paramiko's put, which closes the file then, leaves a held part, whatever is in it."""
     path, whole = f"broken-{kind}", CUT_SHORT[kind]
     local = gate.directory / path
     local.write_bytes(whole)
@@ -133,8 +137,9 @@ async def test_exception_in_paramiko(gate: Gate, kind: str) -> None:
     await require_held(gate, path, whole)
 
 
+@pytest.mark.promise("P1")
 async def test_curl_that_runs_out_of_time(gate: Gate) -> None:
-    """P1: curl closes the file when its time is over, behind a short write in the middle: the part is held."""
+    """curl closes the file when its time is over, behind a short write in the middle: the part is held."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     local = gate.directory / "timed"
@@ -153,20 +158,22 @@ async def test_curl_that_runs_out_of_time(gate: Gate) -> None:
 # -- channels and connections ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P1")
 async def test_end_of_file_with_an_open_handle(gate: Gate) -> None:
-    """P1: the end of the channel's data does not complete the upload that is open."""
-    async with session(gate) as raw:
-        handle = await raw.open("eof.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """The end of the channel's data does not complete the upload that is open."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("eof.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         raw.writer.write_eof()
         assert await resumable(gate, "eof.csv") == len(LINES)
 
 
+@pytest.mark.promise("P1")
 async def test_closed_channel_with_an_open_handle(gate: Gate) -> None:
-    """P1: the end of the channel does not complete the upload that is open, and the connection goes on."""
-    async with session(gate) as raw:
-        handle = await raw.open("channel.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """The end of the channel does not complete the upload that is open, and the connection goes on."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("channel.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         raw.writer.close()
         assert await resumable(gate, "channel.csv") == len(LINES)
         writer, reader, _ = await raw.connection.open_session(subsystem="sftp", encoding=None)
@@ -175,38 +182,42 @@ async def test_closed_channel_with_an_open_handle(gate: Gate) -> None:
         assert await again.size("channel.csv") == len(LINES)
 
 
+@pytest.mark.promise("P1")
 async def test_disconnect_between_the_last_write_and_close(gate: Gate) -> None:
-    """P1: a connection that is closed in order after the last write does not complete the upload."""
-    async with session(gate) as raw:
-        handle = await raw.open("disconnect.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """A connection that is closed in order after the last write does not complete the upload."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("disconnect.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
     assert await resumable(gate, "disconnect.csv") == len(LINES)
 
 
+@pytest.mark.promise("P1")
 async def test_reset(gate: Gate) -> None:
-    """P1: a TCP reset does not complete the upload that is open."""
-    async with session(gate) as raw:
-        handle = await raw.open("reset.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """A TCP reset does not complete the upload that is open."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("reset.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         raw.connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         raw.connection.abort()
     assert await resumable(gate, "reset.csv") == len(LINES)
 
 
+@pytest.mark.promise("P1")
 async def test_half_open_connection(gate: Gate) -> None:
-    """P1: a connection whose other machine is gone, without a word, is ended, and its upload is interrupted."""
-    async with session(gate) as raw:
-        handle = await raw.open("half-open.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """A connection whose other machine is gone, without a word, is ended, and its upload is interrupted."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("half-open.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         cut_the_line(raw.connection.get_extra_info("socket"))
         assert await resumable(gate, "half-open.csv") == len(LINES)
         raw.connection.abort()
 
 
+@pytest.mark.promise("P2")
 async def test_hanging_up_after_close(gate: Gate) -> None:
-    """P2: a CLOSE that arrived whole is carried out, though its sender hung up at once."""
-    async with session(gate) as raw:
-        handle = await raw.open("hung-up.csv")
+    """A CLOSE that arrived whole is carried out, though its sender hung up at once."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("hung-up.csv")
         raw.send(Request.WRITE, string(handle), struct.pack(">Q", 0), string(LINES))
         raw.send(Request.CLOSE, string(handle))
         raw.writer.write_eof()
@@ -216,68 +227,72 @@ async def test_hanging_up_after_close(gate: Gate) -> None:
 # -- writes ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P1")
 async def test_failed_write(gate: Gate) -> None:
-    """P1: after a failed write the CLOSE fails too, and nothing is in the store."""
-    async with session(gate) as raw:
-        handle = await raw.open("failed.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.write(handle, 64 * 1024 * 1024, LINES) != Status.OK
-        assert await raw.write(handle, len(LINES), LINES) != Status.OK, "a failure is for good"
-        assert await raw.close(handle) != Status.OK
+    """After a failed write the CLOSE fails too, and nothing is in the store."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("failed.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.write(handle, 64 * 1024 * 1024, LINES)).status != Status.OK
+        assert (await raw.write(handle, len(LINES), LINES)).status != Status.OK, "a failure is for good"
+        assert (await raw.close(handle)).status != Status.OK
         assert gate.in_store("failed.csv") is None
         assert gate.rows("failed.csv") == []
 
 
+@pytest.mark.promise("P1")
 async def test_gap(gate: Gate) -> None:
-    """P1: an upload with a gap fails at CLOSE, and nothing is in the store; it can be resumed from where the gap begins."""
-    async with session(gate) as raw:
-        handle = await raw.open("gap.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.write(handle, 100, LINES) == Status.OK
-        assert await raw.close(handle) != Status.OK
+    """An upload with a gap fails at CLOSE, and nothing is in the store; it can be resumed from where the gap begins."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("gap.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.write(handle, 100, LINES)).status == Status.OK
+        assert (await raw.close(handle)).status != Status.OK
         assert gate.in_store("gap.csv") is None
         assert gate.rows("gap.csv") == []
         assert await raw.size("gap.csv") == len(LINES)
-        handle = await raw.open("gap.csv", RESUME)
-        assert await raw.write(handle, len(LINES), LINES) == Status.OK
-        assert await raw.close(handle) == Status.OK
+        handle = await raw.open_file("gap.csv", RESUME)
+        assert (await raw.write(handle, len(LINES), LINES)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
         assert gate.in_store("gap.csv") == LINES + LINES
 
 
+@pytest.mark.promise("P1")
 async def test_writes_out_of_order(gate: Gate) -> None:
-    """P1: writes in any order make the same file, and its digest is right."""
-    pieces = [os.urandom(50_000) for _ in range(8)]
-    async with session(gate) as raw:
-        handle = await raw.open("order.csv")
+    """Writes in any order make the same file, and its digest is right."""
+    pieces = [os.urandom(50_000) for _ in range(7)] + [os.urandom(40_000)]
+    async with gate.raw() as raw:
+        handle = await raw.open_file("order.csv")
         for number in (3, 0, 7, 1, 2, 6, 4, 5, 0):
-            assert await raw.write(handle, number * 50_000, pieces[number]) == Status.OK
-        assert await raw.close(handle) == Status.OK
+            assert (await raw.write(handle, number * 50_000, pieces[number])).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
     assert gate.in_store("order.csv") == b"".join(pieces)
     gate.command("verify", "--content")
 
 
+@pytest.mark.promise("P4")
 async def test_close_twice(gate: Gate) -> None:
-    """P4: a second CLOSE of a handle is an error and makes no second arrival."""
-    async with session(gate) as raw:
-        handle = await raw.open("twice.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    """A second CLOSE of a handle is an error and makes no second arrival."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("twice.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         raw.send(Request.CLOSE, string(handle))
         raw.send(Request.CLOSE, string(handle))
         answers = [await raw.answer(), await raw.answer()]
-        codes = [struct.unpack_from(">I", body)[0] for _, body in answers]
-        assert codes[0] == Status.OK
-        assert codes[1] != Status.OK
+        assert answers[0].status == Status.OK
+        assert answers[1].status != Status.OK
     assert len(gate.rows("twice.csv")) == 1
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("declared", [len(LINES) - 1, len(LINES) + 1])
 async def test_declared_size_that_does_not_match(gate: Gate, declared: int) -> None:
-    """P1: an upload of another size than was declared is held, and not in the store."""
+    """An upload of another size than was declared is held, and not in the store."""
     path = f"declared-{declared}.csv"
-    async with session(gate) as raw:
-        handle = await raw.open(path, size=declared)
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.close(handle) == Status.OK
+    async with gate.raw() as raw:
+        handle = await raw.open_file(path, attrs=raw.attributes(size=declared))
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
         assert await raw.size(path) == len(LINES)
     [row] = gate.rows(path)
     assert (row.state, row.hold_reason) == (ArrivalState.HELD, HoldReason.INCOMPLETE)
@@ -287,43 +302,46 @@ async def test_declared_size_that_does_not_match(gate: Gate, declared: int) -> N
 # -- two at a time ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P3")
 async def test_two_clients_on_one_path(gate: Gate) -> None:
-    """P3: of two uploads of one path the last to close is in the store, the other in the archives, each whole."""
-    async with session(gate) as one, session(gate) as two:
-        first, second = await one.open("both.csv"), await two.open("both.csv")
+    """Of two uploads of one path the last to close is in the store, the other in the archives, each whole."""
+    async with gate.raw() as one, gate.raw() as two:
+        first, second = await one.open_file("both.csv"), await two.open_file("both.csv")
         for offset in range(0, 300_000, 100_000):
-            assert await one.write(first, offset, b"1" * 99_999 + b"\n") == Status.OK
-            assert await two.write(second, offset, b"2" * 99_999 + b"\n") == Status.OK
-        assert await two.close(second) == Status.OK
-        assert await one.close(first) == Status.OK
+            assert (await one.write(first, offset, b"1" * 99_999 + b"\n")).status == Status.OK
+            assert (await two.write(second, offset, b"2" * 99_999 + b"\n")).status == Status.OK
+        assert (await two.close(second)).status == Status.OK
+        assert (await one.close(first)).status == Status.OK
     assert gate.in_store("both.csv") == (b"1" * 99_999 + b"\n") * 3
     assert gate.archived("both.csv") == [(b"2" * 99_999 + b"\n") * 3]
 
 
+@pytest.mark.promise("P3")
 async def test_two_users_on_one_path(gate: Gate) -> None:
-    """P3: a path that became another user's while it was uploaded is refused at CLOSE, and both files are kept."""
-    async with session(gate) as one, session(gate, user="other") as two:
-        first, second = await one.open("foreign.csv"), await two.open("foreign.csv")
-        assert await one.write(first, 0, LINES) == Status.OK
-        assert await two.write(second, 0, LINES + LINES) == Status.OK
-        assert await one.close(first) == Status.OK
-        assert await two.close(second) == Status.PERMISSION_DENIED
+    """A path that became another user's while it was uploaded is refused at CLOSE, and both files are kept."""
+    async with gate.raw() as one, gate.raw(user="other") as two:
+        first, second = await one.open_file("foreign.csv"), await two.open_file("foreign.csv")
+        assert (await one.write(first, 0, LINES)).status == Status.OK
+        assert (await two.write(second, 0, LINES + LINES)).status == Status.OK
+        assert (await one.close(first)).status == Status.OK
+        assert (await two.close(second)).status == Status.PERMISSION_DENIED
         assert gate.in_store("foreign.csv") == LINES
         assert await two.size("foreign.csv") == len(LINES + LINES), "it can be resumed, or renamed"
 
 
+@pytest.mark.promise("P1")
 async def test_taking_over_from_a_dead_connection(gate: Gate) -> None:
-    """P1: a resume while the dead connection still holds its handle works on a copy, and what comes late changes nothing."""
-    async with session(gate) as dead, session(gate) as alive:
-        handle = await dead.open("over.csv")
-        assert await dead.write(handle, 0, LINES) == Status.OK
+    """A resume while the dead connection still holds its handle works on a copy, and what comes late changes nothing."""
+    async with gate.raw() as dead, gate.raw() as alive:
+        handle = await dead.open_file("over.csv")
+        assert (await dead.write(handle, 0, LINES)).status == Status.OK
         await asyncio.to_thread(until, lambda: _has_note(gate, len(LINES)), "the upload has its note")
         size = await alive.size("over.csv")
         assert size == len(LINES)
-        again = await alive.open("over.csv", RESUME)
-        assert await dead.write(handle, size, b"late and wrong\n") == Status.OK
-        assert await alive.write(again, size, LINES) == Status.OK
-        assert await alive.close(again) == Status.OK
+        again = await alive.open_file("over.csv", RESUME)
+        assert (await dead.write(handle, size, b"late and wrong\n")).status == Status.OK
+        assert (await alive.write(again, size, LINES)).status == Status.OK
+        assert (await alive.close(again)).status == Status.OK
         assert gate.in_store("over.csv") == LINES + LINES
 
 
@@ -356,7 +374,7 @@ class Recorder(asyncssh.SSHServerSession[bytes]):
         self._calls.put_nowait("broken" if exc else "lost")
 
 
-class Door(asyncssh.SSHServer):
+class Admission(asyncssh.SSHServer):
     """Lets everybody in, and gives out a recorder."""
 
     def __init__(self, calls: asyncio.Queue[str]) -> None:
@@ -369,6 +387,7 @@ class Door(asyncssh.SSHServer):
         return Recorder(self._calls)
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
@@ -379,10 +398,10 @@ class Door(asyncssh.SSHServer):
     ],
 )
 async def test_how_asyncssh_tells_the_end_of_a_session(end: str, expected: list[str]) -> None:
-    """P1 rests on this: asyncssh hands over all bytes before the end, tells the end once, and never calls it anything else."""
+    """asyncssh hands over all bytes before the end, tells the end once, and never calls it anything else."""
     calls: asyncio.Queue[str] = asyncio.Queue()
     key = asyncssh.generate_private_key("ssh-ed25519")
-    server = await asyncssh.create_server(lambda: Door(calls), "127.0.0.1", 0, server_host_keys=[key], encoding=None)
+    server = await asyncssh.create_server(lambda: Admission(calls), "127.0.0.1", 0, server_host_keys=[key], encoding=None)
     port = server.sockets[0].getsockname()[1]
     connection = await asyncssh.connect("127.0.0.1", port, known_hosts=None, config=None, username="erp", agent_path=None)
     try:

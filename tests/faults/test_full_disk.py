@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Reply, Request
-from tests.faults.raw import session, status_in, string
-from tests.faults.servers import Gate
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Request
+from tests.harness.raw import string
+from tests.harness.servers import Gate
 
 SIZE_MIB = 16
 LINES = b"0123456789abcdef\n" * 1000
@@ -36,29 +36,31 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
         subprocess.run(["umount", "--lazy", str(data)], check=True)
 
 
+@pytest.mark.promise("P1")
 async def test_upload_larger_than_the_disk(gate: Gate) -> None:
-    """P1: an upload that finds the disk full fails, and so does its CLOSE; the next, smaller one succeeds."""
-    async with session(gate) as raw:
-        handle = await raw.open("large.csv")
-        codes = [await raw.write(handle, offset << 20, b"x" * (1 << 20)) for offset in range(SIZE_MIB + 1)]
+    """An upload that finds the disk full fails, and so does its CLOSE; the next, smaller one succeeds."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("large.csv")
+        codes = [(await raw.write(handle, offset << 20, b"x" * (1 << 20))).status for offset in range(SIZE_MIB + 1)]
         assert codes[0] == Status.OK
         assert codes[-1] == Status.FAILURE
-        assert await raw.close(handle) == Status.FAILURE
+        assert (await raw.close(handle)).status == Status.FAILURE
         assert gate.in_store("large.csv") is None
-        handle = await raw.open("small.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.close(handle) == Status.OK
+        handle = await raw.open_file("small.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
         assert gate.in_store("small.csv") == LINES
     gate.command("verify", "--content")
 
 
+@pytest.mark.promise("P7", "P8")
 async def test_a_full_disk_is_said_everywhere(gate: Gate) -> None:
-    """P7, P8: the client is told the rule, log and record name file and rule, and `status` says that uploads are refused."""
-    async with session(gate) as raw:
-        handle = await raw.open("large.csv")
+    """The client is told the rule, log and record name file and rule, and `status` says that uploads are refused."""
+    async with gate.raw() as raw:
+        handle = await raw.open_file("large.csv")
         places = [string(handle) + struct.pack(">Q", offset << 20) for offset in range(SIZE_MIB + 1)]
         answers = [await raw.request(Request.WRITE, place, string(b"x" * (1 << 20))) for place in places]
-        assert b"rule: disk space" in next(body for _, body in answers if status_in((Reply.STATUS, body)) != Status.OK)
+        assert b"rule: disk space" in next(answer.body for answer in answers if answer.status != Status.OK)
         status = gate.command("status")
         assert "the disk of the store is full" in status
         await raw.close(handle)
@@ -67,23 +69,24 @@ async def test_a_full_disk_is_said_everywhere(gate: Gate) -> None:
     assert (refused["request"], refused["path"], refused["rule"]) == ("write", "/sync/large.csv", "disk space")
 
 
+@pytest.mark.promise("P1", "P2")
 async def test_no_room_for_the_ledger(gate: Gate) -> None:
-    """P1, P2: where not even the record fits, CLOSE fails and nothing is in the store; once there is room, all is well again."""
+    """Where not even the record fits, CLOSE fails and nothing is in the store; once there is room, all is well again."""
     filler = gate.data / "filler"
-    async with session(gate) as raw:
-        handle = await raw.open("first.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    async with gate.raw() as raw:
+        handle = await raw.open_file("first.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         with filler.open("wb", buffering=0) as file:
             try:
                 while True:
                     file.write(b"x" * 4096)
             except OSError:
                 pass
-        assert await raw.close(handle) == Status.FAILURE
+        assert (await raw.close(handle)).status == Status.FAILURE
         assert gate.in_store("first.csv") is None
         filler.unlink()
-        handle = await raw.open("first.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.close(handle) == Status.OK
+        handle = await raw.open_file("first.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
         assert gate.in_store("first.csv") == LINES
     gate.command("verify", "--content")

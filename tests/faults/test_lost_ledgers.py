@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.servers import WAIT_SECONDS, Gate
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
         yield gate
 
 
+@pytest.mark.promise("P8")
 def test_a_damaged_ledger_that_a_server_uses(gate: Gate) -> None:
-    """P8: nobody gives the ledger another name while a server writes into it, though it is damaged; it says what to do."""
+    """Nobody gives the ledger another name while a server writes into it, though it is damaged; it says what to do."""
     for name in ("ledger.db", "ledger.db-wal"):
         (gate.data / name).write_bytes(b"this is no database\n" * 1000)
     done = gate.attempt("sweep")
@@ -35,8 +37,9 @@ def test_a_damaged_ledger_that_a_server_uses(gate: Gate) -> None:
     assert [item.path for item in gate.rows("x.csv")] == ["x.csv"]
 
 
+@pytest.mark.promise("P2")
 def test_a_ledger_that_is_removed_under_a_server(gate: Gate) -> None:
-    """P2: no file is acknowledged whose record would go into a file that was removed; what was brought back is used again."""
+    """No file is acknowledged whose record would go into a file that was removed; what was brought back is used again."""
     kept = gate.directory / "kept"
     shutil.move(gate.data / "ledger.db", kept)
     assert gate.sftp("put y.csv\n").wait(WAIT_SECONDS) != 0

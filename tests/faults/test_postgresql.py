@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from sftpgate.gateway.status import Status
+from sftpgate.gateway.sftp.status import Status
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.faults.raw import session
-from tests.faults.servers import Gate
-from tests.postgresql import PostgreSQL
+from tests.harness.postgresql import PostgreSQL
+from tests.harness.servers import Gate
 
 TOOLS = '[tools.q]\nfile = "queue.csv"\narrivals = "queue"\ncommand = ["cp", "{file}", "last.csv"]\n'
 LINES = b"one,1\ntwo,2\n"
@@ -33,8 +32,9 @@ def put(gate: Gate, path: str, content: bytes) -> bool:
     return gate.sftp(f"put file {path}\n").wait() == 0
 
 
+@pytest.mark.promise("P2", "P3", "P4", "P8")
 def test_the_whole_way(gate: Gate) -> None:
-    """P2 to P4, P8: files are received, queued, replaced, processed and archived, also over a kill of the server."""
+    """Files are received, queued, replaced, processed and archived, also over a kill of the server."""
     assert put(gate, "queue.csv", b"1\n") and put(gate, "queue.csv", b"2\n")
     assert put(gate, "a.csv", LINES) and put(gate, "a.csv", LINES + LINES)
     gate.kill()
@@ -49,22 +49,23 @@ def test_the_whole_way(gate: Gate) -> None:
     gate.command("verify", "--content")
 
 
+@pytest.mark.promise("P1", "P2")
 @pytest.mark.parametrize("how", ["stopped", "crashed"])
 async def test_a_database_server_that_goes_away(gate: Gate, postgresql: PostgreSQL, how: str) -> None:
-    """P1, P2: without the ledger CLOSE fails with a word that says so, and shows nothing; all goes on when it is back."""
+    """Without the ledger CLOSE fails with a word that says so, and shows nothing; all goes on when it is back."""
     assert put(gate, "before.csv", LINES)
-    async with session(gate) as raw:
-        handle = await raw.open("during.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
+    async with gate.raw() as raw:
+        handle = await raw.open_file("during.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
         postgresql.stop() if how == "stopped" else postgresql.crash()
         try:
-            assert await raw.close(handle) == Status.FAILURE
+            assert (await raw.close(handle)).status == Status.FAILURE
             assert gate.in_store("during.csv") is None
         finally:
             postgresql.start()
-        handle = await raw.open("during.csv")
-        assert await raw.write(handle, 0, LINES) == Status.OK
-        assert await raw.close(handle) == Status.OK
+        handle = await raw.open_file("during.csv")
+        assert (await raw.write(handle, 0, LINES)).status == Status.OK
+        assert (await raw.close(handle)).status == Status.OK
     assert gate.in_store("during.csv") == LINES == gate.in_store("before.csv")
     assert [row.state for row in gate.rows("during.csv")] == [ArrivalState.WAITING]
     gate.command("verify", "--content")

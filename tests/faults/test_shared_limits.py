@@ -15,9 +15,9 @@ import asyncssh
 import psutil
 import pytest
 
-from tests.faults.servers import Gate, until
-from tests.protocol.raw import Raw
-from tests.security.strangers import Stranger
+from tests.harness.raw import Raw
+from tests.harness.servers import Gate, until
+from tests.harness.strangers import Stranger
 
 pytestmark = pytest.mark.timeout(180)  # each starts several processes
 

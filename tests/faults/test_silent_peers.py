@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 
 import asyncssh
+import pytest
 
-from tests.faults.servers import WAIT_SECONDS, Gate, cut_the_line, until
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, cut_the_line, until
 
 CONTENT = b"a,1\n" * 1000
 
@@ -18,8 +20,9 @@ def be_silent(connection: asyncssh.SSHClientConnection) -> None:
     connection._report_global_response = lambda *_: None  # type: ignore[method-assign]
 
 
+@pytest.mark.promise("P1")
 async def test_a_silent_client_is_not_a_dead_one(base: Path) -> None:
-    """P1: a client that answers no keepalive goes on with its upload when another one, whose machine is gone, was cut off."""
+    """A client that answers no keepalive goes on with its upload when another one, whose machine is gone, was cut off."""
     with Gate(base, KEEPALIVE_INTERVAL="1s") as gate:
         gate.start()
         line = socket.create_connection(("127.0.0.1", gate.port))

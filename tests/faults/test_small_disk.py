@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.faults.servers import WAIT_SECONDS, Gate, until
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, until
 
 LARGE = b"add,student,1\n" * 800_000  # 11 MB, more than the disk has
 
@@ -30,8 +31,9 @@ def small(tmp_path: Path) -> Iterator[Gate]:
         subprocess.run(["umount", str(data)], check=True)
 
 
+@pytest.mark.promise("P1", "P2")
 def test_full_disk(small: Gate) -> None:
-    """P1, P2: an upload that fills the disk fails and leaves no trace; the server goes on with what fits."""
+    """An upload that fills the disk fails and leaves no trace; the server goes on with what fits."""
     (small.directory / "large.csv").write_bytes(LARGE)
     (small.directory / "small.csv").write_bytes(b"a,1\n")
     assert small.sftp("put large.csv").wait(WAIT_SECONDS) != 0
@@ -43,8 +45,9 @@ def test_full_disk(small: Gate) -> None:
     small.command("verify")
 
 
+@pytest.mark.promise("P8")
 def test_a_full_disk_damages_no_ledger(small: Gate) -> None:
-    """P8: with no byte left neither a sweep nor a start takes the ledger for damaged; when there is room again all is known."""
+    """With no byte left neither a sweep nor a start takes the ledger for damaged; when there is room again all is known."""
     (small.directory / "small.csv").write_bytes(b"a,1\n")
     assert small.sftp("put small.csv").wait(WAIT_SECONDS) == 0
     small.stop()

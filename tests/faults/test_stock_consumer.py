@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.faults.servers import Gate, until
-from tests.stock_consumer import StockConsumer
+from tests.harness.servers import Gate, until
+from tests.harness.stock_consumer import StockConsumer
 
 VERSIONS = 30  # those that wait come up one a second
 
 
+@pytest.mark.promise("P1", "P3")
 async def test_no_version_is_lost_or_halved(tmp_path: Path) -> None:
-    """P1, P3: one name is uploaded as fast as it goes, by two sessions over two workers, while the consumer copies and unlinks
+    """One name is uploaded as fast as it goes, by two sessions over two workers, while the consumer copies and unlinks
     pass after pass: it gets every version once, whole, and each session's in their order.
     """
     with Gate(

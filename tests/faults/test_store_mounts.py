@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.errors import ExitCode
-from tests.faults.servers import WAIT_SECONDS, Gate, until
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, until
 
 LINES = b"username\na\n"
 TOOLS = '[tools.users]\nfile = "users*.csv"\ncommand = ["cat", "{file}"]\n'
@@ -86,8 +87,9 @@ def _logged(gate: Gate, event: str) -> int:
     return sum(f'"{event}"' in line for line in gate.log.read_text(encoding="utf-8").splitlines())
 
 
+@pytest.mark.promise("P2", "P4", "P8")
 def test_a_start_without_the_mount(gate: Gate, volume: Volume) -> None:
-    """P2, P4, P8: without its mount a gate does not start, and no command changes anything; with it, all is as it was, and the
+    """Without its mount a gate does not start, and no command changes anything; with it, all is as it was, and the
     file that waited is run, once.
     """
     gate.kill()
@@ -108,9 +110,10 @@ def test_a_start_without_the_mount(gate: Gate, volume: Volume) -> None:
     assert [str(row.state) for row in gate.rows("users1.csv")] == ["done"]
 
 
+@pytest.mark.promise("P2", "P4", "P8")
 @pytest.mark.parametrize("instead", ["empty", "another"])
 def test_a_mount_that_goes_away_and_comes_back(gate: Gate, volume: Volume, tmp_path: Path, instead: str) -> None:
-    """P2, P4, P8: a running gate whose mount goes away, or is another one, takes nothing and records nothing as gone, says so in
+    """A running gate whose mount goes away, or is another one, takes nothing and records nothing as gone, says so in
     its log, its health and its status, and goes on by itself.
     """
     before = _states(gate)

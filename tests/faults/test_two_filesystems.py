@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.faults.servers import WAIT_SECONDS, Gate, until
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.servers import Gate, until
 
 LINES = b"add,student,1\n" * 1000
 
@@ -37,8 +38,9 @@ def gate(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Gate]:
         subprocess.run(["umount", "--lazy", str(apart)], check=True)
 
 
+@pytest.mark.promise("P1", "P2", "P3")
 def test_the_whole_way(gate: Gate) -> None:
-    """P1 to P3: uploads, temporary names, batch locks and local files get into the store whole, also over a kill."""
+    """Uploads, temporary names, batch locks and local files get into the store whole, also over a kill."""
     (gate.directory / "one").write_bytes(LINES)
     (gate.directory / "two").write_bytes(LINES + LINES)
     (gate.directory / "lock").write_bytes(b"")

@@ -14,7 +14,7 @@ import asyncssh
 import psutil
 import pytest
 
-from tests.faults.servers import Gate, until
+from tests.harness.servers import Gate, until
 
 CONTENT = b"0123456789abcdef0123456789abcde\n" * 4096
 
@@ -42,8 +42,9 @@ async def test_connections_are_spread(gate: Gate) -> None:
         assert one != other
 
 
+@pytest.mark.promise("P1")
 async def test_a_killed_worker_takes_only_its_own_clients_with_it(gate: Gate) -> None:
-    """P1: an upload of a killed worker stays unpublished and is resumed in another one; other workers' clients notice nothing."""
+    """An upload of a killed worker stays unpublished and is resumed in another one; other workers' clients notice nothing."""
     mine, doomed = await _worker_of(gate)
     others, _ = await _worker_of(gate)
     async with mine.start_sftp_client() as client, others.start_sftp_client() as bystander:
@@ -100,18 +101,26 @@ def test_a_reload_under_load_refuses_nobody(gate: Gate) -> None:
 
 
 def test_a_reload_with_broken_settings_changes_nothing(gate: Gate) -> None:
-    """Settings that are not usable are refused with a line in the log; the gate serves with those it has."""
-    (gate.directory / "sftpgate.toml").write_text("no_such_key = 1\n", encoding="ascii")
+    """Settings that are not usable are refused with a line in the log, and a pipe in their place is not waited for; the gate
+    serves with those it has.
+    """
+    settings = gate.directory / "sftpgate.toml"
+    settings.write_text("no_such_key = 1\n", encoding="ascii")
     before = gate.workers()
     gate.hang_up()
     until(lambda: gate.has_logged("reload.refused", "no_such_key"), "the reload is refused")
-    (gate.directory / "sftpgate.toml").unlink()  # the client's commands do not read it; ours would
+    settings.unlink()
+    os.mkfifo(settings)
+    gate.hang_up()
+    until(lambda: gate.has_logged("reload.refused", "no regular file"), "the reload is refused again")
+    settings.unlink()  # the client's commands do not read it; ours would
     assert gate.sftp("pwd\n").wait() == 0
     assert gate.workers() == before
 
 
+@pytest.mark.promise("P2")
 async def test_workers_finish_and_end_without_a_supervisor(gate: Gate) -> None:
-    """P2: when the supervisor is killed, an upload in flight is finished and acknowledged, and no process is left."""
+    """When the supervisor is killed, an upload in flight is finished and acknowledged, and no process is left."""
     connection, _ = await _worker_of(gate)
     workers = gate.workers()
     async with connection.start_sftp_client() as client:
@@ -132,16 +141,16 @@ def _is_alive(pid: int) -> bool:
 
 
 def test_one_worker_sweeps(gate: Gate) -> None:
-    """Only the chief sweeps; when it dies, its successor does."""
-    assert _chiefs(gate) == [1]
+    """Only the leader sweeps; when it dies, its successor does."""
+    assert _leaders(gate) == [1]
     os.kill(gate.workers()[0], signal.SIGKILL)
-    until(lambda: gate.workers_seen() == 3, "the chief was replaced")
-    assert _chiefs(gate) == [1, 3]
+    until(lambda: gate.workers_seen() == 3, "the leader was replaced")
+    assert _leaders(gate) == [1, 3]
 
 
-def _chiefs(gate: Gate) -> list[int]:
+def _leaders(gate: Gate) -> list[int]:
     lines = gate.log.read_text(encoding="utf-8").splitlines()
-    return [int(line.partition('"worker": ')[2].split(",")[0]) for line in lines if '"chief": true' in line]
+    return [int(line.partition('"worker": ')[2].split(",")[0]) for line in lines if '"leader": true' in line]
 
 
 def test_a_stop_ends_everything(gate: Gate) -> None:
@@ -160,3 +169,16 @@ def test_a_worker_that_cannot_start_ends_the_command(tmp_path: Path) -> None:
     assert done.returncode == 78
     assert "no-such-group" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_process_of_followers_is_replaced(gate: Gate) -> None:
+    """Who runs the followers of the record is started again when it dies, and ends with the supervisor, however that ends."""
+    until(lambda: gate.has_logged("followers.ready", ""), "the process of followers is there")
+    first = gate.follower()
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: gate.follower() not in (first, None), "another one is there")
+    second = gate.follower()
+    assert second is not None
+    os.kill(gate.pid, signal.SIGKILL)
+    until(lambda: not _is_alive(second), "it has ended with the supervisor")

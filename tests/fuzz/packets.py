@@ -16,9 +16,9 @@ from typing import Self
 
 import asyncssh
 
-from sftpgate.gateway.wire import Request
-from tests.protocol.gates import Gate, make_keys, running
-from tests.protocol.raw import Raw, string, uint32
+from sftpgate.gateway.sftp.wire import Request
+from tests.harness.gates import Gate, make_keys, running
+from tests.harness.raw import Raw, string, uint32
 
 WAIT_SECONDS = 30.0
 LOOK_EVERY = 50  # inputs after which the other client looks whether it is still served

@@ -25,15 +25,15 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from sftpgate.errors import BadMessage, KeyRefused, NameRefused, PlaceRefused, SettingsError, UserFileError
-from sftpgate.gateway.proxy import client_of, read_header
+from sftpgate.gateway.admission.proxy import client_of, read_header
 from sftpgate.policy import formats, texts
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.names import VirtualPath, check_storable, folded, normalise, split
-from sftpgate.settings import of_text
+from sftpgate.settings.reading import of_text
 from sftpgate.users.accounts import parse_account, with_value
-from sftpgate.users.certificates import parse_certificate
-from sftpgate.users.keyformats import decode_key_file
-from sftpgate.users.keys import parse_authorized_keys, parse_public_key
+from sftpgate.users.keys.authorized import parse_authorized_keys, parse_public_key
+from sftpgate.users.keys.certificates import parse_certificate
+from sftpgate.users.keys.formats import decode_key_file
 from sftpgate.users.logins import judge_key
 from sftpgate.users.registry import User, UserRegistry
 

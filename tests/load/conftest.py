@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import base
-
-__all__ = ["base"]
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """A line for each figure."""

@@ -18,7 +18,7 @@ import asyncssh
 import psutil
 import pytest
 
-from tests.faults.servers import Gate
+from tests.harness.servers import Gate
 
 IDLE, ACTIVE, WARM = 500, 100, 20
 FILES = 3  # of each active session
@@ -67,9 +67,8 @@ async def connect(gate: Gate, user: str = "erp") -> asyncssh.SSHClientConnection
 
 
 def memory(gate: Gate) -> int:
-    """Bytes that the server's processes have for themselves, and their part of what they share."""
-    processes = [psutil.Process(gate.pid), *psutil.Process(gate.pid).children(recursive=True)]
-    return sum(process.memory_full_info().pss for process in processes)
+    """Bytes that the processes which clients reach have for themselves, and their part of what they share."""
+    return sum(psutil.Process(pid).memory_full_info().pss for pid in (gate.pid, *gate.workers()))
 
 
 async def sessions(gate: Gate, count: int, user: str, stack: AsyncExitStack) -> list[asyncssh.SFTPClient]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.commands import clean_environment
 from tests.platforms.world import Platform
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "platforms" / "moodle.md"
@@ -32,7 +32,7 @@ def test_the_document_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     command = gate / "bin" / "sftpgate"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} -m sftpgate "$@"\n')
     command.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
+    environment = clean_environment()
     environment |= {"PATH": f"{gate / 'bin'}:{environment['PATH']}", "SFTPGATE_SETTLE_SECONDS": "0", "NO_COLOR": "1"}
     settings = gate / "sftpgate.toml"
     settings.write_text('durability = "relaxed"\n')
@@ -59,7 +59,7 @@ def test_the_document_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_document_names_real_paths() -> None:
     """What the document says of presets and settings is there."""
-    from sftpgate.cli.presets import PRESETS
+    from sftpgate.app.tools.presets import PRESETS
 
     text = DOCUMENT.read_text(encoding="utf-8")
     for option in ("--uutype=2", "--uuupdatetype=1", "--delimiter_name=comma", "--encoding=UTF-8"):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.presets import PRESETS
+from sftpgate.app.tools.presets import PRESETS
 from sftpgate.ledger.runs import Run
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
+from tests.harness.runners import World
 from tests.platforms.world import Platform
-from tests.unit.runners.world import World
 
 pytestmark = pytest.mark.skipif(shutil.which("php") is None, reason="php-cli is not installed")
 
@@ -54,8 +54,9 @@ def test_users_that_are_good(world: World, platform: Platform) -> None:
     assert users["u1"]["suspended"] == "1" and users["u1"]["firstname"] == "Ann" and "u9" in users
 
 
+@pytest.mark.promise("P8")
 def test_users_that_are_rejected(world: World) -> None:
-    """P8: rows that the platform rejects are known with line and reason, and come back with the header."""
+    """Rows that the platform rejects are known with line and reason, and come back with the header."""
     done = run(
         world,
         "users.csv",
@@ -67,8 +68,9 @@ def test_users_that_are_rejected(world: World) -> None:
     assert world.report(done.tryback) == b"username,firstname,lastname,email\nu9,C,D,none\n,E,F,e@example.org\n"
 
 
+@pytest.mark.promise("P8")
 def test_rows_with_line_ends_in_their_cells(world: World) -> None:
-    """P8: these tools count records; a cell with line ends, or a blank line, before a rejected row gives back no other row."""
+    """These tools count records; a cell with line ends, or a blank line, before a rejected row gives back no other row."""
     content = b'username,firstname,lastname,email\nu8,"A\nB",C,a@example.org\n\nu9,D,E,none\nu7,F,G,f@example.org\n'
     done = run(world, "users.csv", content)
     assert (done.outcome, done.rows, done.rejected) == (RunOutcome.DONE_WITH_REJECTED, 3, 1)
@@ -108,8 +110,9 @@ def test_courses(world: World, platform: Platform) -> None:
     assert platform.state["courses"] == {"MATH": "Maths", "BIO": "Biology"}
 
 
+@pytest.mark.promise("P4")
 def test_a_database_that_is_away(world: World, platform: Platform) -> None:
-    """P4: while the platform's database is away, files keep their order and their attempts; then all of them are processed."""
+    """While the platform's database is away, files keep their order and their attempts; then all of them are processed."""
     platform.away.touch()
     first = world.send("users.csv", b"username,email\nu8,a@example.org\n")
     second = world.send("users.csv", b"username,email\nu9,b@example.org\n")
@@ -142,11 +145,12 @@ def test_a_plugin_that_is_disabled(world: World, platform: Platform) -> None:
     assert [path.name for path in (platform.data / "flatfile").iterdir()] == [".sftpgate-hand-in"]
 
 
+@pytest.mark.promise("P3")
 @pytest.mark.parametrize(
     "what", ["another file", "the same file", "a link", "lock.txt", "alock.txt", "another hand-in", "no directory"]
 )
 def test_the_place_of_a_plugin_is_taken(world: World, platform: Platform, what: str) -> None:
-    """P3: a hand-in replaces nothing and goes beside nobody; what a killed one left is handed in again."""
+    """A hand-in replaces nothing and goes beside nobody; what a killed one left is handed in again."""
     directory, content = platform.data / "sync", b"cmd;cid;uid\nadd;MATH;u1\n"
     place, lock = directory / "enrols.csv", None
     match what:
@@ -191,3 +195,54 @@ def test_tasks_of_the_synchronisation_plugin(world: World, platform: Platform) -
         name: [b64decode(content) for other, content in executed if other == name] for name in ("enrols.csv", "groups.csv")
     }
     assert contents == {name: [content for other, content in sent if other == name] for name in contents}
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize("language", ["fr", "de"])
+def test_a_site_in_another_language(world: World, platform: Platform, language: str) -> None:
+    """The platform's commands speak the language of the site: rows and errors are known in French and German too."""
+    platform.state = {**platform.state, "lang": language}
+    done = run(world, "users.csv", b"username,firstname,lastname,email\nu8,A,B,a@example.org\nu9,C,D,none\n")
+    assert (done.outcome, done.rows, done.accepted, done.rejected) == (RunOutcome.DONE_WITH_REJECTED, 2, 1, 1)
+    assert done.rejected_rows == ((3, "User not added - error; Email address: Invalid email address"),)
+    courses = run(world, "courses.csv", b"shortname,fullname\nMATH,Maths\nART,\n")
+    assert (courses.outcome, courses.rows, courses.accepted, courses.rejected) == (RunOutcome.DONE_WITH_REJECTED, 2, 1, 1)
+
+
+def test_a_site_in_a_language_that_the_preset_does_not_know(world: World, platform: Platform) -> None:
+    """In a language whose words the preset does not have, nobody knows what was done: that is no success."""
+    platform.state = {**platform.state, "lang": "sv"}
+    assert run(world, "users.csv", b"username,email\nu9,none\n").outcome is RunOutcome.FAILED
+
+
+def test_a_refusal_in_another_language(world: World, platform: Platform) -> None:
+    """A command that says in any language that it did nothing, and exits with 0, is not done."""
+    script = platform.code / "admin/tool/uploadcourse/cli/uploadcourse.php"
+    script.write_text('<?php echo "Moodle course uploader running ...\\nFichier CSV non valide\\n";')
+    assert run(world, "courses.csv", b"shortname,fullname\nX,Y\n").outcome is RunOutcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome"),
+    [
+        ("fails", RunOutcome.FAILED),
+        ("another file", RunOutcome.FAILED),
+        ("locked", RunOutcome.NOT_THE_FILE),
+        ("upgrade", RunOutcome.NOT_THE_FILE),
+        ("no cron", RunOutcome.NOT_THE_FILE),
+    ],
+)
+def test_a_task_that_did_not_execute_its_file(world: World, platform: Platform, what: str, outcome: RunOutcome) -> None:
+    """A task that failed, read another file, or was not started by the platform is not done, though the file was captured."""
+    platform.state = {**platform.state, "task": what}
+    assert run(world, "enrols.csv", b"cmd;cid;uid\nadd;MATH;u1\n").outcome is outcome
+
+
+@pytest.mark.promise("P3")
+def test_a_file_that_came_after_the_one_that_was_taken(world: World, platform: Platform) -> None:
+    """What somebody else puts at the place of a plugin after it took the file is not taken away."""
+    script = platform.code / "admin/cli/scheduled_task.php"
+    place = platform.data / "sync" / "enrols.csv"
+    script.write_text(f"<?php unlink('{place}'); file_put_contents('{place}', 'other'); echo \"Storing report\\n\";")
+    assert run(world, "enrols.csv", b"cmd;cid;uid\n").outcome is RunOutcome.DONE
+    assert place.read_bytes() == b"other"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.presets import as_toml
+from sftpgate.app.tools.presets import as_toml
 
 STANDINS = Path(__file__).parent / "standins"
 COMMANDS = {

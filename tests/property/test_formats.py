@@ -81,10 +81,11 @@ ALLOWED: dict[str, Callable[[bytes, int], bool]] = {
 }
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("kind", MAKERS)
 @given(content=CONTENT, data=st.data())
 def test_whole_files_and_their_beginnings(kind: str, content: bytes, data: Any) -> None:
-    """P1: a whole file of the format is known as whole, and no beginning of it is."""
+    """A whole file of the format is known as whole, and no beginning of it is."""
     whole = MAKERS[kind](content)
     assert told(whole) is Wholeness.WHOLE
     cut = data.draw(st.integers(0, len(whole) - 1) | st.integers(max(0, len(whole) - 40), len(whole) - 1))
@@ -94,9 +95,10 @@ def test_whole_files_and_their_beginnings(kind: str, content: bytes, data: Any) 
         assert found is not Wholeness.WHOLE
 
 
+@pytest.mark.promise("P1")
 @given(DOCUMENTS, st.booleans(), st.none() | st.integers(0, 4), st.data())
 def test_json(document: Any, ascii_only: bool, indent: int | None, data: Any) -> None:
-    """P1: a whole JSON document is known as whole, and a beginning of it as cut."""
+    """A whole JSON document is known as whole, and a beginning of it as cut."""
     whole = json.dumps([document], ensure_ascii=ascii_only, indent=indent).encode("utf-8", "surrogatepass")
     if b"\xed" in whole:
         return  # half a surrogate pair is no UTF-8
@@ -104,6 +106,7 @@ def test_json(document: Any, ascii_only: bool, indent: int | None, data: Any) ->
     assert told(whole[: data.draw(st.integers(1, len(whole) - 1))]) is Wholeness.CUT
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     "content",
     [
@@ -124,17 +127,19 @@ def test_json(document: Any, ascii_only: bool, indent: int | None, data: Any) ->
     ],
 )
 def test_what_carries_no_end(content: bytes) -> None:
-    """P1: content that only looks like a format is neither whole nor cut."""
+    """Content that only looks like a format is neither whole nor cut."""
     assert told(content) is Wholeness.OPEN
 
 
+@pytest.mark.promise("P1")
 def test_an_odd_byte() -> None:
-    """P1: text in UTF-16 with half a character at its end is cut."""
+    """Text in UTF-16 with half a character at its end is cut."""
     assert told("\ufeffa;b\n".encode("utf-16-le")[:-1]) is Wholeness.CUT
 
 
+@pytest.mark.promise("P1")
 def test_reads_are_bounded() -> None:
-    """P1: of a file of 16 GiB of each format no more than some MiB is read."""
+    """Of a file of 16 GiB of each format no more than some MiB is read."""
     for kind, make in MAKERS.items():
         whole = make(b"a" * 100)
         read_bytes = 0
@@ -148,9 +153,10 @@ def test_reads_are_bounded() -> None:
         assert read_bytes < 5 * 1024**2, kind
 
 
+@pytest.mark.promise("P1")
 @given(CONTENT)
 def test_a_bomb_is_left_alone(content: bytes) -> None:
-    """P1: what inflates without end, or nests without end, is not followed, and decides nothing."""
+    """What inflates without end, or nests without end, is not followed, and decides nothing."""
     bomb = gzip.compress(content + bytes(64 * 1024 * 1024), 1) if not content else gzip.compress(content)
     assert told(bomb) is (Wholeness.OPEN if not content else Wholeness.WHOLE)
     assert told(b"[" * 200_000) in (Wholeness.OPEN, Wholeness.CUT)

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from sftpgate.errors import AlreadyExists, NoSuchFile, OwnedByAnother, SftpgateError, TakenMeanwhile
-from sftpgate.intake.verify import verify
+from sftpgate.errors import AlreadyExists, NoSuchFile, OwnedByAnother, SftpgateError, StoreAway, TakenMeanwhile
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.runners.claims import Claim
+from sftpgate.upkeep.verify import verify
 from tests.crash.machine import Clock
 from tests.crash.world import APPEND, RESUME, Journal, World
 
@@ -119,13 +119,15 @@ class Model:
 
 
 class HandOver(RuleBasedStateMachine):
-    """P1 to P5: whatever users, a local program and a runner do, system and model agree after each act."""
+    """Whatever users, a local program and a runner do, system and model agree after each act."""
 
     def __init__(self) -> None:
         super().__init__()
         memory = Path("/dev/shm")
         self.base = Path(tempfile.mkdtemp(prefix="sftpgate-model-", dir=memory if os.access(memory, os.W_OK) else None))
-        self.world = World(self.base, Journal(), Clock())
+        self.ahead = timedelta()  # what somebody set the clock by; the machine's uptime knows nothing of it
+        clock = Clock()
+        self.world = World(self.base, Journal(), clock, uptime=lambda: (clock() - self.ahead).timestamp())
         self.model = Model()
         self.claims: dict[str, tuple[Claim, Item]] = {}
         self._count = 0
@@ -133,8 +135,8 @@ class HandOver(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Nothing is wrong at the end either."""
-        self.world.system.moves.flush()
-        assert verify(self.world.system.moves, content=True) == []
+        self.world.system.journal.flush()
+        assert verify(self.world.system.resources, self.world.system.journal, content=True) == []
         self.world.close()
         shutil.rmtree(self.base)
 
@@ -239,6 +241,39 @@ class HandOver(RuleBasedStateMachine):
     def set_clock_back(self) -> None:
         """The clock is corrected; nothing that is older becomes newer by it."""
         self.world.clock.now -= timedelta(seconds=2)  # so that it stays ahead of the disk, whose stamps are quiet then
+
+    @rule(ahead=st.sampled_from([timedelta(), timedelta(hours=1), timedelta(days=2), timedelta(days=800)]))
+    def set_clock(self, ahead: timedelta) -> None:
+        """Somebody sets the clock by an hour, by days or by years, and back: no lock is stale by it, no claim given away, no
+        unfinished upload too old, and nothing kept for too long.
+        """
+        self.world.clock.now += ahead - self.ahead
+        self.ahead = ahead
+        self.world.system.resources.time.notice()
+        self.world.wait(minutes=1)  # a local file is watched for as long as it has to settle, after the clock was set
+
+    @rule(user=USERS, path=PATHS, tool=TOOLS, is_empty=st.booleans())
+    def unmount_and_mount(self, user: str, path: str, tool: str, is_empty: bool) -> None:
+        """The store goes away, whatever is at its place then; nothing is taken, changed or recorded until it is back."""
+        store, away = self.base / "data/store", self.base / "data/away"
+        rows = self.world.rows()
+        store.rename(away)
+        if is_empty:
+            store.mkdir()
+        for act in (
+            lambda: self.world.publish(path, b"nowhere\n", user=user),
+            lambda: self.world.remove(path, user=user),
+        ):
+            with self._raises(StoreAway):
+                act()
+        with contextlib.suppress(StoreAway):
+            assert self.world.claims.take(tool) is None
+        with contextlib.suppress(StoreAway):
+            self.world.sweeper.run()
+        if is_empty:
+            store.rmdir()  # nothing was made in it
+        away.rename(store)
+        assert self.world.rows() == rows
 
     @rule(user=USERS, path=PATHS)
     def resume(self, user: str, path: str) -> None:
@@ -347,11 +382,12 @@ class HandOver(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Nothing is there."""
+        """Nothing is there; the gate has swept once, as it does at its start, and knows the clock since then."""
+        self.world.sweep()
 
     @invariant()
     def files_are_where_they_belong(self) -> None:
-        """P1, P3, P4: store, queue, claims, archives and drop have what the model has, whole."""
+        """Store, queue, claims, archives and drop have what the model has, whole."""
         store = self.base / "data/store"
         model = self.model
         tops = ("archives", "reports", ".sftpgate")
@@ -371,7 +407,7 @@ class HandOver(RuleBasedStateMachine):
 
     @invariant()
     def users_see_what_is_theirs(self) -> None:
-        """P5: each user sees its own unclaimed files, the unfinished ones first, and no one else's."""
+        """Each user sees its own unclaimed files, the unfinished ones first, and no one else's."""
         self._looks += 1
         for user in ("erp", "other") if self._looks % LOOK_EVERY == 0 else ():
             for path in ("a.csv", "b.csv", "queue.csv", "a.csv.tmp", "_b.csv", "sub/c.csv", LOCK):
@@ -383,7 +419,10 @@ class HandOver(RuleBasedStateMachine):
                 assert found == wanted, (user, path)
 
 
-pytestmark = pytest.mark.timeout(300)  # a failure is made as small as it can be before it is shown
+pytestmark = [
+    pytest.mark.promise("P1", "P2", "P3", "P4", "P5"),
+    pytest.mark.timeout(300),  # a failure is made as small as it can be before it is shown
+]
 
 TestHandOver = HandOver.TestCase
 TestHandOver.settings = settings(

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from sftpgate.errors import IllegalTransition, NameRefused, PlaceRefused, TooScattered
 from sftpgate.policy.access import Zone, locate, require_writable
 from sftpgate.policy.appending import AppendPlacement
+from sftpgate.policy.checks import CHECKS, Candidate, first_objection, objections
 from sftpgate.policy.clients import FAMILIES, Family
 from sftpgate.policy.coverage import MAX_RANGES, Coverage
-from sftpgate.policy.evidence import Grade, WriteTrace, judged, needs_ending, said
+from sftpgate.policy.evidence import Grade, Signs, WriteTrace, judged, needs_ending, said
 from sftpgate.policy.formats import Finding, Wholeness
 from sftpgate.policy.lifecycle import (
     TRANSITIONS,
@@ -49,9 +50,9 @@ from sftpgate.policy.names import (
     split,
 )
 from sftpgate.policy.placement import Fate, Placement, Situation, fate_of_earlier, place
+from sftpgate.policy.pointers import is_pattern, matches
 from sftpgate.policy.stamps import archive_names, report_names, split_suffix, tryback_names
-from sftpgate.policy.texts import Ending
-from sftpgate.policy.tools import is_pattern, matches
+from sftpgate.policy.texts import TextEnd
 
 MOUNTS = st.sampled_from([VirtualPath("/sync"), VirtualPath("/var/moodledata/sync")])
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
@@ -64,9 +65,10 @@ GRADES = st.sampled_from(list(Grade))
 # -- names and places --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P6")
 @given(PATHISH, MOUNTS)
 def test_a_normal_form_has_no_dots_and_does_not_climb(text: str, mount: VirtualPath) -> None:
-    """P6: whatever the text is, its normal form is absolute, without dots and empty parts, and its own normal form."""
+    """Whatever the text is, its normal form is absolute, without dots and empty parts, and its own normal form."""
     try:
         path = normalise(text.encode(), mount)
     except NameRefused:
@@ -77,9 +79,10 @@ def test_a_normal_form_has_no_dots_and_does_not_climb(text: str, mount: VirtualP
     assert "/" + "/".join(split(path)) == path
 
 
+@pytest.mark.promise("P7")
 @given(st.binary(max_size=60), MOUNTS)
 def test_any_bytes_are_a_path_or_refused(raw: bytes, mount: VirtualPath) -> None:
-    """P7: bytes that are no UTF-8 text, or have a NUL, are refused by a rule's name, and others are a path."""
+    """Bytes that are no UTF-8 text, or have a NUL, are refused by a rule's name, and others are a path."""
     try:
         path = normalise(raw, mount)
     except NameRefused as error:
@@ -89,9 +92,10 @@ def test_any_bytes_are_a_path_or_refused(raw: bytes, mount: VirtualPath) -> None
     assert path.encode().decode() == path
 
 
+@pytest.mark.promise("P6")
 @given(PATHISH, MOUNTS)
 def test_what_is_writable_is_in_the_drop(text: str, mount: VirtualPath) -> None:
-    """P6: a path that may be written lies below the mount, and neither it nor a directory of it is one of ours."""
+    """A path that may be written lies below the mount, and neither it nor a directory of it is one of ours."""
     path = normalise(text.encode(), mount)
     found = locate(path, mount)
     try:
@@ -104,9 +108,10 @@ def test_what_is_writable_is_in_the_drop(text: str, mount: VirtualPath) -> None:
     assert folded(top) not in ("archives", "reports") and not any(is_managed(part) for part in split(inner))
 
 
+@pytest.mark.promise("P6")
 @given(st.sampled_from(["archives", "reports", ".sftpgate"]), st.lists(st.booleans(), min_size=10, max_size=10), st.booleans())
 def test_reserved_names_are_known_in_any_spelling(name: str, upper: list[bool], wide: bool) -> None:
-    """P6: letter case, full-width letters and trailing dots and spaces make no other name of a reserved one."""
+    """Letter case, full-width letters and trailing dots and spaces make no other name of a reserved one."""
     spelled = "".join(c.upper() if up else c for c, up in zip(name, upper, strict=False))
     if wide:
         spelled = "".join(chr(ord(c) + 0xFEE0) if c.isalpha() else c for c in spelled)
@@ -115,9 +120,10 @@ def test_reserved_names_are_known_in_any_spelling(name: str, upper: list[bool], 
         assert place_.zone is Zone.RESERVED, variant
 
 
+@pytest.mark.promise("P7")
 @given(NAMES)
 def test_what_can_be_stored_can_be_stored(name: str) -> None:
-    """P7: a name is refused where it is too long, has control characters, or is ours, and accepted otherwise."""
+    """A name is refused where it is too long, has control characters, or is ours, and accepted otherwise."""
     bad = (
         len(name.encode()) > MAX_NAME_BYTES
         or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in name)
@@ -139,9 +145,10 @@ def test_parents_and_names(one: str, two: str) -> None:
     assert (area_of(where), path_in(where)) == (Area.STORE, join(one, two))
 
 
+@pytest.mark.promise("P1")
 @given(NAMES, NAMES)
 def test_a_name_is_as_eligible_as_its_directory(directory: str, name: str) -> None:
-    """P1: below a directory that is never taken nothing is, and a temporary suffix makes any name one that waits."""
+    """Below a directory that is never taken nothing is, and a temporary suffix makes any name one that waits."""
     rules = NameRules()
     if directory.startswith((".", "_")):
         assert not rules.eligible(f"{directory}/{name}")
@@ -157,9 +164,10 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.promise("P1")
 @given(STEPS, st.integers(0, 20))
 def test_coverage_is_a_set_of_bytes(steps: list[tuple[str, int, int]], existing: int) -> None:
-    """P1: after any writes and cuts the first gap is that of a plain set of bytes, for any size."""
+    """After any writes and cuts the first gap is that of a plain set of bytes, for any size."""
     coverage, model = Coverage(existing), set(range(existing))
     for act, start, length in steps:
         if act == "add":
@@ -194,17 +202,18 @@ TRACES = st.builds(
 FINDINGS = st.builds(Finding, st.sampled_from(Wholeness))
 
 
-@given(TRACES, st.sampled_from(FAMILIES), FINDINGS, st.sampled_from(Ending), st.none() | st.booleans())
-def test_evidence(trace: WriteTrace, family: Family, finding: Finding, ending: Ending, before: bool | None) -> None:
-    """P1: a declared size decides alone, then a format that carries its end; a full write is never believed of who closes after
+@pytest.mark.promise("P1")
+@given(TRACES, st.sampled_from(FAMILIES), FINDINGS, st.sampled_from(TextEnd), st.none() | st.booleans())
+def test_evidence(trace: WriteTrace, family: Family, finding: Finding, ending: TextEnd, before: bool | None) -> None:
+    """A declared size decides alone, then a format that carries its end; a full write is never believed of who closes after
     an abort, and the ending counts only where it is asked for.
     """
     said_so = said(trace, family)
     if trace.declared_size is not None and not trace.cut_back:
         assert said_so is not None
         assert said_so.grade is (Grade.PROVEN if trace.declared_size == trace.size else Grade.SUSPECT)
-    found = judged(trace, family, finding, ending=ending, ended_before=before)
-    assert found.why
+    found = judged(trace, family, finding, Signs(ending=ending, ended_before=before))
+    assert str(found.why)
     match finding.wholeness:
         case Wholeness.WHOLE:
             assert found.grade is Grade.PROVEN
@@ -217,17 +226,18 @@ def test_evidence(trace: WriteTrace, family: Family, finding: Finding, ending: E
             if not family.closes_after_abort:
                 assert found.grade is Grade.PLAUSIBLE
     if not needs_ending(trace, family, finding):
-        assert judged(trace, family, finding, ending=None) == found
-    if ending in (Ending.LINE, Ending.NO_TEXT):
-        assert judged(trace, family, finding, ending=ending) == found, "history speaks of lines that do not end"
+        assert judged(trace, family, finding) == found
+    if ending in (TextEnd.LINE, TextEnd.NO_TEXT):
+        assert judged(trace, family, finding, Signs(ending=ending)) == found, "history speaks of lines that do not end"
 
 
 # -- states ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 @given(st.sampled_from(list(ArrivalState)), st.sampled_from(list(ArrivalEvent)))
 def test_arrivals_go_by_the_table(state: ArrivalState, event: ArrivalEvent) -> None:
-    """P8: each event on each state is in the table, or raises and names both."""
+    """Each event on each state is in the table, or raises and names both."""
     if (state, event) in TRANSITIONS:
         assert after(state, event) is TRANSITIONS[state, event]
     else:
@@ -236,9 +246,10 @@ def test_arrivals_go_by_the_table(state: ArrivalState, event: ArrivalEvent) -> N
         assert (caught.value.state, caught.value.event) == (state, event)
 
 
+@pytest.mark.promise("P1")
 @given(st.sampled_from(list(UploadState)), st.sampled_from(list(UploadEvent)))
 def test_uploads_go_by_the_table(state: UploadState, event: UploadEvent) -> None:
-    """P1: an upload that failed, was interrupted or removed is never published, and one that ended stays so."""
+    """An upload that failed or was removed is never published, and one that ended stays so."""
     if (state, event) in UPLOAD_TRANSITIONS:
         found = upload_after(state, event)
         assert found is not UploadState.PUBLISHED or state is UploadState.OPEN
@@ -248,33 +259,46 @@ def test_uploads_go_by_the_table(state: UploadState, event: UploadEvent) -> None
             upload_after(state, event)
 
 
-SITUATIONS = st.builds(
-    Situation,
-    eligible=st.booleans(),
+CANDIDATES = st.builds(
+    Candidate,
     grade=GRADES,
-    batch_locked=st.booleans(),
+    doubt=TEXT,
     checksum_matches=st.none() | st.booleans(),
+    mismatch=NAMES,
     has_done_file=st.booleans(),
+    batch_lock=st.none() | NAMES,
+    is_skipped=st.booleans(),
     require_done_file=st.booleans(),
     publish_suspect=st.booleans(),
-    queued=st.booleans(),
-    occupied=st.booleans(),
 )
+SITUATIONS = st.builds(Situation, file=CANDIDATES, eligible=st.booleans(), queued=st.booleans(), occupied=st.booleans())
 
 
+@pytest.mark.promise("P1")
 @given(SITUATIONS)
 def test_what_is_published_is_fit_for_it(situation: Situation) -> None:
-    """P1: a file reaches runners only under an eligible name, not doubted, not locked, and with what it has to wait for."""
-    found = place(situation)
+    """A file reaches runners only under an eligible name, not doubted, not locked, and with what it has to wait for."""
+    found, file = place(situation), situation.file
     assert (found.hold_reason is not None) == (found.state is ArrivalState.HELD)
     if found.state in (ArrivalState.WAITING, ArrivalState.QUEUED):
-        assert situation.eligible and not situation.batch_locked
-        assert situation.checksum_matches is not False or situation.grade is Grade.VERIFIED
-        assert situation.has_done_file or not situation.require_done_file
-        proven = situation.checksum_matches or situation.has_done_file or situation.publish_suspect
-        assert situation.grade is not Grade.SUSPECT or proven
+        assert situation.eligible and file.batch_lock is None and not file.is_skipped
+        assert file.checksum_matches is not False or file.grade is Grade.VERIFIED
+        assert file.has_done_file or not file.require_done_file
+        proven = file.checksum_matches or file.has_done_file or file.publish_suspect
+        assert file.grade is not Grade.SUSPECT or proven
         assert (found.state is ArrivalState.QUEUED) == (situation.queued and situation.occupied)
     assert (found.state is ArrivalState.IGNORED) == (not situation.eligible)
+
+
+@pytest.mark.promise("P7")
+@given(CANDIDATES)
+def test_the_first_objection_holds(file: Candidate) -> None:
+    """A file is held by the first check that objects, in the order of the list; each detail is one printable line."""
+    found = list(objections(file))
+    assert first_objection(file) == (found[0] if found else None)
+    order = [check.reason for check in CHECKS]
+    assert [order.index(each.reason) for each in found] == sorted({order.index(each.reason) for each in found})
+    assert all(each.detail.isprintable() for each in found)
 
 
 PLACEMENTS = st.sampled_from(
@@ -283,9 +307,10 @@ PLACEMENTS = st.sampled_from(
 )
 
 
+@pytest.mark.promise("P3")
 @given(PLACEMENTS, PLACEMENTS, st.booleans())
 def test_nothing_meant_for_a_runner_is_dropped(earlier: Placement, new: Placement, queued: bool) -> None:
-    """P3: only a file under a name that is never taken is overwritten; what waits in a queue makes way for nobody."""
+    """Only a file under a name that is never taken is overwritten; what waits in a queue makes way for nobody."""
     fate = fate_of_earlier(earlier, new, queued=queued)
     if fate is Fate.DROPPED:
         assert earlier.state is new.state is ArrivalState.IGNORED
@@ -302,18 +327,20 @@ FILE_NAMES = st.text(alphabet="aé学😀.-_ ", min_size=1, max_size=255).filter
 )
 
 
+@pytest.mark.promise("P3")
 @given(FILE_NAMES, LOCAL_TIMES)
 def test_stamped_names_fit_and_differ(name: str, at: datetime) -> None:
-    """P3: each stamped name fits the disk, none comes twice, and each is a name of one component."""
+    """Each stamped name fits the disk, none comes twice, and each is a name of one component."""
     for names in (archive_names(name, at), report_names(name, at), tryback_names(name, at)):
         found = list(islice(names, 25))
         assert len(set(found)) == 25
         assert all(0 < len(each.encode()) <= MAX_NAME_BYTES and "/" not in each and each not in (".", "..") for each in found)
 
 
+@pytest.mark.promise("P3")
 @given(FILE_NAMES.filter(lambda name: len(name.encode()) <= 200), LOCAL_TIMES)
 def test_stamped_names_keep_what_people_search_for(name: str, at: datetime) -> None:
-    """P3: a name that fits is there whole behind its stamp, and its suffix is the last thing."""
+    """A name that fits is there whole behind its stamp, and its suffix is the last thing."""
     stamp = f"{at:%Y%m%d-%H%M}"
     first, second = islice(archive_names(name, at), 2)
     assert first == f"{stamp}_{name}"
@@ -339,9 +366,10 @@ def test_patterns_stay_in_their_directory(pattern: str, path: str) -> None:
         assert pattern.count("/") == path.count("/")
 
 
+@pytest.mark.promise("P1")
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12), st.integers(0, 60), st.integers(0, 30))
 def test_the_written_parts_of_a_range(writes: list[tuple[int, int]], start: int, length: int) -> None:
-    """P1: the written parts of a range are exactly its bytes that were written."""
+    """The written parts of a range are exactly its bytes that were written."""
     coverage, model = Coverage(), set[int]()
     for at, count in writes:
         coverage.add(at, at + count)
@@ -350,9 +378,10 @@ def test_the_written_parts_of_a_range(writes: list[tuple[int, int]], start: int,
     assert found == sorted(byte for byte in model if start <= byte < start + length)
 
 
+@pytest.mark.promise("P1")
 @given(st.integers(1, 50), st.lists(st.integers(1, 9), min_size=1, max_size=12), st.booleans(), st.randoms())
 def test_where_appends_go(existing: int, lengths: list[int], from_zero: bool, random: Random) -> None:
-    """P1: writes with APPEND lie one behind the other at the end, counted from 0 or from the file's beginning, and in any order
+    """Writes with APPEND lie one behind the other at the end, counted from 0 or from the file's beginning, and in any order
     where the first one tells which.
     """
     offsets = [sum(lengths[:number]) for number in range(len(lengths))]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.protocol.apart import running_confined
-from tests.protocol.gates import Gate, Start, make_keys, running
+from tests.harness.apart import running_confined
+from tests.harness.gates import Gate, Start, make_keys, running
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +19,6 @@ def gate_keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("keys")
     make_keys(directory)
     return directory
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """An empty directory, in memory where the machine has that."""
-    memory = Path("/dev/shm")
-    directory = tempfile.mkdtemp(prefix="sftpgate-protocol-", dir=memory if os.access(memory, os.W_OK) else None)
-    yield Path(directory)
-    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from sftpgate.gateway.wire import Open, Request
-from tests.protocol.raw import CREATE, RESUME, Answer, Raw, string
+from sftpgate.gateway.sftp.wire import Open, Request
+from tests.harness.raw import CREATE, RESUME, Answer, Raw, string
 
 Operation = Callable[[Raw, str | bytes], Awaitable[Answer]]
 

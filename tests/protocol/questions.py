@@ -14,9 +14,9 @@ from functools import partial
 
 from asyncssh import SFTPAttrs
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from tests.protocol.raw import Answer, Raw, string, uint32, uint64
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from tests.harness.raw import Answer, Raw, string, uint32, uint64
 
 R, W, A, C, T, X = Open.READ, Open.WRITE, Open.APPEND, Open.CREAT, Open.TRUNC, Open.EXCL
 CONTENT = b"0123456789\n"
@@ -213,7 +213,17 @@ async def _on_listing(act: str, asked: Asked) -> list[str]:
     return [asked.said(await _HANDLE_ACTS[act](asked.raw, answer.handle)), asked.said(await asked.raw.close(answer.handle))]
 
 
-for _act in ("READ", "WRITE", "FSTAT", "FSETSTAT mode", "fsync", "fstatvfs"):
+for _act in (
+    "READ",
+    "WRITE",
+    "FSTAT",
+    "FSETSTAT mode",
+    "FSETSTAT size 4",
+    "FSETSTAT times",
+    "FSETSTAT nothing",
+    "fsync",
+    "fstatvfs",
+):
     _ask(f"{_act} on a handle of a directory", partial(_on_listing, _act))
 _ask("READDIR on a handle for reading", lambda asked: _open(asked, "a.csv", R, "READDIR"))
 
@@ -251,8 +261,26 @@ async def _sized(name: str, size: int, asked: Asked) -> list[str]:
 
 _ask("SETSTAT to a smaller size", partial(_sized, "a.csv", 4))
 _ask("SETSTAT to the same size", partial(_sized, "a.csv", 11))
-_ask("SETSTAT of the size of a directory", partial(_sized, "d", 0))
-_ask("SETSTAT of the size of nothing", partial(_sized, "none", 0))
+for _what, _name in _PATHS.items():
+    _ask(f"SETSTAT of the size of {_what}", partial(_sized, _name, 0))
+    _ask(
+        f"SETSTAT of size and times of {_what}",
+        partial(lambda n, asked: _on(asked, Request.SETSTAT, n, rest=uint32(9) + uint64(0) + uint32(1, 1)), _name),
+    )
+
+
+async def _top(flags: int, values: bytes, asked: Asked) -> list[str]:
+    """SETSTAT of the directory where a connection starts, by each of its names."""
+    names = (".", "./", asked.top, f"{asked.top}/", f"{asked.base}/..")
+    return [asked.said(await asked.raw.request(Request.SETSTAT, string(name), uint32(flags) + values)) for name in names]
+
+
+_ask("SETSTAT of the size of the top", partial(_top, 1, uint64(0)))
+_ask("SETSTAT of a larger size of the top", partial(_top, 1, uint64(1 << 40)))
+_ask("SETSTAT of size and mode of the top", partial(_top, 5, uint64(0) + uint32(0o755)))
+_ask("SETSTAT of the mode of the top", partial(_top, 4, uint32(0o755)))
+_ask("SETSTAT of the times of the top", partial(_top, 8, uint32(1, 1)))
+_ask("SETSTAT of nothing of the top", partial(_top, 0, b""))
 
 # both ways to rename, from and to every kind of path
 _PAIRS = {

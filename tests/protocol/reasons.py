@@ -70,6 +70,8 @@ REASONS: dict[str, str] = {
             "READ on a handle of a directory",
             "WRITE on a handle of a directory",
             "FSETSTAT mode on a handle of a directory",
+            "FSETSTAT times on a handle of a directory",
+            "FSETSTAT nothing on a handle of a directory",
             "fsync on a handle of a directory",
             "fstatvfs on a handle of a directory",
         ),

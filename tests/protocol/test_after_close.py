@@ -6,16 +6,16 @@ import hashlib
 
 import pytest
 
-from sftpgate.cli.compose import build, utc_now
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from sftpgate.ledger.actor import sender
+from sftpgate.app.composition import build, utc_now
+from sftpgate.app.runs.claims import make_claims
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from sftpgate.ledger.audit.actor import sender
 from sftpgate.runners.claims import Claim
-from sftpgate.runners.holding import make_claims
-from sftpgate.settings import Settings
-from tests.protocol.gates import Gate, Start
+from sftpgate.settings.tree import Settings
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import CREATE, string
 from tests.protocol.operations import CHANGING, LOOKING
-from tests.protocol.raw import CREATE, string
 
 TOOLS: dict[str, object] = {"tools": {"a": {"file": "a.csv", "command": ["true"]}}}
 QUEUE: dict[str, object] = {"tools": {"a": {"file": "a.csv", "command": ["true"], "arrivals": "queue"}}}
@@ -33,9 +33,10 @@ async def claim(gate: Gate, settings: dict[str, object]) -> Claim:
         system.close()
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("version", [3, 4, 5, 6])
 async def test_what_clients_do_after_close(gate: Gate, version: int) -> None:
-    """P5, trap: stat by path and of the directory, times, mode, owner, size, listing, reading and renaming all work."""
+    """Trap: stat by path and of the directory, times, mode, owner, size, listing, reading and renaming all work."""
     content = b"a,b\n1,2\n"
     async with gate.raw(version=version) as raw:
         assert await raw.put("a.csv", content) == Status.OK
@@ -63,8 +64,9 @@ async def test_what_clients_do_after_close(gate: Gate, version: int) -> None:
     assert [arrival.state for arrival in gate.arrivals("c.csv")] == ["withdrawn"]
 
 
+@pytest.mark.promise("P5")
 async def test_modes_of_clients_have_no_effect(gate: Gate) -> None:
-    """P5: permissions and owner are accepted, by path and by handle, and the store's file keeps the configured mode."""
+    """Permissions and owner are accepted, by path and by handle, and the store's file keeps the configured mode."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", CREATE, raw.attributes(permissions=0o4777))
         await raw.write(handle, 0, b"a\n")
@@ -77,8 +79,9 @@ async def test_modes_of_clients_have_no_effect(gate: Gate) -> None:
         assert (gate.store / "sub").stat().st_mode & 0o7777 == 0o750
 
 
+@pytest.mark.promise("P5")
 async def test_times_set_before_close(gate: Gate) -> None:
-    """P5: times that are set while the handle is open, by handle or by path, are the file's after CLOSE."""
+    """Times that are set while the handle is open, by handle or by path, are the file's after CLOSE."""
     async with gate.raw() as raw:
         for name, by_path in (("a.csv", False), ("b.csv", True)):
             handle = await raw.open_file(name)
@@ -93,8 +96,9 @@ async def test_times_set_before_close(gate: Gate) -> None:
             assert (gate.store / name).stat().st_mtime == 9
 
 
+@pytest.mark.promise("P5")
 async def test_times_of_open(gate: Gate) -> None:
-    """P5: times that OPEN brings are the file's after CLOSE."""
+    """Times that OPEN brings are the file's after CLOSE."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", CREATE, raw.attributes(atime=7, mtime=9))
         await raw.write(handle, 0, b"a\n")
@@ -102,8 +106,9 @@ async def test_times_of_open(gate: Gate) -> None:
         assert (gate.store / "a.csv").stat().st_mtime == 9
 
 
+@pytest.mark.promise("P5")
 async def test_times_of_later_versions(gate: Gate) -> None:
-    """P5: from version 4 times have nanoseconds, and one of both may be set alone."""
+    """From version 4 times have nanoseconds, and one of both may be set alone."""
     async with gate.raw(version=6) as raw:
         await raw.put("a.csv", b"a\n")
         attrs = raw.attributes(mtime=1_000, mtime_ns=500_000_000)
@@ -112,8 +117,9 @@ async def test_times_of_later_versions(gate: Gate) -> None:
         assert (await raw.setstat("a.csv", atime=5)).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_setting_one_time_keeps_the_other(gate: Gate) -> None:
-    """P5: from version 4 a client may set the access time alone; the modification time stays as it is."""
+    """From version 4 a client may set the access time alone; the modification time stays as it is."""
     async with gate.raw(version=6) as raw:
         await raw.put("a.csv", b"a\n")
         await raw.setstat("a.csv", atime=1_000, mtime=2_000)
@@ -121,8 +127,9 @@ async def test_setting_one_time_keeps_the_other(gate: Gate) -> None:
         assert (gate.store / "a.csv").stat().st_mtime == 2_000
 
 
+@pytest.mark.promise("P5")
 async def test_setting_one_time_after_the_other(gate: Gate) -> None:
-    """P5: on an open upload a time that was set stays when the other one is set, by handle and by path."""
+    """On an open upload a time that was set stays when the other one is set, by handle and by path."""
     async with gate.raw(version=6) as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"a\n")
@@ -134,8 +141,9 @@ async def test_setting_one_time_after_the_other(gate: Gate) -> None:
         assert (int(found.atime or 0), int(found.mtime or 0)) == (6_000, 2_000)
 
 
+@pytest.mark.promise("P1")
 async def test_a_size_set_before_close(gate: Gate) -> None:
-    """P1, trap: scp opens without TRUNC, writes, and sets the size before CLOSE: a shorter upload has its own size."""
+    """Trap: scp opens without TRUNC, writes, and sets the size before CLOSE: a shorter upload has its own size."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a much longer old file\n")
         handle = await raw.open_file("a.csv", Open.WRITE | Open.CREAT)
@@ -146,8 +154,9 @@ async def test_a_size_set_before_close(gate: Gate) -> None:
     assert gate.arrivals("a.csv")[-1].grade == "plausible"
 
 
+@pytest.mark.promise("P1")
 async def test_a_declared_size_that_does_not_match(gate: Gate) -> None:
-    """P1: an upload of another size than it declared is held as "incomplete?", and stays visible to its sender."""
+    """An upload of another size than it declared is held as "incomplete?", and stays visible to its sender."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", CREATE, raw.attributes(size=100))
         await raw.write(handle, 0, b"short\n")
@@ -161,8 +170,9 @@ async def test_a_declared_size_that_does_not_match(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"the whole of it\n"} and gate.archived() == [b"short\n"]
 
 
+@pytest.mark.promise("P1")
 async def test_an_interrupted_client_that_closes(gate: Gate) -> None:
-    """P1, trap: OpenSSH's sftp sends CLOSE after Ctrl-C: full writes only, cut in a line, are held and not published."""
+    """Trap: OpenSSH's sftp sends CLOSE after Ctrl-C: full writes only, cut in a line, are held and not published."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         for block in range(3):
@@ -172,8 +182,9 @@ async def test_an_interrupted_client_that_closes(gate: Gate) -> None:
         assert [arrival.hold_reason for arrival in gate.arrivals("a.csv")] == ["incomplete?"]
 
 
+@pytest.mark.promise("P1")
 async def test_a_rename_completes(gate: Gate) -> None:
-    """P1: a temporary name stays in the drop, and the rename to the final one publishes it as proven."""
+    """A temporary name stays in the drop, and the rename to the final one publishes it as proven."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv.filepart")
         await raw.write(handle, 0, b"x" * 32768)
@@ -184,8 +195,9 @@ async def test_a_rename_completes(gate: Gate) -> None:
     assert [arrival.grade for arrival in gate.arrivals("a.csv")] == ["proven"]
 
 
+@pytest.mark.promise("P5")
 async def test_a_rename_to_a_name_that_is_never_taken(gate: Gate) -> None:
-    """P5: renaming a waiting file to an ignored name takes it out of the store."""
+    """Renaming a waiting file to an ignored name takes it out of the store."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         assert (await raw.rename("a.csv", "_a.csv")).status == Status.OK
@@ -193,8 +205,9 @@ async def test_a_rename_to_a_name_that_is_never_taken(gate: Gate) -> None:
         assert await raw.listing(".") == ["_a.csv"]
 
 
+@pytest.mark.promise("P5")
 async def test_directories(gate: Gate) -> None:
-    """P5: directories are mirrored into the store, and a rename moves everything that is in them."""
+    """Directories are mirrored into the store, and a rename moves everything that is in them."""
     async with gate.raw() as raw:
         for path in ("one", "one/two", "one/two/three", "empty"):
             assert (await raw.mkdir(path)).status == Status.OK
@@ -211,8 +224,9 @@ async def test_directories(gate: Gate) -> None:
         assert (await raw.on(Request.RMDIR, "empty")).status == Status.FAILURE
 
 
+@pytest.mark.promise("P5")
 async def test_a_directory_is_removed_with_its_mirror(gate: Gate) -> None:
-    """P5: RMDIR removes the directory of the drop and its mirror, and it can be made again."""
+    """RMDIR removes the directory of the drop and its mirror, and it can be made again."""
     async with gate.raw() as raw:
         await raw.mkdir("sub")
         assert (await raw.on(Request.RMDIR, "sub")).status == Status.OK
@@ -220,8 +234,9 @@ async def test_a_directory_is_removed_with_its_mirror(gate: Gate) -> None:
         assert (await raw.mkdir("sub")).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_truncation_of_a_waiting_file(gate: Gate) -> None:
-    """P5: SETSTAT makes the user's own waiting file shorter, in a copy; it never makes it longer."""
+    """SETSTAT makes the user's own waiting file shorter, in a copy; it never makes it longer."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"one\ntwo\n")
         assert (await raw.setstat("a.csv", size=4)).status == Status.OK
@@ -231,8 +246,9 @@ async def test_truncation_of_a_waiting_file(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"one\n"}
 
 
+@pytest.mark.promise("P3")
 async def test_a_new_upload_hides_nothing_until_it_closes(gate: Gate) -> None:
-    """P3: while a new upload of a waiting name is open, runners still find the old one, and its sender sees the new one."""
+    """While a new upload of a waiting name is open, runners still find the old one, and its sender sees the new one."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"the old one\n")
         handle = await raw.open_file("a.csv")
@@ -244,8 +260,9 @@ async def test_a_new_upload_hides_nothing_until_it_closes(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"new\n"} and gate.archived() == [b"the old one\n"]
 
 
+@pytest.mark.promise("P4", "P5")
 async def test_a_claimed_file_is_gone(start: Start) -> None:
-    """P4, P5: what a runner has claimed is gone for its sender, in every operation, and stays the runner's."""
+    """What a runner has claimed is gone for its sender, in every operation, and stays the runner's."""
     async with start(**TOOLS) as gate, gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         await raw.put("own.csv", b"own\n")
@@ -260,8 +277,9 @@ async def test_a_claimed_file_is_gone(start: Start) -> None:
         assert found.path.read_bytes() == b"a\n"
 
 
+@pytest.mark.promise("P5")
 async def test_readdir_while_files_are_taken(start: Start) -> None:
-    """P5: a listing that is under way ends well while files are claimed, removed and added, each name at most once."""
+    """A listing that is under way ends well while files are claimed, removed and added, each name at most once."""
     async with start(**TOOLS) as gate, gate.raw() as raw, gate.raw() as second:
         names = [f"{number:03}.csv" for number in range(250)]
         for name in names:
@@ -280,8 +298,9 @@ async def test_readdir_while_files_are_taken(start: Start) -> None:
         assert await raw.listing(".") == [*names[1::2], "z.csv"]
 
 
+@pytest.mark.promise("P3")
 async def test_the_same_name_again_in_a_queue(start: Start) -> None:
-    """P3: for a tool that wants every arrival, files of one name wait for each other, and the sender sees the newest."""
+    """For a tool that wants every arrival, files of one name wait for each other, and the sender sees the newest."""
     async with start(**QUEUE) as gate, gate.raw() as raw:
         for number in range(3):
             assert await raw.put("a.csv", b"x" * number + b"\n") == Status.OK
@@ -292,8 +311,9 @@ async def test_the_same_name_again_in_a_queue(start: Start) -> None:
         assert (await raw.on(Request.STAT, "a.csv")).attrs.size == 3
 
 
+@pytest.mark.promise("P1")
 async def test_batch_lock(gate: Gate) -> None:
-    """P1: while alock.txt is there nothing is taken; its removal releases the set, in the order of arrival."""
+    """While alock.txt is there nothing is taken; its removal releases the set, in the order of arrival."""
     async with gate.raw() as raw:
         await raw.put("alock.txt", b"")
         for name in ("b.csv", "a.csv"):
@@ -308,9 +328,10 @@ async def test_batch_lock(gate: Gate) -> None:
         assert released == [("arrival.published", "b.csv"), ("arrival.published", "a.csv")]
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("version", [3, 6])
 async def test_files_that_are_held(gate: Gate, version: int) -> None:
-    """P5: what a batch lock holds is read, listed, given times, renamed and removed like any file, and stays held."""
+    """What a batch lock holds is read, listed, given times, renamed and removed like any file, and stays held."""
     async with gate.raw(version=version) as raw:
         await raw.put("alock.txt", b"")
         for name in ("a.csv", "b.csv", "c.csv"):
@@ -326,8 +347,9 @@ async def test_files_that_are_held(gate: Gate, version: int) -> None:
         assert gate.in_store() == {"d.csv": b"b.csv\n"} and gate.archived() == [b"a.csv\n"]
 
 
+@pytest.mark.promise("P1")
 async def test_ways_to_lock_and_unlock(gate: Gate) -> None:
-    """P1: a batch lock that comes by a rename holds, and one that is renamed away releases, like one that is removed."""
+    """A batch lock that comes by a rename holds, and one that is renamed away releases, like one that is removed."""
     async with gate.raw() as raw:
         await raw.put("lock.tmp", b"")
         assert (await raw.rename("lock.tmp", "alock.txt")).status == Status.OK
@@ -337,8 +359,9 @@ async def test_ways_to_lock_and_unlock(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"a\n"}
 
 
+@pytest.mark.promise("P5")
 async def test_two_senders_of_a_home_with_a_lock_each(gate: Gate) -> None:
-    """P5: each of two senders of one directory sees, and removes, its own alock.txt only, and it holds its own files only."""
+    """Each of two senders of one directory sees, and removes, its own alock.txt only, and it holds its own files only."""
     async with gate.raw("homed") as one, gate.raw("neighbour") as two:
         assert await one.put("alock.txt", b"one") == Status.OK
         assert (await two.on(Request.STAT, "alock.txt")).status == Status.NO_SUCH_FILE
@@ -360,8 +383,9 @@ async def test_two_senders_of_a_home_with_a_lock_each(gate: Gate) -> None:
         assert answer.status != Status.OK and "a batch lock is a file" in answer.message
 
 
+@pytest.mark.promise("P5")
 async def test_a_directory_with_an_open_upload(gate: Gate) -> None:
-    """P5: where a directory is renamed while an upload below it is open, that upload is found after its CLOSE."""
+    """Where a directory is renamed while an upload below it is open, that upload is found after its CLOSE."""
     async with gate.raw() as raw:
         await raw.mkdir("old")
         handle = await raw.open_file("old/a.csv")
@@ -376,8 +400,9 @@ async def test_a_directory_with_an_open_upload(gate: Gate) -> None:
             assert gate.in_store() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_a_directory_with_an_interrupted_upload(gate: Gate) -> None:
-    """P1: where a directory is renamed, an interrupted upload below it can still be found and resumed, or the rename fails."""
+    """Where a directory is renamed, an interrupted upload below it can still be found and resumed, or the rename fails."""
     async with gate.raw() as raw:
         await raw.mkdir("old")
         handle = await raw.open_file("old/a.csv")
@@ -391,8 +416,9 @@ async def test_a_directory_with_an_interrupted_upload(gate: Gate) -> None:
         assert await raw.listing(directory) == ["a.csv"]
 
 
+@pytest.mark.promise("P7")
 async def test_a_directory_of_the_admin_in_the_store(gate: Gate) -> None:
-    """P7: a name that is a directory in the store, which its sender does not see, is refused in words at OPEN and RENAME."""
+    """A name that is a directory in the store, which its sender does not see, is refused in words at OPEN and RENAME."""
     (gate.store / "a.csv").mkdir()
     async with gate.raw(version=6) as raw:
         await raw.put("_b.csv", b"b\n")
@@ -405,8 +431,9 @@ async def test_a_directory_of_the_admin_in_the_store(gate: Gate) -> None:
         assert gate.staged() == []
 
 
+@pytest.mark.promise("P3", "P6")
 async def test_a_file_of_the_admin_in_the_store(gate: Gate) -> None:
-    """P3, P6: a file that the admin put into the store is not seen by senders, and kept in the archives when its name comes."""
+    """A file that the admin put into the store is not seen by senders, and kept in the archives when its name comes."""
     (gate.store / "a.csv").write_bytes(b"of the admin\n")
     async with gate.raw() as raw:
         assert (await raw.on(Request.STAT, "a.csv")).status == Status.NO_SUCH_FILE
@@ -415,8 +442,9 @@ async def test_a_file_of_the_admin_in_the_store(gate: Gate) -> None:
         assert await raw.listing("/archives") == []
 
 
+@pytest.mark.promise("P1")
 async def test_companions(gate: Gate) -> None:
-    """P1: a checksum beside a file that does not match holds it, whichever comes first, and one that matches releases it."""
+    """A checksum beside a file that does not match holds it, whichever comes first, and one that matches releases it."""
     right, wrong = hashlib.sha256(b"a\n").hexdigest().encode(), b"0" * 64
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
@@ -433,8 +461,9 @@ async def test_companions(gate: Gate) -> None:
         assert gate.in_store()["b.csv"] == b"a\n"
 
 
+@pytest.mark.promise("P8")
 async def test_the_record(gate: Gate) -> None:
-    """P8: the record of an arrival says who sent it, from where, with which key and client, its size, hash and history."""
+    """The record of an arrival says who sent it, from where, with which key and client, its size, hash and history."""
     before = utc_now()
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a,b\n")

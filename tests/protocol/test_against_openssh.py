@@ -17,9 +17,9 @@ from typing import Any, cast
 import pytest
 
 from docs.generate import ANSWERS, replaced
-from tests.protocol.gates import Gate
+from tests.harness.gates import Gate
+from tests.harness.raw import Raw
 from tests.protocol.questions import QUESTIONS, Asked, only_looks
-from tests.protocol.raw import Raw
 from tests.protocol.reasons import REASONS
 
 SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
@@ -75,9 +75,10 @@ def table(theirs: dict[str, tuple[str, str]], ours: dict[str, tuple[str, str]]) 
     return f"{len(QUESTIONS)} requests, {same} answered alike.\n\n" + "\n".join(rows)
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.skipif(not SFTP_SERVER.exists(), reason="OpenSSH's SFTP server is not installed: apt install openssh-sftp-server")
 async def test_answers(gate: Gate, tmp_path: Path) -> None:
-    """P5: whatever a client can ask is answered as OpenSSH's server answers it, and has the same effect, or the reason is written
+    """Whatever a client can ask is answered as OpenSSH's server answers it, and has the same effect, or the reason is written
     down.
     """
     async with openssh(tmp_path) as raw:

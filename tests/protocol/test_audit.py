@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncssh
 import pytest
 
-from sftpgate.ledger import audit, chain
-from sftpgate.ledger.actor import SYSTEM, sender
-from sftpgate.ledger.audit import Event, Wanted
-from tests.protocol.gates import Gate, Start
+from sftpgate.ledger.audit import chain, event_log
+from sftpgate.ledger.audit.actor import SYSTEM, sender
+from sftpgate.ledger.audit.event_log import Event, Wanted
+from tests.harness.gates import Gate, Start
 
 
 def recorded(gate: Gate) -> list[Event]:
     """The record, which must be a whole chain; read from the file, when the gate has ended."""
     with gate.ledger() as connection:
         assert chain.verify(connection) is None
-        return [record.event for record in audit.search(connection, Wanted())]
+        return [record.event for record in event_log.search(connection, Wanted())]
 
 
+@pytest.mark.promise("P8")
 async def test_a_visit(start: Start) -> None:
-    """P8: login, every change by path, every refusal and the end of a session are recorded, with user and address, and so are
+    """Login, every change by path, every refusal and the end of a session are recorded, with user and address, and so are
     start and stop of the gate.
     """
     async with start() as gate:
@@ -57,8 +58,9 @@ async def test_a_visit(start: Start) -> None:
     assert {"gate.started", "worker.stopped"} <= set(system)
 
 
+@pytest.mark.promise("P8")
 async def test_who_is_not_let_in(start: Start) -> None:
-    """P8: a refused login is recorded with the rule; a name that cannot be a user's cannot pass for somebody either."""
+    """A refused login is recorded with the rule; a name that cannot be a user's cannot pass for somebody either."""
     async with start() as gate:
         for name in ("nobody", "cli:root(0)"):
             with pytest.raises(asyncssh.Error):
@@ -72,8 +74,9 @@ async def test_who_is_not_let_in(start: Start) -> None:
     assert all(event.details["reason"] for event in refused)
 
 
+@pytest.mark.promise("P8")
 async def test_which_file_failed(start: Start) -> None:
-    """P8: a request that failed is on the record with its path as the sender sees it, the code and the rule."""
+    """A request that failed is on the record with its path as the sender sees it, the code and the rule."""
     async with start(max_upload_bytes=1000) as gate:
         async with await gate.connect("homed") as connection, connection.start_sftp_client() as client:
             with pytest.raises(asyncssh.SFTPError):

@@ -8,8 +8,8 @@ import asyncssh
 import pytest
 
 from sftpgate.policy.login import LoginRefusal
-from tests.protocol.credentials import KeyFile, authorize, certify, login, make_key, refused
-from tests.protocol.gates import Gate, Start
+from tests.harness.credentials import KeyFile, authorize, certify, login, make_key, refused
+from tests.harness.gates import Gate, Start
 
 YEAR = "-1h:+52w"
 
@@ -26,8 +26,9 @@ def key(tmp_path: Path) -> KeyFile:
     return make_key(tmp_path / "night")
 
 
+@pytest.mark.promise("P8")
 async def test_a_certificate_of_the_users_authority(gate: Gate, authority: KeyFile, key: KeyFile) -> None:
-    """P8: a valid certificate for the user's name logs in, and the record names the key, the certificate and its authority."""
+    """A valid certificate for the user's name logs in, and the record names the key, the certificate and its authority."""
     authorize(gate, f"cert-authority {authority.line}")
     certificate = certify(authority, key, "-n", "erp,other-host", "-V", YEAR, "-O", "source-address=127.0.0.0/8")
     async with login(gate, client_keys=certificate) as connection, connection.start_sftp_client() as sftp:

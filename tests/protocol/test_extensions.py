@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from asyncssh import SFTPVFSAttrs
 from asyncssh.packet import SSHPacket
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import MAX_PACKET_BYTES, Open, Reply
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import Answer, string, uint64
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import MAX_PACKET_BYTES, Open, Reply
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import Answer, string, uint64
 
 
 def filesystem(answer: Answer) -> SFTPVFSAttrs:
@@ -17,8 +18,9 @@ def filesystem(answer: Answer) -> SFTPVFSAttrs:
     return SFTPVFSAttrs.decode(SSHPacket(answer.body), answer.version)
 
 
+@pytest.mark.promise("P5")
 async def test_unknown_extensions(gate: Gate) -> None:
-    """P5: an extension that nobody knows is unsupported, whatever its name and data are, and the session goes on."""
+    """An extension that nobody knows is unsupported, whatever its name and data are, and the session goes on."""
     async with gate.raw() as raw:
         for name in ("", "x", "expand-path@openssh.com", "home-directory", "md5-hash", "é\n\x1b[31m", "x" * 1000):
             answer = await raw.extended(name, b"\xff" * 20)
@@ -28,8 +30,9 @@ async def test_unknown_extensions(gate: Gate) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_limits(gate: Gate) -> None:
-    """P5: the limits that are told are those that hold."""
+    """The limits that are told are those that hold."""
     async with gate.raw() as raw:
         answer = await raw.extended("limits@openssh.com")
         packet = SSHPacket(answer.body)
@@ -41,8 +44,9 @@ async def test_limits(gate: Gate) -> None:
         assert len((await raw.read(handle, 0, read)).data) == read
 
 
+@pytest.mark.promise("P5")
 async def test_statvfs_tells_the_quota(start: Start) -> None:
-    """P5: statvfs tells what the user may still send, and less after an upload, open ones included; fstatvfs the same."""
+    """Statvfs tells what the user may still send, and less after an upload, open ones included; fstatvfs the same."""
     async with start(max_pending_bytes=1024**2, max_pending_files=10, max_upload_bytes=1024**2) as gate, gate.raw() as raw:
         before = filesystem(await raw.extended("statvfs@openssh.com", string(".")))
         assert (before.bsize or 0) * (before.blocks or 0) == 1024**2
@@ -53,8 +57,9 @@ async def test_statvfs_tells_the_quota(start: Start) -> None:
         assert (after.bavail, after.ffree) == ((1024**2 - 300_001) // 4096, 8)
 
 
+@pytest.mark.promise("P7")
 async def test_statvfs_of_nothing(gate: Gate) -> None:
-    """P7: statvfs of a path that is not there is "no such file"; of any directory that is seen it works."""
+    """Statvfs of a path that is not there is "no such file"; of any directory that is seen it works."""
     async with gate.raw() as raw:
         assert (await raw.extended("statvfs@openssh.com", string("none"))).status == Status.NO_SUCH_FILE
         assert (await raw.extended("statvfs@openssh.com", string("/etc"))).status == Status.NO_SUCH_FILE
@@ -62,8 +67,9 @@ async def test_statvfs_of_nothing(gate: Gate) -> None:
             assert filesystem(await raw.extended("statvfs@openssh.com", string(path))).namemax == 255
 
 
+@pytest.mark.promise("P2")
 async def test_fsync(gate: Gate) -> None:
-    """P2: fsync of an open upload is answered, and publishes nothing."""
+    """Fsync of an open upload is answered, and publishes nothing."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"a\n")
@@ -72,8 +78,9 @@ async def test_fsync(gate: Gate) -> None:
         assert (await raw.close(handle)).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_lsetstat(gate: Gate) -> None:
-    """P5: lsetstat is setstat: there are no links."""
+    """Lsetstat is setstat: there are no links."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         done = await raw.extended("lsetstat@openssh.com", string("a.csv"), raw.attributes(atime=9, mtime=9))
@@ -83,8 +90,9 @@ async def test_lsetstat(gate: Gate) -> None:
         assert none.status == Status.NO_SUCH_FILE
 
 
+@pytest.mark.promise("P1")
 async def test_copy_data(gate: Gate) -> None:
-    """P1: copy-data copies within the server between two handles, and the copy is an upload like any other."""
+    """Copy-data copies within the server between two handles, and the copy is an upload like any other."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"0123456789\n")
         source, target = await raw.open_file("a.csv", Open.READ), await raw.open_file("b.csv")
@@ -97,8 +105,9 @@ async def test_copy_data(gate: Gate) -> None:
         assert gate.in_store()["b.csv"] == b"23456789\n"
 
 
+@pytest.mark.promise("P1")
 async def test_copy_data_with_wrong_handles(gate: Gate) -> None:
-    """P1: copy-data between handles that are not for reading and for writing fails and copies nothing."""
+    """Copy-data between handles that are not for reading and for writing fails and copies nothing."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         source, target = await raw.open_file("a.csv", Open.READ), await raw.open_file("b.csv")
@@ -109,8 +118,9 @@ async def test_copy_data_with_wrong_handles(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"a\n", "b.csv": b""}
 
 
+@pytest.mark.promise("P5")
 async def test_the_library_uses_them(gate: Gate) -> None:
-    """P5: asyncssh's client finds the extensions and works with them."""
+    """asyncssh's client finds the extensions and works with them."""
     async with gate.sftp() as sftp:
         async with sftp.open("a.csv", "wb") as file:
             await file.write(b"a\n")

@@ -16,14 +16,15 @@ import asyncssh
 import paramiko  # type: ignore[import-untyped]
 import pytest
 
-from sftpgate.gateway import fastpath, server
-from sftpgate.gateway.algorithms import offer
-from sftpgate.gateway.fastpath import Front
-from sftpgate.gateway.roundtrips import SAMPLES
-from sftpgate.gateway.wire import Reply, Request
-from sftpgate.settings import Algorithms
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import Raw, string
+from sftpgate.gateway import gate as gate_module
+from sftpgate.gateway.sftp.wire import Reply, Request
+from sftpgate.gateway.ssh import fast_path
+from sftpgate.gateway.ssh.algorithms import offer
+from sftpgate.gateway.ssh.fast_path import Front
+from sftpgate.gateway.ssh.round_trips import SAMPLES
+from sftpgate.settings.choices import Algorithms
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import Raw, string
 
 CONTENT = os.urandom(1_500_000) + b"\n"
 REKEY_BYTES = 200_000  # some key exchanges in each transfer of CONTENT
@@ -69,21 +70,23 @@ def combinations() -> Iterator[dict[str, list[str]]]:
     yield {"compression_algs": ["zlib@openssh.com", "zlib", "none"]}
 
 
+@pytest.mark.promise("P1")
 @BOTH_WAYS
 @pytest.mark.timeout(120)
 async def test_every_cipher(start: Start, fast: bool) -> None:
-    """P1: with each cipher and MAC of all profiles, compression asked for or not, content arrives and comes back as it was."""
+    """With each cipher and MAC of all profiles, compression asked for or not, content arrives and comes back as it was."""
     async with start(fast_path=fast, algorithms="legacy") as gate:
         for number, options in enumerate(combinations()):
             async with connected(gate, **options) as connection:
                 await put_and_get(connection, gate, f"{number}.bin")
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.same_process
 @BOTH_WAYS
 async def test_new_keys_in_mid_transfer(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    """P1: key exchanges that server and client begin in the middle of uploads and downloads cost no byte, with each cipher."""
-    monkeypatch.setattr(server, "REKEY_BYTES", REKEY_BYTES)
+    """Key exchanges that server and client begin in the middle of uploads and downloads cost no byte, with each cipher."""
+    monkeypatch.setattr(gate_module, "REKEY_BYTES", REKEY_BYTES)
     async with start(fast_path=fast) as gate:
         for cipher in DEFAULT.encryption_algs:
             async with connected(gate, encryption_algs=[cipher], rekey_bytes=REKEY_BYTES) as connection:
@@ -92,42 +95,44 @@ async def test_new_keys_in_mid_transfer(start: Start, monkeypatch: pytest.Monkey
                 assert receiving_keys(connection) is not keys
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.same_process
 @BOTH_WAYS
 async def test_large_packets(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    """P1: a client that may send packets of 128 KiB gets its content through, with each cipher and with new keys in between."""
-    monkeypatch.setattr(server, "REKEY_BYTES", 4 * REKEY_BYTES)
+    """A client that may send packets of 128 KiB gets its content through, with each cipher and with new keys in between."""
+    monkeypatch.setattr(gate_module, "REKEY_BYTES", 4 * REKEY_BYTES)
     async with start(fast_path=fast) as gate:
         for cipher in DEFAULT.encryption_algs:
             async with connected(gate, encryption_algs=[cipher], client_version="OpenSSH_9.9") as connection:
                 writer, _, _ = await connection.open_session(subsystem="sftp", encoding=None)
-                assert writer.channel._send_pktsize == fastpath.MAX_PACKET_DATA
+                assert writer.channel._send_pktsize == fast_path.MAX_PACKET_DATA
                 await put_and_get(connection, gate, f"{cipher}.bin")
 
 
 @pytest.mark.same_process
 async def test_the_window_of_a_client_that_is_far_away(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is long in following an answer may send more at a time, as long as there are not too many such clients."""
-    monkeypatch.setattr(fastpath, "WIDE_LANES", 1)
+    monkeypatch.setattr(fast_path, "WIDE_LANES", 1)
     widened = []
     for shortest in (3600.0, 0.0):
-        monkeypatch.setattr(fastpath, "LONG_LINE_SECONDS", shortest)
+        monkeypatch.setattr(fast_path, "LONG_LINE_SECONDS", shortest)
         for _ in range(2):
             async with gate.raw() as first, gate.raw() as second:
                 for raw in (first, second):
                     for _ in range(SAMPLES + 2):
                         assert (await raw.request(Request.STAT, string("/sync"))).kind == Reply.ATTRS
-                    widened.append(raw.writer.channel._send_window > server.WINDOW_BYTES)
+                    widened.append(raw.writer.channel._send_window > gate_module.WINDOW_BYTES)
                     assert await raw.put(f"{len(widened)}.bin", CONTENT[-900_000:]) == 0
     assert widened == [False] * 4 + [True, False] * 2
     assert {path.read_bytes() for path in gate.store.glob("*.bin")} == {CONTENT[-900_000:]}
 
 
+@pytest.mark.promise("P1")
 async def test_requests_that_wait_in_line_keep_their_bytes(gate: Gate) -> None:
-    """P1: what a client sends behind a CLOSE waits for it, and is what it was, though others send through the same buffer."""
+    """What a client sends behind a CLOSE waits for it, and is what it was, though others send through the same buffer."""
     async with AsyncExitStack() as stack:
         raws = [await stack.enter_async_context(gate.raw()) for _ in range(4)]
-        contents = [os.urandom(150_000) for _ in raws]
+        contents = [os.urandom(149_999) for _ in raws]  # the last write is shorter: none looks interrupted
         for turn in range(5):
             for number, raw in enumerate(raws):
                 first, second = [await raw.open_file(f"{number}-{turn}-{which}.bin") for which in "ab"]
@@ -142,9 +147,10 @@ async def test_requests_that_wait_in_line_keep_their_bytes(gate: Gate) -> None:
     assert found == {f"{number}-{turn}-{w}.bin": contents[number] for number in range(4) for turn in range(5) for w in "ab"}
 
 
+@pytest.mark.promise("P1")
 @BOTH_WAYS
 async def test_sessions_of_one_connection(start: Start, fast: bool) -> None:
-    """P1: what comes in one read for several sessions, in packets of all sizes with other packets in between, gets to each of
+    """What comes in one read for several sessions, in packets of all sizes with other packets in between, gets to each of
     them, whole and in its order.
     """
     lengths = [1, 7, 4096, 32_700, 3, 250_000, 20, 60_000]
@@ -168,10 +174,11 @@ async def test_sessions_of_one_connection(start: Start, fast: bool) -> None:
     assert gate.in_store() == {f"{number}.bin": content for number, content in enumerate(contents)}
 
 
+@pytest.mark.promise("P1")
 @BOTH_WAYS
 async def test_new_keys_for_openssh(start: Start, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, fast: bool) -> None:
-    """P1: OpenSSH's client renews keys every MiB, against a server that does too."""
-    monkeypatch.setattr(server, "REKEY_BYTES", 1_000_000)
+    """OpenSSH's client renews keys every MiB, against a server that does too."""
+    monkeypatch.setattr(gate_module, "REKEY_BYTES", 1_000_000)
     local = tmp_path / "local.bin"
     local.write_bytes(CONTENT * 5)
     async with start(fast_path=fast) as gate:
@@ -188,9 +195,10 @@ async def test_new_keys_for_openssh(start: Start, monkeypatch: pytest.MonkeyPatc
         assert (gate.store / "new.bin").read_bytes() == CONTENT * 5 == (tmp_path / "back.bin").read_bytes()
 
 
+@pytest.mark.promise("P1")
 @BOTH_WAYS
 async def test_new_keys_for_paramiko(start: Start, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
-    """P1: paramiko asks for new keys in the middle of an upload."""
+    """paramiko asks for new keys in the middle of an upload."""
     monkeypatch.setattr(paramiko.packet.Packetizer, "REKEY_BYTES", 400_000)
 
     def work(port: int, key: str) -> bytes:
@@ -247,8 +255,9 @@ async def test_a_kexinit_in_single_bytes(gate: Gate) -> None:
     assert b"aes128-ctr" not in offered
 
 
+@pytest.mark.promise("P1")
 async def test_an_altered_packet_ends_the_connection(gate: Gate) -> None:
-    """P1: a packet whose tag does not fit ends the connection, and the upload that it belonged to is interrupted."""
+    """A packet whose tag does not fit ends the connection, and the upload that it belonged to is interrupted."""
     async with gate.raw() as raw:
         handle = await raw.open_file("x.csv")
         assert (await raw.write(handle, 0, b"a,b\n")).status == 0
@@ -260,7 +269,7 @@ async def test_an_altered_packet_ends_the_connection(gate: Gate) -> None:
 
 async def test_the_version_of_asyncssh_is_one_that_was_tested() -> None:
     """The quick way is taken with the release that is installed; on another one it would be switched off without a word."""
-    assert asyncssh.__version__ in fastpath.TESTED
+    assert asyncssh.__version__ in fast_path.TESTED
 
 
 @pytest.mark.same_process

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import CREATE, RESUME, string, uint64
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import CREATE, RESUME, string, uint64
 
 
+@pytest.mark.promise("P5")
 async def test_read_past_the_end(gate: Gate) -> None:
-    """P5: READ gives what there is, and the end of file where there is nothing, however far behind the end."""
+    """READ gives what there is, and the end of file where there is nothing, however far behind the end."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"0123456789")
         handle = await raw.open_file("a.csv", Open.READ)
@@ -40,8 +41,9 @@ async def test_a_read_of_many_bytes_gives_fewer(gate: Gate) -> None:
         assert len((await raw.read(handle, 0, 2**32 - 1)).data) == 261120
 
 
+@pytest.mark.promise("P1")
 async def test_close_twice(gate: Gate) -> None:
-    """P1: the second CLOSE of a handle fails, and publishes nothing twice."""
+    """The second CLOSE of a handle fails, and publishes nothing twice."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"a\n")
@@ -50,8 +52,9 @@ async def test_close_twice(gate: Gate) -> None:
     assert len(gate.arrivals("a.csv")) == 1
 
 
+@pytest.mark.promise("P6")
 async def test_the_wrong_kind_of_handle(gate: Gate) -> None:
-    """P6: a handle for reading takes no writes, one for writing gives no content, and a directory's does neither."""
+    """A handle for reading takes no writes, one for writing gives no content, and a directory's does neither."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         reading = await raw.open_file("a.csv", Open.READ)
@@ -69,8 +72,9 @@ async def test_the_wrong_kind_of_handle(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"a\n", "b.csv": b""}
 
 
+@pytest.mark.promise("P7")
 async def test_the_limit_of_handles(start: Start) -> None:
-    """P7: more handles than the limit are refused by the rule's name, and there is room again after a CLOSE."""
+    """More handles than the limit are refused by the rule's name, and there is room again after a CLOSE."""
     async with start(max_handles=8) as gate, gate.raw() as raw:
         handles = [await raw.open_file(f"{number}.csv") for number in range(8)]
         refused = await raw.try_open("9.csv")
@@ -83,8 +87,9 @@ async def test_the_limit_of_handles(start: Start) -> None:
         assert len(gate.in_store()) == 9
 
 
+@pytest.mark.promise("P7")
 async def test_the_limit_counts_directories(start: Start) -> None:
-    """P7: open directories count as handles."""
+    """Open directories count as handles."""
     async with start(max_handles=8) as gate, gate.raw() as raw:
         handles = [(await raw.on(Request.OPENDIR, ".")).handle for _ in range(8)]
         refused = await raw.on(Request.OPENDIR, ".")
@@ -93,8 +98,9 @@ async def test_the_limit_counts_directories(start: Start) -> None:
         assert len((await raw.on(Request.OPENDIR, ".")).handle) > 0
 
 
+@pytest.mark.promise("P1")
 async def test_a_thousand_handles(gate: Gate) -> None:
-    """P1: as many uploads as the settings allow are open at once in one session; those that are closed are published."""
+    """As many uploads as the settings allow are open at once in one session; those that are closed are published."""
     async with gate.raw() as raw:
         count = 1024
         for number in range(count):
@@ -108,8 +114,9 @@ async def test_a_thousand_handles(gate: Gate) -> None:
         assert gate.in_store() == {f"{number:04}.csv": f"{number}\n".encode() for number in range(50)}
 
 
+@pytest.mark.promise("P1")
 async def test_a_failed_write_is_for_good(start: Start) -> None:
-    """P1: after a write that failed, writes and the CLOSE of that handle fail too, and nothing is published."""
+    """After a write that failed, writes and the CLOSE of that handle fail too, and nothing is published."""
     async with start(max_upload_bytes=1000) as gate, gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         assert (await raw.write(handle, 0, b"x" * 900 + b"\n")).status == Status.OK
@@ -124,16 +131,18 @@ async def test_a_failed_write_is_for_good(start: Start) -> None:
         assert gate.in_store() == {"a.csv": b"small\n"}
 
 
+@pytest.mark.promise("P7")
 async def test_a_declared_size_above_the_limit(start: Start) -> None:
-    """P7: an upload that declares more than the limit is refused when it is opened."""
+    """An upload that declares more than the limit is refused when it is opened."""
     async with start(max_upload_bytes=1000) as gate, gate.raw() as raw:
         refused = await raw.try_open("a.csv", CREATE, raw.attributes(size=1001))
         assert refused.status == Status.FAILURE and "max_upload_bytes" in refused.message
         assert gate.staged() == []
 
 
+@pytest.mark.promise("P7")
 async def test_a_size_above_the_limit(start: Start) -> None:
-    """P7: setting a size above the limit is refused, by path and by handle, and so is one beyond all disks."""
+    """Setting a size above the limit is refused, by path and by handle, and so is one beyond all disks."""
     async with start(max_upload_bytes=1000) as gate, gate.raw(version=6) as raw:
         await raw.put("a.csv", b"a\n")
         handle = await raw.open_file("b.csv")
@@ -146,8 +155,9 @@ async def test_a_size_above_the_limit(start: Start) -> None:
         assert gate.in_store() == {"a.csv": b"a\n", "b.csv": b"b\n"}
 
 
+@pytest.mark.promise("P7")
 async def test_quota_of_files(start: Start) -> None:
-    """P7: a user that has as many files waiting as it may gets the rule's name, and room again when one is gone."""
+    """A user that has as many files waiting as it may gets the rule's name, and room again when one is gone."""
     async with start(max_pending_files=3) as gate, gate.raw(version=6) as raw:
         for number in range(3):
             assert await raw.put(f"{number}.csv", b"x\n") == Status.OK
@@ -157,8 +167,9 @@ async def test_quota_of_files(start: Start) -> None:
         assert await raw.put("3.csv", b"x\n") == Status.OK
 
 
+@pytest.mark.promise("P1")
 async def test_a_gap_is_no_upload(gate: Gate) -> None:
-    """P1: an upload with a hole that no write covered fails at CLOSE, which says where the hole is."""
+    """An upload with a hole that no write covered fails at CLOSE, which says where the hole is."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"0123456789")
@@ -168,8 +179,9 @@ async def test_a_gap_is_no_upload(gate: Gate) -> None:
     assert gate.in_store() == {} and gate.arrivals("a.csv") == []
 
 
+@pytest.mark.promise("P1")
 async def test_a_size_that_grows_is_a_gap(gate: Gate) -> None:
-    """P1: bytes that FSETSTAT made and no write filled are missing ones."""
+    """Bytes that FSETSTAT made and no write filled are missing ones."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"ab\n")
@@ -178,8 +190,9 @@ async def test_a_size_that_grows_is_a_gap(gate: Gate) -> None:
     assert gate.in_store() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_remove_of_an_open_upload(gate: Gate) -> None:
-    """P1: an upload that its user removes while it is open is never published; the handle fails, and nothing stays."""
+    """An upload that its user removes while it is open is never published; the handle fails, and nothing stays."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"a\n")
@@ -190,8 +203,9 @@ async def test_remove_of_an_open_upload(gate: Gate) -> None:
         assert gate.in_store() == {} and gate.staged() == []
 
 
+@pytest.mark.promise("P5")
 async def test_remove_of_an_open_upload_over_an_older_file(gate: Gate) -> None:
-    """P5: REMOVE of a name removes the file and the upload that has it open, as the name means both."""
+    """REMOVE of a name removes the file and the upload that has it open, as the name means both."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"old\n")
         handle = await raw.open_file("a.csv")
@@ -201,8 +215,9 @@ async def test_remove_of_an_open_upload_over_an_older_file(gate: Gate) -> None:
         assert await raw.listing(".") == [] and gate.in_store() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_rename_of_an_open_upload(gate: Gate) -> None:
-    """P1: an open upload gets no final name by a rename, and can get another name that is never taken."""
+    """An open upload gets no final name by a rename, and can get another name that is never taken."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv.tmp")
         await raw.write(handle, 0, b"a\n")
@@ -215,8 +230,9 @@ async def test_rename_of_an_open_upload(gate: Gate) -> None:
         assert gate.in_store() == {"b.csv": b"a\n"}
 
 
+@pytest.mark.promise("P5")
 async def test_a_reader_keeps_its_version(gate: Gate) -> None:
-    """P5: a file that is open for reading stays readable whole while a new one takes its name or it is removed."""
+    """A file that is open for reading stays readable whole while a new one takes its name or it is removed."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"old\n")
         handle = await raw.open_file("a.csv", Open.READ)
@@ -228,8 +244,9 @@ async def test_a_reader_keeps_its_version(gate: Gate) -> None:
         assert (await raw.close(handle)).status == Status.OK
 
 
+@pytest.mark.promise("P3")
 async def test_two_uploads_of_one_name(gate: Gate) -> None:
-    """P3: two open uploads of one name never mix; each is whole, and the one that closes last has the name."""
+    """Two open uploads of one name never mix; each is whole, and the one that closes last has the name."""
     async with gate.raw() as one, gate.raw() as two:
         first, second = await one.open_file("a.csv"), await two.open_file("a.csv")
         await one.write(first, 0, b"first ")
@@ -241,8 +258,9 @@ async def test_two_uploads_of_one_name(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"first one\n"} and gate.archived() == [b"second\n"]
 
 
+@pytest.mark.promise("P5")
 async def test_append_goes_to_the_end(gate: Gate) -> None:
-    """P5: writes of a handle opened with APPEND go to the end where the client leaves the offset at 0."""
+    """Writes of a handle opened with APPEND go to the end where the client leaves the offset at 0."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"one\n")
         handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
@@ -252,9 +270,10 @@ async def test_append_goes_to_the_end(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"one\ntwo\nthree\n"}
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("first", [0, 10])
 async def test_appends_of_several_writes(gate: Gate, first: int) -> None:
-    """P1: writes of a handle opened with APPEND, sent without waiting, follow what waits, counted from 0 or as true offsets."""
+    """Writes of a handle opened with APPEND, sent without waiting, follow what waits, counted from 0 or as true offsets."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"012345678\n")
         handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
@@ -265,8 +284,9 @@ async def test_appends_of_several_writes(gate: Gate, first: int) -> None:
         assert gate.in_store() == {"a.csv": b"012345678\n" + b"".join(b"%099d\n" % number for number in range(50))}
 
 
+@pytest.mark.promise("P7")
 async def test_an_append_that_would_change_what_is_there(gate: Gate) -> None:
-    """P7: an append into the middle is refused at its WRITE and its CLOSE by the rule, and the file that waits stays."""
+    """An append into the middle is refused at its WRITE and its CLOSE by the rule, and the file that waits stays."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"012345678\n")
         handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
@@ -277,8 +297,9 @@ async def test_an_append_that_would_change_what_is_there(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"012345678\n"}
 
 
+@pytest.mark.promise("P5")
 async def test_read_while_writing(gate: Gate) -> None:
-    """P5: a handle that was opened for both gives back what was written, and the name shows its size."""
+    """A handle that was opened for both gives back what was written, and the name shows its size."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", CREATE | Open.READ)
         await raw.write(handle, 0, b"0123")
@@ -289,8 +310,9 @@ async def test_read_while_writing(gate: Gate) -> None:
         assert (await raw.read(other)).data == b"0123"
 
 
+@pytest.mark.promise("P7")
 async def test_ten_thousand_opens(gate: Gate) -> None:
-    """P7: of 10,000 handles that a client asks for without waiting, those beyond the limit are refused by the rule's name, each
+    """Of 10,000 handles that a client asks for without waiting, those beyond the limit are refused by the rule's name, each
     request is answered, and the session goes on.
     """
     async with gate.raw() as raw:
@@ -307,10 +329,11 @@ async def test_ten_thousand_opens(gate: Gate) -> None:
         assert await raw.put("b.csv", b"b\n") == Status.OK
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.same_process
 async def test_a_session_leaves_handles_to_others(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """P7: where the process can open few files, a session that has many opens no more, and another still can."""
-    monkeypatch.setattr("sftpgate.cli.gate.raise_limit", lambda: 200)
+    """Where the process can open few files, a session that has many opens no more, and another still can."""
+    monkeypatch.setattr("sftpgate.app.serving.worker_process.raise_limit", lambda: 200)
     async with start() as gate, gate.raw() as greedy, gate.raw("other") as modest:
         await greedy.put("a.csv", b"a\n")
         refused = None

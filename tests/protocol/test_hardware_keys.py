@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sftpgate.policy.login import LoginRefusal
-from tests.protocol.credentials import TOUCHED, VERIFIED, SoftwareToken, authorize, login, refused
-from tests.protocol.gates import Gate, Start
+from tests.harness.credentials import TOUCHED, VERIFIED, SoftwareToken, authorize, login, refused
+from tests.harness.gates import Gate, Start
 
 
 @pytest.mark.parametrize("curve", [False, True], ids=["ed25519", "ecdsa"])

@@ -6,9 +6,10 @@ import asyncssh
 import pytest
 from asyncssh.packet import SSHPacket
 
-from tests.protocol.gates import Gate
+from tests.harness.gates import Gate
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize(
     ("client_version", "is_told"),
     [("OpenSSH_9.9", True), ("AsyncSSH_2.24.1", True), ("phpseclib_3.0 (libsodium)", False), ("JSCH-0.1.54", False)],
@@ -16,7 +17,7 @@ from tests.protocol.gates import Gate
 async def test_only_clients_that_learn_are_told(
     gate: Gate, monkeypatch: pytest.MonkeyPatch, client_version: str, is_told: bool
 ) -> None:
-    """P5: a client that learns host keys is told of all of them; one that answers a request which wants no answer is not."""
+    """A client that learns host keys is told of all of them; one that answers a request which wants no answer is not."""
     told: list[SSHPacket] = []
 
     def hear(connection: asyncssh.SSHClientConnection, packet: SSHPacket) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
-from sftpgate.gateway.lastuse import LastUses
-from sftpgate.ledger.database import Ledger
+from sftpgate.gateway.ssh.last_use import LastUses
+from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.logins import LastUse, last_uses, remember
 from sftpgate.users.passwords import hash_password
-from tests.protocol.credentials import login, registry
-from tests.protocol.gates import Gate, Start
+from tests.harness.credentials import login, registry
+from tests.harness.gates import Gate, Start
 
 PASSWORD = "correct horse battery"
 EARLY = LastUse(owner="erp", credential="x", at=datetime(2030, 1, 31, tzinfo=UTC), address="192.0.2.1", client="c")
@@ -25,8 +26,9 @@ def uses(gate: Gate) -> dict[str, LastUse]:
         return {use.credential: use for use in last_uses(connection, "erp")}
 
 
+@pytest.mark.promise("P8")
 async def test_last_uses_outlive_the_server(start: Start) -> None:
-    """P8: key and password are remembered with time, address and client over a restart; a refused login is no use."""
+    """Key and password are remembered with time, address and client over a restart; a refused login is no use."""
     async with start() as gate:
         registry(gate).set_password_hash("erp", hash_password(PASSWORD))
         [key] = registry(gate).load("erp").keys

@@ -12,8 +12,9 @@ import pytest
 
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.users.passwords import hash_password
-from tests.protocol.credentials import authorize, certify, login, make_key, reasons, registry
-from tests.protocol.gates import WAIT_SECONDS, Gate
+from tests.harness.credentials import authorize, certify, login, make_key, reasons, registry
+from tests.harness.gates import Gate
+from tests.harness.raw import WAIT_SECONDS
 
 
 def _append(line: str) -> Callable[[Gate], None]:

@@ -7,9 +7,9 @@ import unicodedata
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Request
-from tests.protocol.gates import Gate
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Request
+from tests.harness.gates import Gate
 from tests.protocol.operations import CHANGING, EVERY, MAKING
 
 UNSTORABLE = {
@@ -49,9 +49,10 @@ KEPT = (
 )
 
 
+@pytest.mark.promise("P5")
 @pytest.mark.parametrize("name", KEPT)
 async def test_names_are_kept_exactly(gate: Gate, name: str) -> None:
-    """P5: a name comes back byte for byte as it was sent, in listings and on the disk."""
+    """A name comes back byte for byte as it was sent, in listings and on the disk."""
     async with gate.raw() as raw:
         assert await raw.put(name, b"x\n") == Status.OK
         assert await raw.listing(".") == [name]
@@ -61,9 +62,10 @@ async def test_names_are_kept_exactly(gate: Gate, name: str) -> None:
         assert await raw.listing(".") == []
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize("what", UNSTORABLE)
 async def test_names_that_cannot_be_stored(gate: Gate, what: str) -> None:
-    """P7: a name that cannot be stored is refused by the rule in every operation that would make it, and nothing is left."""
+    """A name that cannot be stored is refused by the rule in every operation that would make it, and nothing is left."""
     name, why = UNSTORABLE[what]
     async with gate.raw(version=6) as raw:
         await raw.put("own.csv", b"own\n")
@@ -74,9 +76,10 @@ async def test_names_that_cannot_be_stored(gate: Gate, what: str) -> None:
         assert gate.in_store() == {"own.csv": b"own\n"} and not gate.in_drop() and gate.staged() == []
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize("what", UNREADABLE)
 async def test_names_that_are_no_names(gate: Gate, what: str) -> None:
-    """P7: what is no UTF-8 text, or far too long, is refused by the rule's name in every operation."""
+    """What is no UTF-8 text, or far too long, is refused by the rule's name in every operation."""
     name, why = UNREADABLE[what]
     async with gate.raw(version=6) as raw:
         await raw.put("own.csv", b"own\n")
@@ -90,8 +93,9 @@ async def test_names_that_are_no_names(gate: Gate, what: str) -> None:
         assert gate.in_store() == {"own.csv": b"own\n"} and not gate.in_drop()
 
 
+@pytest.mark.promise("P5")
 async def test_looking_at_names_that_cannot_be_stored(gate: Gate) -> None:
-    """P5: what cannot be stored is not there, for those who only look."""
+    """What cannot be stored is not there, for those who only look."""
     async with gate.raw() as raw:
         for name, _ in UNSTORABLE.values():
             assert (await raw.on(Request.STAT, name)).status in (Status.NO_SUCH_FILE, Status.PERMISSION_DENIED)
@@ -99,8 +103,9 @@ async def test_looking_at_names_that_cannot_be_stored(gate: Gate) -> None:
             assert (await raw.on(Request.REMOVE, name)).status in (Status.NO_SUCH_FILE, Status.PERMISSION_DENIED)
 
 
+@pytest.mark.promise("P3")
 async def test_letter_case_matters(gate: Gate) -> None:
-    """P3: names that differ only in letter case are two files."""
+    """Names that differ only in letter case are two files."""
     async with gate.raw() as raw:
         await raw.put("enrols.csv", b"lower\n")
         await raw.put("Enrols.CSV", b"upper\n")
@@ -110,8 +115,9 @@ async def test_letter_case_matters(gate: Gate) -> None:
         assert gate.archived() == []
 
 
+@pytest.mark.promise("P3")
 async def test_unicode_forms_matter(gate: Gate) -> None:
-    """P3: names that differ only in their Unicode normalisation (macOS sends the other one) are two files."""
+    """Names that differ only in their Unicode normalisation (macOS sends the other one) are two files."""
     composed = unicodedata.normalize("NFC", "é.csv")
     decomposed = unicodedata.normalize("NFD", "é.csv")
     async with gate.raw() as raw:
@@ -123,6 +129,7 @@ async def test_unicode_forms_matter(gate: Gate) -> None:
         assert gate.archived() == []
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     "name",
     [
@@ -142,7 +149,7 @@ async def test_unicode_forms_matter(gate: Gate) -> None:
     ],
 )
 async def test_names_that_are_never_taken(gate: Gate, name: str) -> None:
-    """P1, trap: temporary names of clients, hidden names and companions stay in the drop, and behave there as files do."""
+    """Trap: temporary names of clients, hidden names and companions stay in the drop, and behave there as files do."""
     async with gate.raw() as raw:
         assert await raw.put(name, b"x\n") == Status.OK
         assert gate.in_store() == {} and gate.in_drop() == {name: b"x\n"}
@@ -155,8 +162,9 @@ async def test_names_that_are_never_taken(gate: Gate, name: str) -> None:
         assert gate.in_store() == {"final.csv": b"y\n"} and gate.in_drop() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_files_below_a_name_that_is_never_taken(gate: Gate) -> None:
-    """P1: everything below a hidden directory or one with an underscore stays in the drop."""
+    """Everything below a hidden directory or one with an underscore stays in the drop."""
     async with gate.raw() as raw:
         for directory in ("_drafts", ".git"):
             await raw.mkdir(directory)
@@ -167,16 +175,18 @@ async def test_files_below_a_name_that_is_never_taken(gate: Gate) -> None:
         assert gate.in_store() == {"final/a.csv": b"a\n"}
 
 
+@pytest.mark.promise("P5")
 async def test_names_on_disk_that_are_no_text(gate: Gate) -> None:
-    """P5: a file of the drop whose name is not UTF-8 is left out of listings, and the others are shown."""
+    """A file of the drop whose name is not UTF-8 is left out of listings, and the others are shown."""
     (gate.drop / os.fsdecode(b"fran\xe7ais.csv")).touch()
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         assert await raw.listing(".") == ["a.csv"]
 
 
+@pytest.mark.promise("P5")
 async def test_deep_directories(gate: Gate) -> None:
-    """P5: directories as deep as the limit work, and one more is refused by the rule."""
+    """Directories as deep as the limit work, and one more is refused by the rule."""
     async with gate.raw() as raw:
         path = ""
         for _ in range(63):

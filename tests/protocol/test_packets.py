@@ -7,10 +7,10 @@ import struct
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import MAX_PACKET_BYTES, Open, Reply, Request
-from tests.protocol.gates import Gate
-from tests.protocol.raw import CREATE, Raw, string, uint32, uint64
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import MAX_PACKET_BYTES, Open, Reply, Request
+from tests.harness.gates import Gate
+from tests.harness.raw import CREATE, Raw, string, uint32, uint64
 
 FIELDS = {  # requests of version 3 that are cut off after some of their fields
     "open without flags": (Request.OPEN, string("a.csv")),
@@ -34,9 +34,10 @@ FIELDS = {  # requests of version 3 that are cut off after some of their fields
 }
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("version", [3, 6])
 async def test_malformed_requests(gate: Gate, version: int) -> None:
-    """P1: a request that is cut off is a bad message, and the session and its open upload go on."""
+    """A request that is cut off is a bad message, and the session and its open upload go on."""
     async with gate.raw(version=version) as raw:
         handle = await raw.open_file("a.csv")
         for what, (kind, body) in FIELDS.items():
@@ -57,9 +58,10 @@ async def test_a_packet_without_a_number(gate: Gate) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("length", [0, MAX_PACKET_BYTES + 1, 2**31, 2**32 - 1])
 async def test_packets_of_impossible_length(gate: Gate, length: int) -> None:
-    """P1: a packet that is empty or larger than the limit ends the session, and its open upload stays unpublished."""
+    """A packet that is empty or larger than the limit ends the session, and its open upload stays unpublished."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"half")
@@ -81,8 +83,9 @@ async def test_the_longest_packet(gate: Gate) -> None:
         assert len(gate.in_store()["a.bin"]) == len(content)
 
 
+@pytest.mark.promise("P1")
 async def test_the_first_packet_is_not_init(gate: Gate) -> None:
-    """P1: requests before INIT are bad messages that do nothing, and INIT may still come."""
+    """Requests before INIT are bad messages that do nothing, and INIT may still come."""
     async with gate.connection() as connection:
         raw = await Raw.open(connection)
         raw.send(Request.OPEN, raw.open_parts("a.csv", CREATE))
@@ -100,8 +103,9 @@ async def test_a_second_init(gate: Gate) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P6")
 async def test_what_is_offered(gate: Gate) -> None:
-    """P6: VERSION offers the extensions that work, and none that makes links."""
+    """VERSION offers the extensions that work, and none that makes links."""
     async with gate.connection() as connection:
         names = [name for name, _ in await (await Raw.open(connection)).begin(3)]
     assert b"posix-rename@openssh.com" in names and b"limits@openssh.com" in names
@@ -131,8 +135,9 @@ async def test_bytes_behind_a_request_are_ignored(gate: Gate) -> None:
         assert gate.in_store() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_pieces_of_any_size(gate: Gate) -> None:
-    """P1: packets may come in pieces as small as a byte, and many of them in one."""
+    """Packets may come in pieces as small as a byte, and many of them in one."""
     async with gate.raw() as raw:
         body = bytes([Request.OPEN]) + uint32(7) + raw.open_parts("a.csv", CREATE)
         for byte in struct.pack(">I", len(body)) + body:
@@ -148,8 +153,9 @@ async def test_pieces_of_any_size(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"one\ntwo\nsix\n"}
 
 
+@pytest.mark.promise("P1")
 async def test_pipelined_requests_are_answered_in_order(gate: Gate) -> None:
-    """P1: requests sent without waiting are done in their order, whatever they need, and each answer bears its number."""
+    """Requests sent without waiting are done in their order, whatever they need, and each answer bears its number."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         sent = []
@@ -173,8 +179,9 @@ async def test_numbers_are_the_clients(gate: Gate) -> None:
         assert [(await raw.answer()).number for _ in range(5)] == [2**32 - 1, 5, 5, 0, 4]
 
 
+@pytest.mark.promise("P1")
 async def test_writes_out_of_order(gate: Gate) -> None:
-    """P1: the blocks of a file may come in any order, as long as no byte is missing at CLOSE."""
+    """The blocks of a file may come in any order, as long as no byte is missing at CLOSE."""
     blocks = [bytes([65 + number]) * 100 for number in range(20)]
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
@@ -196,8 +203,9 @@ async def test_the_session_ends_with_status_0(gate: Gate) -> None:
         assert await raw.exit_status() == 0
 
 
+@pytest.mark.promise("P1")
 async def test_close_and_hang_up(gate: Gate) -> None:
-    """P1: requests that came whole before the end of file are still done: a client may send CLOSE and hang up."""
+    """Requests that came whole before the end of file are still done: a client may send CLOSE and hang up."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         raw.send(Request.WRITE, string(handle), uint64(0), string("a\n"))
@@ -209,9 +217,10 @@ async def test_close_and_hang_up(gate: Gate) -> None:
     assert gate.in_store() == {"a.csv": b"a\n"}
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("end", ["end of file", "channel", "connection"])
 async def test_an_end_without_close(gate: Gate, end: str) -> None:
-    """P1, trap: a session that ends with an open handle, in whatever way, publishes nothing of it."""
+    """Trap: a session that ends with an open handle, in whatever way, publishes nothing of it."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         assert (await raw.write(handle, 0, b"a,b\n1,2\n")).status == Status.OK
@@ -227,8 +236,9 @@ async def test_an_end_without_close(gate: Gate, end: str) -> None:
     assert gate.in_store() == {} and gate.arrivals("a.csv") == [] and len(gate.staged()) == 1
 
 
+@pytest.mark.promise("P1")
 async def test_half_a_packet_at_the_end(gate: Gate) -> None:
-    """P1: a CLOSE of which half arrived is none."""
+    """A CLOSE of which half arrived is none."""
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, b"a\n")

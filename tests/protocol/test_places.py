@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from tests.protocol.gates import Gate, Start
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from sftpgate.policy.access import RECEIPTS
+from sftpgate.policy.managed import RESERVED_NAMES
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import Answer
 from tests.protocol.operations import CHANGING, EVERY, LOOKING
-from tests.protocol.raw import Answer
 
 OUTSIDE = (
     "/etc/passwd",
@@ -25,9 +27,9 @@ OUTSIDE = (
     "/sync/./../etc/passwd",
     "/sync/sub/../../x",
 )
-READ_ONLY = ("/archives/x", "/reports/x", "../reports/x", "/archives/sub/x")
+READ_ONLY = (*(f"/{name}/x" for name in RESERVED_NAMES), "../reports/x", "/archives/sub/x", "/receipts/x", "/receipts/sub/x")
 RESERVED = (
-    "archives/x",
+    *(f"{name}/x" for name in RESERVED_NAMES),
     "/sync/archives/x",
     "/sync/Reports/x",
     "ARCHIVES",
@@ -53,7 +55,7 @@ def disk(gate: Gate) -> dict[str, bytes]:
         str(path.relative_to(gate.directory)): path.read_bytes()
         for top in (gate.store, gate.drop)
         for path in top.rglob("*")
-        if path.is_file() and path.name not in ("lock", "sweep.lock", "seal")
+        if path.is_file() and path.name not in ("lock", "sweep.lock", "seal", "seal.new", "followers.lock")
     }
     directories = {str(path.relative_to(gate.directory)): b"" for path in gate.data.rglob("*") if path.is_dir()}
     return files | directories
@@ -66,9 +68,10 @@ def check_message(gate: Gate, answer: Answer) -> None:
         assert "Uncaught" not in answer.message and "Error" not in answer.message and "Errno" not in answer.message
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("operation", EVERY)
 async def test_no_path_leads_outside(gate: Gate, operation: str) -> None:
-    """P6: a path that climbs, or that names something outside the drop, reaches nothing in any operation."""
+    """A path that climbs, or that names something outside the drop, reaches nothing in any operation."""
     async with gate.raw() as raw:
         await raw.mkdir("sub")
         await raw.put("own.csv", b"own\n")
@@ -83,9 +86,10 @@ async def test_no_path_leads_outside(gate: Gate, operation: str) -> None:
     assert not Path("/x").exists()
 
 
+@pytest.mark.promise("P6", "P7")
 @pytest.mark.parametrize("operation", CHANGING)
 async def test_what_is_managed_is_not_writable(gate: Gate, operation: str) -> None:
-    """P6, P7: archives and reports, and our own names, are refused in any spelling, by the rule's name, and nothing is left."""
+    """Archives and reports, and our own names, are refused in any spelling, by the rule's name, and nothing is left."""
     async with gate.raw() as raw:
         await raw.mkdir("sub")
         await raw.put("own.csv", b"own\n")
@@ -98,9 +102,10 @@ async def test_what_is_managed_is_not_writable(gate: Gate, operation: str) -> No
         assert disk(gate) == before
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("operation", LOOKING)
 async def test_what_is_managed_is_not_seen(gate: Gate, operation: str) -> None:
-    """P6: what is the system's own in the drop and the store cannot be looked at."""
+    """What is the system's own in the drop and the store cannot be looked at."""
     async with gate.raw() as raw:
         await raw.put("own.csv", b"own\n")
         for path in RESERVED:
@@ -109,9 +114,10 @@ async def test_what_is_managed_is_not_seen(gate: Gate, operation: str) -> None:
             check_message(gate, answer)
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("operation", CHANGING)
 async def test_the_drop_itself_stays(gate: Gate, operation: str) -> None:
-    """P6: the root, the drop and the two read-only directories cannot be removed, renamed, replaced or opened."""
+    """The root, the drop and the two read-only directories cannot be removed, renamed, replaced or opened."""
     async with gate.raw() as raw:
         await raw.put("own.csv", b"own\n")
         before = disk(gate)
@@ -125,14 +131,15 @@ async def test_the_drop_itself_stays(gate: Gate, operation: str) -> None:
         assert disk(gate) == before
 
 
+@pytest.mark.promise("P6")
 async def test_what_is_listed(gate: Gate) -> None:
-    """P6: the root lists the drop, archives and reports, and nothing else; the drop shows none of our own names."""
+    """The root lists the drop, archives and reports, and nothing else; the drop shows none of our own names."""
     assert (gate.drop / ".sftpgate").is_dir()
     (gate.drop / ".sftpgate-x").write_bytes(b"x")
     (gate.drop / "Archives").mkdir()
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
-        assert sorted(await raw.listing("/")) == ["archives", "reports", "sync"]
+        assert sorted(await raw.listing("/")) == sorted([*RESERVED_NAMES, RECEIPTS, "sync"])
         assert await raw.listing("/sync") == ["a.csv"]
         assert await raw.listing("/archives") == [] == await raw.listing("/reports")
 
@@ -145,12 +152,13 @@ async def test_mkdir_of_what_is_there(gate: Gate) -> None:
         assert (await raw.mkdir("/other")).status == Status.PERMISSION_DENIED
 
 
+@pytest.mark.promise("P6")
 async def test_a_deep_mount(start: Start) -> None:
-    """P6: the drop may be mounted deeper, as scripts with absolute paths need it, and the directories above are read-only."""
+    """The drop may be mounted deeper, as scripts with absolute paths need it, and the directories above are read-only."""
     async with start(drop_mount="/var/moodledata/sync") as gate, gate.raw() as raw:
         assert (await raw.on(Request.REALPATH, ".")).names[0][0] == "/var/moodledata/sync"
         assert await raw.put("/var/moodledata/sync/a.csv", b"a\n") == Status.OK
-        assert sorted(await raw.listing("/")) == ["archives", "reports", "var"]
+        assert sorted(await raw.listing("/")) == ["archives", "receipts", "reports", "var"]
         assert await raw.listing("/var") == ["moodledata"]
         assert await raw.listing("/var/moodledata") == ["sync"]
         for path in ("/var/x", "/var/moodledata/x", "/sync/x", "../x"):
@@ -186,9 +194,10 @@ def plant(top: Path, secret: Path) -> None:
 LINKS = ("file", "dir", "dangling", "loop", "dir/x", "dir/new", "dir/.", "loop/x")
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("operation", EVERY)
 async def test_links_in_the_drop_lead_nowhere(gate: Gate, secret: Path, operation: str) -> None:
-    """P6: a symbolic link that somebody puts into the drop is never followed, listed, read, or written through."""
+    """A symbolic link that somebody puts into the drop is never followed, listed, read, or written through."""
     plant(gate.drop, secret)
     async with gate.raw() as raw:
         await raw.put("own.csv", b"own\n")
@@ -204,15 +213,17 @@ async def test_links_in_the_drop_lead_nowhere(gate: Gate, secret: Path, operatio
     assert {path.name: path.read_bytes() for path in secret.iterdir()} == {"file": b"secret\n", "x": b"secret too\n"}
 
 
+@pytest.mark.promise("P6")
 async def test_a_link_in_the_drop_is_not_shown(gate: Gate, secret: Path) -> None:
-    """P6: a listing shows no links."""
+    """A listing shows no links."""
     plant(gate.drop, secret)
     async with gate.raw() as raw:
         assert await raw.listing(".") == []
 
 
+@pytest.mark.promise("P6")
 async def test_links_in_the_store_lead_nowhere(gate: Gate, secret: Path) -> None:
-    """P6: a link in the store is replaced by an upload of its name, and an upload below a link to a directory fails."""
+    """A link in the store is replaced by an upload of its name, and an upload below a link to a directory fails."""
     plant(gate.store, secret)
     async with gate.raw() as raw:
         assert (await raw.on(Request.STAT, "file")).status == Status.NO_SUCH_FILE
@@ -230,8 +241,9 @@ async def test_links_in_the_store_lead_nowhere(gate: Gate, secret: Path) -> None
     assert {path.name: path.read_bytes() for path in secret.iterdir()} == {"file": b"secret\n", "x": b"secret too\n"}
 
 
+@pytest.mark.promise("P6")
 async def test_a_waiting_file_that_became_a_link(gate: Gate, secret: Path) -> None:
-    """P6: where somebody replaces a waiting file by a link, the sender reads nothing through it."""
+    """Where somebody replaces a waiting file by a link, the sender reads nothing through it."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         (gate.store / "a.csv").unlink()
@@ -243,8 +255,9 @@ async def test_a_waiting_file_that_became_a_link(gate: Gate, secret: Path) -> No
     assert (secret / "file").read_bytes() == b"secret\n" and (secret / "file").stat().st_mtime != 1
 
 
+@pytest.mark.promise("P6")
 async def test_special_files_are_not_shown(gate: Gate) -> None:
-    """P6: a FIFO in the drop is not listed, and looking at it neither blocks nor opens it."""
+    """A FIFO in the drop is not listed, and looking at it neither blocks nor opens it."""
     os.mkfifo(gate.drop / "fifo")
     async with gate.raw() as raw:
         assert await raw.listing(".") == []

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import CREATE, RESUME, string, uint32, uint64
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import CREATE, RESUME, string, uint32, uint64
 
 VERSIONS = (3, 4, 5, 6)
 
@@ -19,9 +19,10 @@ def since(first: int, code: Status, before: Status, version: int) -> Status:
     return code if version >= first else before
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_the_life_of_a_file(gate: Gate, version: int) -> None:
-    """P5: open, write, read, fstat, fsetstat, close, stat, setstat, rename, list and remove work in every version."""
+    """Open, write, read, fstat, fsetstat, close, stat, setstat, rename, list and remove work in every version."""
     async with gate.raw(version=version) as raw:
         assert raw.version == version
         handle = await raw.open_file("a.csv", CREATE | Open.READ)
@@ -47,9 +48,10 @@ async def test_the_life_of_a_file(gate: Gate, version: int) -> None:
         assert gate.in_store() == {}
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_the_life_of_a_file_with_a_library(gate: Gate, version: int) -> None:
-    """P5: asyncssh's own client does the same, as the version of the protocol that it speaks."""
+    """asyncssh's own client does the same, as the version of the protocol that it speaks."""
     async with gate.sftp(version=version) as sftp:
         assert sftp.version == version
         async with sftp.open("a.csv", "wb") as file:
@@ -71,9 +73,10 @@ async def test_the_life_of_a_file_with_a_library(gate: Gate, version: int) -> No
         assert await sftp.listdir(".") == [".", ".."]
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_what_is_not_there(gate: Gate, version: int) -> None:
-    """P5: a path that does not exist is "no such file" in every operation that needs one."""
+    """A path that does not exist is "no such file" in every operation that needs one."""
     async with gate.raw(version=version) as raw:
         for kind in (Request.STAT, Request.LSTAT, Request.OPENDIR, Request.REMOVE, Request.RMDIR):
             assert (await raw.on(kind, "none.csv")).status == Status.NO_SUCH_FILE
@@ -90,9 +93,10 @@ async def test_what_is_not_there(gate: Gate, version: int) -> None:
         assert (await raw.rename("a.csv", "none/b.csv")).status == Status.NO_SUCH_FILE
 
 
+@pytest.mark.promise("P3")
 @every_version
 async def test_what_is_there_already(gate: Gate, version: int) -> None:
-    """P3: making something of a name that is taken fails, and the file that has it stays."""
+    """Making something of a name that is taken fails, and the file that has it stays."""
     exists = since(4, Status.FILE_ALREADY_EXISTS, Status.FAILURE, version)
     async with gate.raw(version=version) as raw:
         await raw.put("a.csv", b"a\n")
@@ -106,9 +110,10 @@ async def test_what_is_there_already(gate: Gate, version: int) -> None:
         assert gate.in_store() == {"a.csv": b"a\n", "b.csv": b"b\n"}
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_a_directory_is_not_a_file(gate: Gate, version: int) -> None:
-    """P5: opening, removing and replacing a directory as if it were a file fails, and so does listing a file."""
+    """Opening, removing and replacing a directory as if it were a file fails, and so does listing a file."""
     is_directory = since(6, Status.FILE_IS_A_DIRECTORY, Status.FAILURE, version)
     not_directory = since(6, Status.NOT_A_DIRECTORY, Status.NO_SUCH_FILE, version)
     not_empty = since(6, Status.DIR_NOT_EMPTY, Status.FAILURE, version)
@@ -128,9 +133,10 @@ async def test_a_directory_is_not_a_file(gate: Gate, version: int) -> None:
         assert gate.in_store() == {"a.csv": b"a\n", "sub/b.csv": b"b\n"}
 
 
+@pytest.mark.promise("P7")
 @every_version
 async def test_a_slash_at_the_end_means_a_directory(gate: Gate, version: int) -> None:
-    """P7: a file is neither made, found, changed nor removed under a path that ends in a slash, and the answer says why."""
+    """A file is neither made, found, changed nor removed under a path that ends in a slash, and the answer says why."""
     is_directory = since(6, Status.FILE_IS_A_DIRECTORY, Status.FAILURE, version)
     not_directory = since(6, Status.NOT_A_DIRECTORY, Status.NO_SUCH_FILE, version)
     async with gate.raw(version=version) as raw:
@@ -153,8 +159,9 @@ async def test_a_slash_at_the_end_means_a_directory(gate: Gate, version: int) ->
         assert (await raw.on(Request.RMDIR, "made/")).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_a_slash_behind_an_archive(gate: Gate) -> None:
-    """P5: files of /archives are not found under a path that ends in a slash, as those of the drop are not."""
+    """Files of /archives are not found under a path that ends in a slash, as those of the drop are not."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"1\n")
         await raw.put("a.csv", b"2\n")
@@ -164,8 +171,9 @@ async def test_a_slash_behind_an_archive(gate: Gate) -> None:
         assert (await raw.try_open(f"/archives/{name}/", Open.READ)).status == Status.NO_SUCH_FILE
 
 
+@pytest.mark.promise("P3")
 async def test_a_directory_replaces_an_empty_one(gate: Gate) -> None:
-    """P3: posix-rename of a directory replaces an empty one, and no other: not one with files that the sender does not see."""
+    """Posix-rename of a directory replaces an empty one, and no other: not one with files that the sender does not see."""
     async with gate.raw() as raw, gate.raw("other") as other:
         for name in ("full", "empty", "others"):
             await raw.mkdir(name)
@@ -178,9 +186,10 @@ async def test_a_directory_replaces_an_empty_one(gate: Gate) -> None:
         assert gate.in_store() == {"empty/a.csv": b"a\n", "others/b.csv": b"b\n"}
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_handles_that_do_not_exist(gate: Gate, version: int) -> None:
-    """P5: a handle that was never given, or that is closed, is an invalid handle in every request that has one."""
+    """A handle that was never given, or that is closed, is an invalid handle in every request that has one."""
     invalid = since(4, Status.INVALID_HANDLE, Status.FAILURE, version)
     async with gate.raw(version=version) as raw:
         closed = await raw.open_file("a.csv")
@@ -196,9 +205,10 @@ async def test_handles_that_do_not_exist(gate: Gate, version: int) -> None:
             assert (await raw.extended("fstatvfs@openssh.com", string(handle))).status == invalid
 
 
+@pytest.mark.promise("P6")
 @every_version
 async def test_links_are_refused(gate: Gate, version: int) -> None:
-    """P6: symlink, link, readlink and the hardlink extension are not supported, and make nothing."""
+    """Symlink, link, readlink and the hardlink extension are not supported, and make nothing."""
     async with gate.raw(version=version) as raw:
         await raw.put("a.csv", b"a\n")
         answers = [
@@ -213,9 +223,10 @@ async def test_links_are_refused(gate: Gate, version: int) -> None:
         assert gate.in_store() == {"a.csv": b"a\n"} and not gate.in_drop()
 
 
+@pytest.mark.promise("P5")
 @every_version
 async def test_realpath(gate: Gate, version: int) -> None:
-    """P5: a connection starts in the drop, dots are resolved on the text, and no path climbs above the root."""
+    """A connection starts in the drop, dots are resolved on the text, and no path climbs above the root."""
     expected = {
         ".": "/sync",
         "": "/sync",
@@ -233,8 +244,9 @@ async def test_realpath(gate: Gate, version: int) -> None:
             assert name == absolute
 
 
+@pytest.mark.promise("P5")
 async def test_realpath_of_version_6(gate: Gate) -> None:
-    """P5: version 6 composes paths, and looks whether the result exists only where it is asked to."""
+    """Version 6 composes paths, and looks whether the result exists only where it is asked to."""
     async with gate.raw(version=6) as raw:
         await raw.mkdir("sub")
         await raw.put("sub/a.csv", b"abc\n")
@@ -246,8 +258,9 @@ async def test_realpath_of_version_6(gate: Gate) -> None:
         assert (await raw.request(Request.REALPATH, string("none"), b"\2")).names[0][0] == "/sync/none"
 
 
+@pytest.mark.promise("P3")
 async def test_rename_flags_of_version_5(gate: Gate) -> None:
-    """P3: from version 5 RENAME replaces where it is told to, and what it replaces is kept in the archives."""
+    """From version 5 RENAME replaces where it is told to, and what it replaces is kept in the archives."""
     async with gate.raw(version=5) as raw:
         await raw.put("a.csv", b"new\n")
         await raw.put("b.csv", b"old\n")
@@ -257,8 +270,9 @@ async def test_rename_flags_of_version_5(gate: Gate) -> None:
         assert gate.in_store() == {"b.csv": b"new\n"} and gate.archived() == [b"old\n"]
 
 
+@pytest.mark.promise("P3")
 async def test_posix_rename_replaces(gate: Gate) -> None:
-    """P3: posix-rename replaces an unclaimed file, whose content is kept in the archives."""
+    """Posix-rename replaces an unclaimed file, whose content is kept in the archives."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"new\n")
         await raw.put("b.csv", b"old\n")
@@ -267,8 +281,9 @@ async def test_posix_rename_replaces(gate: Gate) -> None:
         assert gate.in_store() == {"b.csv": b"new\n"} and gate.archived() == [b"old\n"]
 
 
+@pytest.mark.promise("P3")
 async def test_rename_to_itself(gate: Gate) -> None:
-    """P3: a rename of a file to its own name changes nothing, by either request."""
+    """A rename of a file to its own name changes nothing, by either request."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"a\n")
         assert (await raw.posix_rename("a.csv", "./a.csv")).status == Status.OK
@@ -276,8 +291,9 @@ async def test_rename_to_itself(gate: Gate) -> None:
         assert gate.in_store() == {"a.csv": b"a\n"} and gate.archived() == []
 
 
+@pytest.mark.promise("P5")
 async def test_dispositions_of_version_5(gate: Gate) -> None:
-    """P5: the five ways in which versions 5 and 6 open a file each do what the draft says."""
+    """The five ways in which versions 5 and 6 open a file each do what the draft says."""
     new, truncate, existing, either, truncate_existing = range(5)
     async with gate.raw(version=6) as raw:
 
@@ -301,29 +317,33 @@ async def test_dispositions_of_version_5(gate: Gate) -> None:
             assert (await raw.close(handle)).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_versions_are_negotiated(gate: Gate) -> None:
-    """P5: the lower of both versions holds, and a client that asks for more than 6 or less than 3 gets one that exists."""
+    """The lower of both versions holds, and a client that asks for more than 6 or less than 3 gets one that exists."""
     for asked, given in ((0, 3), (1, 3), (2, 3), (3, 3), (6, 6), (7, 6), (2**32 - 1, 6)):
         async with gate.raw(version=asked) as raw:
             assert raw.version == given
 
 
+@pytest.mark.promise("P5")
 async def test_the_settings_limit_the_version(start: Start) -> None:
-    """P5: without a setting the server speaks version 3, which every client knows."""
+    """Without a setting the server speaks version 3, which every client knows."""
     async with start(sftp_version=3) as gate, gate.raw(version=6) as raw:
         assert raw.version == 3
 
 
+@pytest.mark.promise("P5")
 async def test_requests_that_do_not_exist(gate: Gate) -> None:
-    """P5: a request of an unknown type is answered with "unsupported", and the session goes on."""
+    """A request of an unknown type is answered with "unsupported", and the session goes on."""
     async with gate.raw(version=6) as raw:
         for kind in (0, 2, 24, 101, 199, 201, 255, Request.BLOCK, Request.UNBLOCK):
             assert (await raw.request(kind, uint64(0))).status == Status.OP_UNSUPPORTED
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_open_without_truncation_keeps_the_rest(gate: Gate) -> None:
-    """P5: a write in the middle of an unclaimed file changes those bytes, in a copy that takes its place at CLOSE."""
+    """A write in the middle of an unclaimed file changes those bytes, in a copy that takes its place at CLOSE."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"aaaa\nbbbb\n")
         handle = await raw.open_file("a.csv", RESUME)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Request
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import RESUME, string
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Request
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import RESUME, string
 
 CONTENT = b"".join(b"%07d\n" % number for number in range(100))
 HALF = 400
@@ -24,8 +24,9 @@ async def interrupt(gate: Gate, path: str = "a.csv", content: bytes = CONTENT[:H
         await gate.until("upload.interrupted", len(gate.log.events("upload.interrupted")) + 1)
 
 
+@pytest.mark.promise("P1")
 async def test_what_its_user_sees(gate: Gate) -> None:
-    """P1: an interrupted upload is in no store; its user sees its size, lists it, reads it, and no other user does."""
+    """An interrupted upload is in no store; its user sees its size, lists it, reads it, and no other user does."""
     await interrupt(gate)
     assert gate.in_store() == {} and gate.in_drop() == {} and gate.arrivals("a.csv") == []
     async with gate.raw() as raw, gate.raw("other") as other:
@@ -35,6 +36,7 @@ async def test_what_its_user_sees(gate: Gate) -> None:
         assert await other.listing(".") == []
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("flags", "offset", "why"),
     [
@@ -47,7 +49,7 @@ async def test_what_its_user_sees(gate: Gate) -> None:
     ],
 )
 async def test_ways_to_resume(gate: Gate, flags: Open, offset: int, why: str) -> None:
-    """P1, trap: the rest of an upload, sent in any of the ways that clients know, makes the whole file arrive."""
+    """Trap: the rest of an upload, sent in any of the ways that clients know, makes the whole file arrive."""
     await interrupt(gate)
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", flags)
@@ -61,16 +63,18 @@ async def test_ways_to_resume(gate: Gate, flags: Open, offset: int, why: str) ->
     assert arrival.size == len(CONTENT)
 
 
+@pytest.mark.promise("P5")
 async def test_fstat_of_a_resumed_upload(gate: Gate) -> None:
-    """P5, trap: a client that resumes by FSTAT after OPEN sees the size that it had."""
+    """Trap: a client that resumes by FSTAT after OPEN sees the size that it had."""
     await interrupt(gate)
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", RESUME)
         assert (await raw.request(Request.FSTAT, string(handle))).attrs.size == HALF
 
 
+@pytest.mark.promise("P1")
 async def test_a_resumed_upload_that_breaks_again(gate: Gate) -> None:
-    """P1: an upload may break and be resumed as often as need be."""
+    """An upload may break and be resumed as often as need be."""
     await interrupt(gate, content=CONTENT[:200])
     for end in (400, 600):
         async with gate.raw() as raw:
@@ -86,8 +90,9 @@ async def test_a_resumed_upload_that_breaks_again(gate: Gate) -> None:
     assert gate.in_store() == {"a.csv": CONTENT}
 
 
+@pytest.mark.promise("P1")
 async def test_a_resume_behind_the_end(gate: Gate) -> None:
-    """P1: a resume that leaves bytes out fails at CLOSE and says which, and what was there stays."""
+    """A resume that leaves bytes out fails at CLOSE and says which, and what was there stays."""
     await interrupt(gate)
     async with gate.raw() as raw:
         handle = await raw.open_file("a.csv", RESUME)
@@ -98,16 +103,18 @@ async def test_a_resume_behind_the_end(gate: Gate) -> None:
     assert gate.in_store() == {}
 
 
+@pytest.mark.promise("P1")
 async def test_starting_afresh(gate: Gate) -> None:
-    """P1: an upload with truncation has nothing of the interrupted one, which is gone when it is published."""
+    """An upload with truncation has nothing of the interrupted one, which is gone when it is published."""
     await interrupt(gate)
     async with gate.raw() as raw:
         assert await raw.put("a.csv", b"new\n") == Status.OK
     assert gate.in_store() == {"a.csv": b"new\n"} and gate.staged() == []
 
 
+@pytest.mark.promise("P3")
 async def test_an_interrupted_upload_hides_the_older_file(gate: Gate) -> None:
-    """P3: an interrupted upload over a waiting file leaves that file to the runners."""
+    """An interrupted upload over a waiting file leaves that file to the runners."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"old\n")
     await interrupt(gate)
@@ -116,8 +123,9 @@ async def test_an_interrupted_upload_hides_the_older_file(gate: Gate) -> None:
         assert (await raw.on(Request.STAT, "a.csv")).attrs.size == HALF
 
 
+@pytest.mark.promise("P1")
 async def test_an_interrupted_upload_gets_no_final_name(gate: Gate) -> None:
-    """P1: a rename of an interrupted upload to a name that is taken is refused by the rule; to another name it works."""
+    """A rename of an interrupted upload to a name that is taken is refused by the rule; to another name it works."""
     await interrupt(gate, "a.csv.tmp")
     async with gate.raw() as raw:
         for renamed in (await raw.rename("a.csv.tmp", "a.csv"), await raw.posix_rename("a.csv.tmp", "a.csv")):
@@ -131,8 +139,9 @@ async def test_an_interrupted_upload_gets_no_final_name(gate: Gate) -> None:
     assert gate.in_store() == {"b.csv": CONTENT}
 
 
+@pytest.mark.promise("P5")
 async def test_remove_of_an_interrupted_upload(gate: Gate) -> None:
-    """P5: REMOVE forgets an interrupted upload, and its bytes are gone."""
+    """REMOVE forgets an interrupted upload, and its bytes are gone."""
     await interrupt(gate)
     async with gate.raw() as raw:
         assert (await raw.on(Request.REMOVE, "a.csv")).status == Status.OK
@@ -140,16 +149,18 @@ async def test_remove_of_an_interrupted_upload(gate: Gate) -> None:
         assert (await raw.on(Request.REMOVE, "a.csv")).status == Status.NO_SUCH_FILE
 
 
+@pytest.mark.promise("P5")
 async def test_times_of_an_interrupted_upload(gate: Gate) -> None:
-    """P5: times may be set on an interrupted upload."""
+    """Times may be set on an interrupted upload."""
     await interrupt(gate)
     async with gate.raw() as raw:
         assert (await raw.setstat("a.csv", atime=5, mtime=5)).status == Status.OK
         assert (await raw.on(Request.STAT, "a.csv")).attrs.mtime == 5
 
 
+@pytest.mark.promise("P1")
 async def test_an_upload_of_nothing_leaves_nothing(gate: Gate) -> None:
-    """P1: an upload that broke before its first byte leaves no trace."""
+    """An upload that broke before its first byte leaves no trace."""
     async with gate.raw() as raw:
         await raw.open_file("a.csv")
         raw.connection.abort()
@@ -157,8 +168,9 @@ async def test_an_upload_of_nothing_leaves_nothing(gate: Gate) -> None:
     assert gate.staged() == []
 
 
+@pytest.mark.promise("P1")
 async def test_takeover_while_the_old_handle_is_open(gate: Gate) -> None:
-    """P1: a client that comes back resumes on a copy while its dead connection still writes: the two never mix."""
+    """A client that comes back resumes on a copy while its dead connection still writes: the two never mix."""
     async with gate.raw() as old, gate.raw() as new:
         first = await old.open_file("a.csv")
         await old.write(first, 0, CONTENT[:HALF])
@@ -176,8 +188,9 @@ async def test_takeover_while_the_old_handle_is_open(gate: Gate) -> None:
     assert gate.staged() == []
 
 
+@pytest.mark.promise("P1", "P3")
 async def test_takeover_where_the_old_one_closes_last(gate: Gate) -> None:
-    """P1, P3: where the old connection lives after all and closes later, it is told that another one has finished its file."""
+    """Where the old connection lives after all and closes later, it is told that another one has finished its file."""
     async with gate.raw() as old, gate.raw() as new:
         first = await old.open_file("a.csv")
         await old.write(first, 0, b"first half\n")
@@ -191,8 +204,9 @@ async def test_takeover_where_the_old_one_closes_last(gate: Gate) -> None:
     assert gate.archived() == []
 
 
+@pytest.mark.promise("P1")
 async def test_resume_after_a_restart(start: Start) -> None:
-    """P1: an interrupted upload can be resumed after the server was restarted, by its user and nobody else."""
+    """An interrupted upload can be resumed after the server was restarted, by its user and nobody else."""
     async with start() as gate:
         await interrupt(gate)
     async with start() as gate, gate.raw() as raw, gate.raw("other") as other:
@@ -205,8 +219,9 @@ async def test_resume_after_a_restart(start: Start) -> None:
         assert gate.in_store() == {"a.csv": CONTENT} and gate.staged() == []
 
 
+@pytest.mark.promise("P1")
 async def test_a_stop_with_an_open_upload(start: Start) -> None:
-    """P1: a stop of the server interrupts what is still open after the grace, and the upload goes on afterwards."""
+    """A stop of the server interrupts what is still open after the grace, and the upload goes on afterwards."""
     async with start() as gate:
         raw_session = gate.raw()
         raw = await raw_session.__aenter__()
@@ -221,8 +236,9 @@ async def test_a_stop_with_an_open_upload(start: Start) -> None:
     assert gate.in_store() == {"a.csv": CONTENT}
 
 
+@pytest.mark.promise("P1")
 async def test_a_stop_lets_uploads_finish(start: Start) -> None:
-    """P1: a stop waits for open uploads within the grace: those that close are published, and new ones are refused."""
+    """A stop waits for open uploads within the grace: those that close are published, and new ones are refused."""
     async with start(shutdown_grace=30) as gate, gate.raw() as raw:
         handle = await raw.open_file("a.csv")
         await raw.write(handle, 0, CONTENT[:HALF])
@@ -236,8 +252,9 @@ async def test_a_stop_lets_uploads_finish(start: Start) -> None:
     assert gate.in_store() == {"a.csv": CONTENT}
 
 
+@pytest.mark.promise("P1")
 async def test_a_copy_of_a_waiting_file(gate: Gate) -> None:
-    """P1: an append to a waiting file that breaks leaves the waiting file as it was."""
+    """An append to a waiting file that breaks leaves the waiting file as it was."""
     async with gate.raw() as raw:
         await raw.put("a.csv", CONTENT[:HALF])
         handle = await raw.open_file("a.csv", RESUME | Open.APPEND)
@@ -247,8 +264,9 @@ async def test_a_copy_of_a_waiting_file(gate: Gate) -> None:
     assert gate.in_store() == {"a.csv": CONTENT[:HALF]}
 
 
+@pytest.mark.promise("P1", "P2")
 async def test_many_at_once(gate: Gate) -> None:
-    """P1, P2: uploads of several sessions that close at the same time are all whole."""
+    """Uploads of several sessions that close at the same time are all whole."""
 
     async def send(number: int) -> None:
         async with gate.raw() as raw:

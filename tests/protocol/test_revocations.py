@@ -11,8 +11,9 @@ import pytest
 
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.users.passwords import hash_password
-from tests.protocol.credentials import KeyFile, authorize, certify, keygen, login, make_key, reasons, refused, registry
-from tests.protocol.gates import WAIT_SECONDS, Gate, Start
+from tests.harness.credentials import KeyFile, authorize, certify, keygen, login, make_key, reasons, refused, registry
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import WAIT_SECONDS
 
 PASSWORD = "correct horse battery"
 
@@ -72,9 +73,10 @@ async def test_certificates(gate: Gate, tmp_path: Path) -> None:
         revoke(gate.directory, "# nobody")
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("what", ["key", "authority"])
 async def test_connections_end(gate: Gate, tmp_path: Path, what: str) -> None:
-    """P1: connections that logged in with the key end, other ones stay, and an upload that was under way is in nobody's hands."""
+    """Connections that logged in with the key end, other ones stay, and an upload that was under way is in nobody's hands."""
     authority, key = make_key(tmp_path / "ca"), make_key(tmp_path / "id")
     authorize(gate, key.line, f"cert-authority {authority.line}")
     credentials: Sequence[object] = [str(key.path)] if what == "key" else certify(authority, key, "-n", "erp")

@@ -8,15 +8,16 @@ import stat
 import asyncssh
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Reply, Request
-from tests.protocol.gates import WAIT_SECONDS, Gate, Start
-from tests.protocol.raw import Raw, string
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Reply, Request
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import WAIT_SECONDS, Raw, string
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("command", ["id", "sftp-server", "scp -t /sync", "/usr/libexec/openssh/sftp-server", ""])
 async def test_no_exec(gate: Gate, command: str) -> None:
-    """P6, trap: commands are refused, and a client that tried one first goes on with SFTP on the same connection."""
+    """Trap: commands are refused, and a client that tried one first goes on with SFTP on the same connection."""
     async with gate.connection() as connection:
         with pytest.raises(asyncssh.ChannelOpenError):
             await connection.create_process(command)
@@ -25,8 +26,9 @@ async def test_no_exec(gate: Gate, command: str) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P6")
 async def test_no_shell(gate: Gate) -> None:
-    """P6: a shell and a terminal are refused."""
+    """A shell and a terminal are refused."""
     async with gate.connection() as connection:
         for options in ({}, {"term_type": "xterm"}):
             with pytest.raises(asyncssh.ChannelOpenError):
@@ -35,8 +37,9 @@ async def test_no_shell(gate: Gate) -> None:
             await connection.create_process(subsystem="netconf")
 
 
+@pytest.mark.promise("P6")
 async def test_no_forwarding(gate: Gate) -> None:
-    """P6: no port, in either direction, and no socket is forwarded."""
+    """No port, in either direction, and no socket is forwarded."""
     async with gate.connection() as connection:
         with pytest.raises(asyncssh.ChannelOpenError):
             await connection.open_connection("127.0.0.1", gate.port)
@@ -51,8 +54,9 @@ async def test_no_forwarding(gate: Gate) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P6")
 async def test_no_agent(gate: Gate) -> None:
-    """P6: agent forwarding and X11 are refused, or ignored where the protocol has no answer, and SFTP goes on."""
+    """Agent forwarding and X11 are refused, or ignored where the protocol has no answer, and SFTP goes on."""
     async with gate.connection(agent_forwarding=False) as connection:
         raw = await Raw.open(connection)
         await raw.begin()
@@ -61,8 +65,9 @@ async def test_no_agent(gate: Gate) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P7")
 async def test_the_limit_of_sessions(start: Start) -> None:
-    """P7: more sessions in one connection than the limit are refused, and there is room again when one has ended."""
+    """More sessions in one connection than the limit are refused, and there is room again when one has ended."""
     async with start(max_sessions_per_connection=2) as gate, gate.connection() as connection:
         sessions = [await Raw.open(connection) for _ in range(2)]
         with pytest.raises(asyncssh.ChannelOpenError):
@@ -77,8 +82,9 @@ async def test_the_limit_of_sessions(start: Start) -> None:
         assert await raw.put("a.csv", b"a\n") == Status.OK
 
 
+@pytest.mark.promise("P1")
 async def test_sessions_of_one_connection(gate: Gate) -> None:
-    """P1: the end of one session of a connection interrupts its own uploads only."""
+    """The end of one session of a connection interrupts its own uploads only."""
     async with gate.connection() as connection:
         one, two = await Raw.open(connection), await Raw.open(connection)
         await one.begin()
@@ -92,8 +98,9 @@ async def test_sessions_of_one_connection(gate: Gate) -> None:
     assert gate.in_store() == {"b.csv": b"b\n"}
 
 
+@pytest.mark.promise("P6")
 async def test_handles_belong_to_their_session(gate: Gate) -> None:
-    """P6: a handle of one session is none in another."""
+    """A handle of one session is none in another."""
     async with gate.raw() as one, gate.raw("other") as two:
         handle = await one.open_file("a.csv")
         assert (await two.write(handle, 0, b"x")).status == Status.FAILURE
@@ -101,8 +108,9 @@ async def test_handles_belong_to_their_session(gate: Gate) -> None:
         assert (await one.close(handle)).status == Status.OK
 
 
+@pytest.mark.promise("P5")
 async def test_long_names(gate: Gate) -> None:
-    """P5: lines of ``ls -l`` are always in the same columns, with the user and no local account."""
+    """Lines of ``ls -l`` are always in the same columns, with the user and no local account."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"12345\n")
         await raw.mkdir("sub")
@@ -114,24 +122,27 @@ async def test_long_names(gate: Gate) -> None:
         assert {stat.S_IFMT(attrs.permissions or 0) for _, _, attrs in await raw.rows("/")} == {stat.S_IFDIR}
 
 
+@pytest.mark.promise("P6")
 async def test_owners_of_later_versions(gate: Gate) -> None:
-    """P6: from version 4 owner and group are names: the user's own, and no local account."""
+    """From version 4 owner and group are names: the user's own, and no local account."""
     async with gate.raw(version=4) as raw:
         await raw.put("a.csv", b"x\n")
         found = (await raw.on(Request.STAT, "a.csv")).attrs
         assert (found.owner, found.group) == ("erp", "erp")
 
 
+@pytest.mark.promise("P6")
 async def test_numbers_of_owners(gate: Gate) -> None:
-    """P6: in version 3 the numbers of owner and group say nothing of local accounts."""
+    """In version 3 the numbers of owner and group say nothing of local accounts."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"x\n")
         found = (await raw.on(Request.STAT, "a.csv")).attrs
         assert (found.uid, found.gid) == (1000, 1000)
 
 
+@pytest.mark.promise("P5")
 async def test_a_listing_of_many(gate: Gate) -> None:
-    """P5: a large directory is listed completely, sorted, in replies of bounded size."""
+    """A large directory is listed completely, sorted, in replies of bounded size."""
     (gate.drop / "many").mkdir()
     for number in range(10_000):
         (gate.drop / "many" / f"_{number:05}").touch()
@@ -143,8 +154,9 @@ async def test_a_listing_of_many(gate: Gate) -> None:
         assert await raw.listing("many") == [f"_{number:05}" for number in range(10_000)]
 
 
+@pytest.mark.promise("P7")
 async def test_trouble_on_the_disk_is_told_in_general(gate: Gate) -> None:
-    """P7: where the disk fails the client gets a sentence without a local path, and the log has the details."""
+    """Where the disk fails the client gets a sentence without a local path, and the log has the details."""
     (gate.store / ".sftpgate/staging/erp").write_bytes(b"in the way\n")
     async with gate.raw() as raw:
         answer = await raw.try_open("a.csv")
@@ -153,8 +165,9 @@ async def test_trouble_on_the_disk_is_told_in_general(gate: Gate) -> None:
         assert (await raw.on(Request.STAT, ".")).kind == Reply.ATTRS
 
 
+@pytest.mark.promise("P1")
 async def test_one_file_that_cannot_be_moved(gate: Gate) -> None:
-    """P1: where a file in the store is in the way of one upload's directory, that CLOSE fails, and the others' do not."""
+    """Where a file in the store is in the way of one upload's directory, that CLOSE fails, and the others' do not."""
     async with gate.raw() as raw, gate.raw("other") as other:
         await raw.mkdir("sub")
         (gate.store / "sub").rmdir()
@@ -170,8 +183,9 @@ async def test_one_file_that_cannot_be_moved(gate: Gate) -> None:
         assert await raw.put("d.csv", b"d\n") == Status.OK
 
 
+@pytest.mark.promise("P7")
 async def test_openssh_users_are_told(gate: Gate) -> None:
-    """P7: OpenSSH's clients show only a status, so they get the sentence on stderr; others don't."""
+    """OpenSSH's clients show only a status, so they get the sentence on stderr; others don't."""
     for version, told in (("OpenSSH_9.2p1", True), ("WinSCP_release_6.3", False)):
         async with gate.connection(client_version=version) as connection:
             writer, reader, errors = await connection.open_session(subsystem="sftp", encoding=None)
@@ -186,8 +200,9 @@ async def test_openssh_users_are_told(gate: Gate) -> None:
             assert said == (expected if told else b"")
 
 
+@pytest.mark.promise("P7")
 async def test_refusals_are_told_in_bounded_number(gate: Gate) -> None:
-    """P7: a client that does the forbidden in a loop gets the sentence once, and different ones in bounded number."""
+    """A client that does the forbidden in a loop gets the sentence once, and different ones in bounded number."""
     async with gate.connection(client_version="OpenSSH_9.2p1") as connection:
         writer, reader, errors = await connection.open_session(subsystem="sftp", encoding=None)
         raw = Raw(connection, writer, reader)
@@ -207,6 +222,7 @@ async def test_host_keys(gate: Gate, algorithm: str) -> None:
         assert key is not None and key.get_algorithm() in (algorithm, "ssh-rsa")
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize(
     ("profile", "algorithm", "works"),
     [
@@ -219,7 +235,7 @@ async def test_host_keys(gate: Gate, algorithm: str) -> None:
     ],
 )
 async def test_profiles_of_host_keys(start: Start, profile: str, algorithm: str, works: bool) -> None:
-    """P6, trap: the server signs with what its profile names: SHA-1 for legacy only, NIST curves not where it is hardened."""
+    """Trap: the server signs with what its profile names: SHA-1 for legacy only, NIST curves not where it is hardened."""
     async with start(algorithms=profile) as gate:
         try:
             async with gate.connection(server_host_key_algs=[algorithm], kex_algs=["curve25519-sha256", "mlkem768x25519-sha256"]):
@@ -228,8 +244,9 @@ async def test_profiles_of_host_keys(start: Start, profile: str, algorithm: str,
             assert not works
 
 
+@pytest.mark.promise("P6")
 async def test_unknown_users_and_keys(gate: Gate) -> None:
-    """P6: nobody gets in without a user's key, and the refusal says nothing about the user."""
+    """Nobody gets in without a user's key, and the refusal says nothing about the user."""
     for user, key in (("nobody", str(gate.directory / "keys/id")), ("erp", asyncssh.generate_private_key("ssh-ed25519"))):
         with pytest.raises(asyncssh.PermissionDenied):
             await asyncssh.connect(

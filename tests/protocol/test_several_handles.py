@@ -8,18 +8,19 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Request
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import RESUME
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Request
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import RESUME
 
 CHUNK = 40_000
 WHOLE = b"".join(b"%07d\n" % number for number in range(3 * CHUNK // 8))
 
 
+@pytest.mark.promise("P1", "P7")
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 async def test_chunks_over_several_connections(gate: Gate, order: tuple[int, ...]) -> None:
-    """P1, P7: a file that is made and truncated once and written in chunks by three connections is not published in part; each
+    """A file that is made and truncated once and written in chunks by three connections is not published in part; each
     CLOSE says so, and the whole file by one handle is taken right after.
     """
     async with AsyncExitStack() as stack:
@@ -37,8 +38,9 @@ async def test_chunks_over_several_connections(gate: Gate, order: tuple[int, ...
     assert gate.in_store() == {"a.csv": WHOLE} and gate.staged() == []
 
 
+@pytest.mark.promise("P4")
 async def test_a_reopening_that_changes_nothing(gate: Gate) -> None:
-    """P4: a resume of a file that is complete writes nothing, and its CLOSE is answered with OK: there is one arrival."""
+    """A resume of a file that is complete writes nothing, and its CLOSE is answered with OK: there is one arrival."""
     async with gate.raw() as raw:
         await raw.put("a.csv", WHOLE)
         for flags in (Open.WRITE, RESUME, RESUME | Open.APPEND):
@@ -51,8 +53,9 @@ async def test_a_reopening_that_changes_nothing(gate: Gate) -> None:
     assert len(gate.log.events("upload.unchanged")) == 3
 
 
+@pytest.mark.promise("P3", "P7")
 async def test_two_sessions_append(gate: Gate) -> None:
-    """P3, P7: of two appends at a time the first to close is in the file, and the other one's CLOSE says what to do."""
+    """Of two appends at a time the first to close is in the file, and the other one's CLOSE says what to do."""
     async with gate.raw() as one, gate.raw() as two:
         await one.put("a.csv", b"start\n")
         first, second = [await raw.open_file("a.csv", RESUME | Open.APPEND) for raw in (one, two)]
@@ -65,8 +68,9 @@ async def test_two_sessions_append(gate: Gate) -> None:
         assert (await one.on(Request.STAT, "a.csv")).attrs.size == 10
 
 
+@pytest.mark.promise("P1", "P7")
 async def test_an_append_to_what_was_just_taken(start: Start) -> None:
-    """P1, P7: it is refused at OPEN, with the rule; the same name without APPEND is a new file."""
+    """It is refused at OPEN, with the rule; the same name without APPEND is a new file."""
     async with start(tools={"all": {"file": "a.csv", "command": ["true"]}}) as gate, gate.raw() as raw:
         await raw.put("a.csv", b"start\n")
         (gate.data / "store/a.csv").unlink()
@@ -75,8 +79,9 @@ async def test_an_append_to_what_was_just_taken(start: Start) -> None:
         assert await raw.put("a.csv", b"new\n") == Status.OK
 
 
+@pytest.mark.promise("P8")
 async def test_sessions_that_change_an_open_upload(gate: Gate) -> None:
-    """P8: size, times and name that another session sets while a file is written are in it, and the record has its hash."""
+    """Size, times and name that another session sets while a file is written are in it, and the record has its hash."""
     async with gate.raw() as one, gate.raw() as two:
         handle = await one.open_file("a.tmp")
         for number in range(50):
@@ -90,8 +95,9 @@ async def test_sessions_that_change_an_open_upload(gate: Gate) -> None:
     assert arrival.mtime_ns == 5 * 10**9
 
 
+@pytest.mark.promise("P1", "P7")
 async def test_a_finished_file_does_not_grow_by_its_size(gate: Gate) -> None:
-    """P1, P7: SETSTAT of a larger size is refused by the rule, whoever waits for the answer, and the file stays as it was."""
+    """SETSTAT of a larger size is refused by the rule, whoever waits for the answer, and the file stays as it was."""
     async with gate.raw() as raw:
         await raw.put("a.csv", b"start\n")
         refused = await raw.setstat("a.csv", size=100)
@@ -99,8 +105,9 @@ async def test_a_finished_file_does_not_grow_by_its_size(gate: Gate) -> None:
     assert gate.in_store() == {"a.csv": b"start\n"} and len(gate.arrivals("a.csv")) == 1
 
 
+@pytest.mark.promise("P1", "P7")
 async def test_sparse_files_of_asyncssh(gate: Gate, tmp_path: Path) -> None:
-    """P1, P7: ``put`` of a file with a hole in its middle raises what the CLOSE was answered with; ``sparse=False`` sends it."""
+    """``put`` of a file with a hole in its middle raises what the CLOSE was answered with; ``sparse=False`` sends it."""
     file = tmp_path / "sparse.bin"
     with file.open("wb") as sparse:
         sparse.write(b"head\n")

@@ -6,11 +6,13 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 
-from sftpgate.cli.gate import HOP_THREADS
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Reply, Request
-from tests.protocol.gates import Gate
-from tests.protocol.raw import string
+import pytest
+
+from sftpgate.app.serving.worker_process import REQUEST_THREADS
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Reply, Request
+from tests.harness.gates import Gate
+from tests.harness.raw import string
 
 
 @contextmanager
@@ -21,11 +23,12 @@ def lock_of(gate: Gate) -> Iterator[None]:
         yield
 
 
+@pytest.mark.promise("P5")
 async def test_looking_goes_on(gate: Gate) -> None:
-    """P5: with more changes waiting for the store's lock than there are threads, others look, list and log in; when the lock is
+    """With more changes waiting for the store's lock than there are threads, others look, list and log in; when the lock is
     back, the changes are made.
     """
-    names = [f"f{number}.csv" for number in range(HOP_THREADS + 2)]
+    names = [f"f{number}.csv" for number in range(REQUEST_THREADS + 2)]
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(gate.raw("other"))
         erp = [await stack.enter_async_context(gate.raw()) for _ in names]

@@ -11,8 +11,9 @@ import pytest
 
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.users.passwords import hash_password
-from tests.protocol.credentials import login, refused, registry
-from tests.protocol.gates import WAIT_SECONDS, Gate, Start
+from tests.harness.credentials import login, refused, registry
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import WAIT_SECONDS
 
 PASSWORD = "correct horse battery"
 HASH = hash_password(PASSWORD)
@@ -45,8 +46,9 @@ def by_paramiko(gate: Gate, *, key_first: bool = True, key_user: str = "erp", se
         transport.close()
 
 
+@pytest.mark.promise("P8")
 async def test_both_are_asked_for(start: Start) -> None:
-    """With required_auth, a key is a partial success, the password ends the login, and the record names both (P8)."""
+    """With required_auth, a key is a partial success, the password ends the login, and the record names both."""
     async with start(required_auth=BOTH) as gate:
         said, done = await asyncio.to_thread(by_paramiko, with_password(gate))
         assert [sorted(methods) for methods in said] == [["keyboard-interactive", "password"], []]

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from sftpgate.cli import main as command_line
 from sftpgate.cli import run_output  # noqa: F401 - imported before the forks
-from sftpgate.ledger.database import Ledger
-from sftpgate.runners import notices, runner  # noqa: F401
+from sftpgate.ledger.database.connection import Ledger
+from sftpgate.policy.runs import PROCESSED
 from sftpgate.store.disk import Disk
-from tests.unit.runners.world import World
+from sftpgate.upkeep import notices  # noqa: F401
+from tests.harness.runners import World
 
 CONTENTS = (b"first\n", b"second\n")
 TRIES = 50
@@ -72,8 +73,8 @@ def run(directory: Path, *arguments: str, left: int | None = None) -> None:
             if next(steps, None) is None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        for seam in (Disk, Ledger):
-            setattr(seam, "step", step)  # noqa: B010 - the seam that the crash suite uses
+        for part in (Disk, Ledger):
+            setattr(part, "step", step)  # noqa: B010 - the hook that the crash suite uses
     sys.argv = ["sftpgate", *arguments]
     command_line.main()
 
@@ -86,13 +87,14 @@ def outcome(directory: Path) -> dict[str, object]:
     states = ledger.execute("SELECT state, attempts FROM arrivals WHERE owner = 'erp' ORDER BY seq").fetchall()
     archived = [name for (name,) in ledger.execute("SELECT archived_as FROM arrivals ORDER BY seq")]
     ledger.close()
+    processed = [arrival for arrival, ended, *_ in runs if ended in PROCESSED]
     names = [name for row in runs for name in row[2:] if name is not None]
     return {
         "all_done": [state for state, _ in states] == ["done", "done"],
         "states": states,
         "archives": [(store / "archives" / name).read_text() if name else None for name in archived],
         "archive_files": len(list((store / "archives").iterdir())),
-        "done": sorted(sum(1 for other in runs if other[:2] == (arrival, "done")) for arrival in {row[0] for row in runs}),
+        "done": sorted(processed.count(arrival) for arrival in {row[0] for row in runs}),
         "open_runs": sum(1 for row in runs if row[1] is None),
         "missing_reports": [name for name in names if not (store / "reports" / name).is_file()],
         "left": [

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sftpgate.ledger.arrivals import Arrival
-from tests.accounts import PATHS, Person, open_directory, people, python_for, sudoers
-from tests.unit.runners.world import World
+from tests.harness.accounts import PATHS, Person, open_directory, people, python_for, sudoers
+from tests.harness.commands import clean_environment
+from tests.harness.runners import World
 
 TIMEOUT_SECONDS = 60
 
@@ -48,7 +49,7 @@ class Site:
 
     def start(self, *arguments: str, by: Person | None = None, before: Sequence[str] = ()) -> subprocess.Popen[str]:
         """A command of sftpgate by root, or by somebody else."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
+        environment = clean_environment()
         environment |= {"PYTHONPATH": PATHS, "NO_COLOR": "1"}
         words = [*before, python_for(by or self.service), "-m", "sftpgate", *arguments]
         groups = os.getgrouplist(by.name, by.gid) if by else []
@@ -79,7 +80,7 @@ class Site:
 def site(script: str, *, sudo: bool = True, more: str = "", top: str = "file_group = ''") -> Iterator[tuple[Site, Person]]:
     """A site with the tool ``a``, a shell script that runs as the platform's user; and that user.
 
-    The store's group is the platform's user's, as README sets it up.
+    The store's group is the platform's user's, as docs/admin.md sets it up.
     """
     with open_directory() as directory, people("gate", "www") as (service, platform), contextlib.ExitStack() as stack:
         if sudo:

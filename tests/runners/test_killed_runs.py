@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.commands import clean_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.promise("P3", "P4")
 @pytest.mark.parametrize("status", [0, 1])
 def test_killed_between_any_two_steps(tmp_path: Path, status: int) -> None:
-    """P3, P4: wherever a run is killed, each file is done once, archived once, run twice at most, and nothing is left behind."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
+    """Wherever a run is killed, each file is done once, archived once, run twice at most, and nothing is left behind."""
+    environment = clean_environment()
     done = subprocess.run(
         [sys.executable, "-m", "tests.runners.kill_driver", str(tmp_path), str(status)],
         cwd=ROOT,

@@ -15,7 +15,7 @@ import pytest
 
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.accounts import Person, needs_root, needs_sudo
+from tests.harness.accounts import Person, needs_root, needs_sudo
 from tests.runners.sites import TIMEOUT_SECONDS, Site, site
 
 pytestmark = [needs_root, needs_sudo]
@@ -35,6 +35,8 @@ STARTS = {
     "setsid": "setsid sh -c 'while :; do sleep 1; done' & while :; do sleep 1; done",
     "nohup": "nohup sh -c 'while :; do sleep 1; done' > /dev/null 2>&1 & while :; do sleep 1; done",
     "daemon": "(setsid sh -c 'while :; do sleep 1; done' > /dev/null 2>&1 < /dev/null &) ; while :; do sleep 1; done",
+    "hidden": "exec 8>&9 9>&- 8>&-; cd /; setsid env -i sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' "
+    "< /dev/null > /dev/null 2>&1 & while :; do sleep 1; done",
     "no lock": "exec 8>&9 9>&-; setsid env -i sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' {file} & "
     "while :; do sleep 1; done",
 }
@@ -103,15 +105,17 @@ def victims(which: str, runner: int) -> list[int]:
 CASES = [
     *((way, which, "no lock") for way in WAYS for which in ("runner", "keeper", "all of us")),
     *((way, "all of us", start) for way in WAYS for start in ("plain", "setsid", "nohup", "daemon")),
+    *((way, "keeper", "hidden") for way in WAYS),
     ("sudo", "sudo and runner", "setsid"),
     ("root", "runner", "daemon"),
     ("sudo", "runner", "daemon"),
 ]
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize(("way", "which", "start"), CASES)
 def test_killed_runner_leaves_nobody_at_work(way: str, which: str, start: str) -> None:
-    """P4: whichever of our processes is killed, whatever the command made of itself, its next start is alone with the file."""
+    """Whichever of our processes is killed, whatever the command made of itself, its next start is alone with the file."""
     with at_work(STARTS[start], way=way) as (made, platform, work, arrival, runner):
         for pid in victims(which, runner.pid):
             with contextlib.suppress(ProcessLookupError):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.presets import as_toml
+from sftpgate.app.tools.presets import as_toml
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
-from tests.accounts import Person, needs_root, needs_sudo
+from tests.harness.accounts import Person, needs_root, needs_sudo
 from tests.platforms.world import COMMANDS, STANDINS
 from tests.runners.sites import Site, site
 

@@ -11,7 +11,7 @@ import pytest
 
 from sftpgate.ledger import arrivals
 from sftpgate.policy.lifecycle import ArrivalState
-from tests.acceptance.runs import Gate
+from tests.harness.run_commands import Gate
 
 FILES = 1000
 ROUND = 25  # runs of one process: it ends, and the other one gets its chance at the lock
@@ -43,8 +43,9 @@ def racer(gate: Gate) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.promise("P3", "P4")
 def test_two_runners_race_for_a_thousand_files(gate: Gate) -> None:
-    """P3, P4: two runners that start over and over process each of a thousand files exactly once, in order, and archive each."""
+    """Two runners that start over and over process each of a thousand files exactly once, in order, and archive each."""
     racers = [racer(gate) for _ in range(2)]
     try:
         while sum(1 for _ in (gate.world.store / "archives").iterdir()) < FILES:

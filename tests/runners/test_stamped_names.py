@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.runners.world import World, shell
+from tests.harness.runners import World, shell
 
 MANY = 1000
 
@@ -32,8 +32,9 @@ def paris(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.promise("P3")
 def test_a_thousand_archives_of_one_name_in_one_minute(world: World) -> None:
-    """P3: a thousand files of one name that replace each other in one minute are all archived, each with its content."""
+    """A thousand files of one name that replace each other in one minute are all archived, each with its content."""
     for number in range(MANY + 1):
         world.send("a.csv", b"%d\n" % number)
     world.pass_over()
@@ -42,9 +43,10 @@ def test_a_thousand_archives_of_one_name_in_one_minute(world: World) -> None:
     assert f"{world.clock().astimezone():%Y%m%d-%H%M}_a-{MANY + 1}.csv" in world.archives()
 
 
+@pytest.mark.promise("P3")
 @pytest.mark.usefixtures("paris")
 def test_the_hour_that_comes_twice(world: World) -> None:
-    """P3: half past two comes twice when summer time ends: archives, reports and rejected lines of both have names."""
+    """Half past two comes twice when summer time ends: archives, reports and rejected lines of both have names."""
     world.system.close()
     world.system = world.open(a=shell('cat "$1"; cat "$1" > "$SFTPGATE_TRYBACK"'))
     for hour, content in ((0, b"summer\n"), (1, b"winter\n")):

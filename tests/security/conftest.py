@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.protocol.conftest import base, gate, gate_keys, start
+from tests.protocol.conftest import gate, gate_keys, start
 
-__all__ = ["base", "gate", "gate_keys", "start"]
+__all__ = ["gate", "gate_keys", "start"]

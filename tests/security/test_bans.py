@@ -1,23 +1,22 @@
-"""Who is refused at the door, and who never is."""
+"""Who is refused, and who never is."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from sftpgate.users.keyedits import limited
-from sftpgate.users.keys import parse_public_key
+from sftpgate.users.keys.authorized import parse_public_key
+from sftpgate.users.keys.changes import limited
 from sftpgate.users.registry import UserRegistry
-from tests.protocol.gates import WAIT_SECONDS, Gate, Start
-from tests.security.strangers import Stranger, strangers
+from tests.harness.commands import clean_environment, run
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import WAIT_SECONDS
+from tests.harness.strangers import Stranger, strangers
 
 
 async def fail(gate: Gate, user: str, times: int, address: str = "127.0.0.2") -> None:
@@ -132,17 +131,7 @@ async def test_the_admin_bans_and_unbans(start: Start) -> None:
 
 async def ban(gate: Gate, *words: str) -> str:
     """What `sftpgate ban …` prints; it must succeed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFTPGATE_")}
-    where = {"SFTPGATE_DATA_DIR": str(gate.data), "SFTPGATE_KEYS_DIR": str(gate.directory / "keys")}
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "sftpgate", "ban", *words],
-        env=clean | where,
-        cwd=gate.directory,
-        capture_output=True,
-        text=True,
-        timeout=WAIT_SECONDS,
-        check=False,
-    )
+    where = clean_environment(DATA_DIR=gate.data, KEYS_DIR=gate.directory / "keys")
+    done = await asyncio.to_thread(run, "ban", *words, env=where, cwd=gate.directory)
     assert done.returncode == 0, done.stderr
-    return str(done.stdout)
+    return done.stdout.decode()

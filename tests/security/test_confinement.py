@@ -18,14 +18,14 @@ import psutil
 import pytest
 
 import sftpgate
-from sftpgate.gateway import landlock
-from tests.faults.servers import Gate, until
+from sftpgate.gateway.workers import landlock
+from tests.harness.servers import Gate, until
 
 PROBE = """
 import os, sys
 from pathlib import Path
-from sftpgate.gateway.confinement import confine, hide_memory
-from sftpgate.settings import Sandbox
+from sftpgate.gateway.workers.sandbox import confine, hide_memory
+from sftpgate.settings.choices import Sandbox
 own, other = Path(sys.argv[1]), Path(sys.argv[2])
 hide_memory()
 assert confine(Sandbox.REQUIRED, [], [own])
@@ -57,10 +57,10 @@ print("kept")
 DROP = """
 import asyncio, os, pwd
 from sftpgate import logs
-from sftpgate.cli import supervise
-from sftpgate.cli.notify import ServiceManager
+from sftpgate.app.serving import supervisor_process
+from sftpgate.app.serving.service_manager import ServiceManager
 from sftpgate.errors import SettingsError
-from sftpgate.settings import Settings
+from sftpgate.settings.tree import Settings
 
 async def launch(start, link):
     nobody = pwd.getpwnam("nobody")
@@ -71,10 +71,10 @@ async def launch(start, link):
     except PermissionError:
         raise SettingsError("dropped")
 
-supervise.launch_worker = launch
+supervisor_process.launch_worker = launch
 logs.configure(serving=True)
 try:
-    asyncio.run(supervise.run_supervisor(Settings(run_as="nobody", port=0), print, ServiceManager()))
+    asyncio.run(supervisor_process.run_supervisor(Settings(run_as="nobody", port=0), print, ServiceManager()))
 except* SettingsError as group:
     print(group.exceptions[0])
 """
@@ -87,9 +87,10 @@ def needs_landlock() -> None:
         pytest.skip("this kernel has no Landlock")
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.usefixtures("needs_landlock")
 def test_a_confined_process_reaches_its_own_directories_only(tmp_path: Path) -> None:
-    """P6: it writes, renames, links, truncates and reads in its own directories, and nowhere else, even as root."""
+    """It writes, renames, links, truncates and reads in its own directories, and nowhere else, even as root."""
     own, other = tmp_path / "own", tmp_path / "other"
     (own / "sub").mkdir(parents=True)
     other.mkdir()
@@ -117,7 +118,7 @@ def test_a_confined_server_serves_reloads_and_leaves_no_core(base: Path) -> None
         until(lambda: gate.workers() and not before & set(gate.workers()), "new workers")
         assert gate.sftp(f"put {local} again.csv\n").wait(30) == 0
         assert gate.in_store("again.csv") == b"a,1\n"
-        for pid in (gate.pid, *gate.workers()):
+        for pid in (gate.pid, *gate.children()):
             assert psutil.Process(pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
         said = gate.log.read_text(encoding="utf-8")
         assert said.count("sandbox.in_force") >= 2
@@ -141,7 +142,7 @@ def python_of_nobody() -> str:
     nobody = pwd.getpwnam("nobody")
     for program in PROGRAMS:
         with contextlib.suppress(OSError):
-            words = [program, "-c", "import sftpgate.cli.gate, uvloop"]
+            words = [program, "-c", "import sftpgate.app.serving.worker_process, uvloop"]
             done = subprocess.run(
                 words,
                 user=nobody.pw_uid,
@@ -193,7 +194,7 @@ def test_a_whole_server_as_another_user(open_base: Path, monkeypatch: pytest.Mon
         for path in (gate.data, *(gate.directory / "keys").rglob("*"), gate.directory / "keys"):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
         gate.start()
-        until(lambda: len(gate.workers()) == 3, "two workers and the monitor")
+        until(lambda: len(gate.workers()) == 2, "two workers")
         local = open_base / "a.csv"
         local.write_text("a,1\n")
         assert gate.sftp(f"put {local} who.csv\n").wait(30) == 0
@@ -203,7 +204,7 @@ def test_a_whole_server_as_another_user(open_base: Path, monkeypatch: pytest.Mon
         gate.hang_up()
         until(lambda: len(set(gate.workers()) - before) >= 2, "new workers")
         assert gate.sftp(f"put {local} b.csv\n").wait(30) == 0
-        for pid in (gate.pid, *gate.workers()):
+        for pid in (gate.pid, *gate.children()):
             process = psutil.Process(pid)
             assert set(process.uids()) == {nobody.pw_uid}
             assert set(process.gids()) == {nobody.pw_gid}

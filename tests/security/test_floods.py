@@ -12,12 +12,12 @@ import asyncssh
 import pytest
 from asyncssh.packet import Boolean, String
 
-from sftpgate.gateway import server
-from sftpgate.gateway.auth import MAX_LOGIN_REQUESTS, MAX_REFUSED_CHANNELS
-from sftpgate.gateway.status import Status
-from tests.protocol.gates import WAIT_SECONDS, Start
-from tests.protocol.raw import Raw
-from tests.security.strangers import Stranger, relay, strangers
+from sftpgate.gateway import gate as gate_module
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.ssh.authentication import MAX_LOGIN_REQUESTS, MAX_REFUSED_CHANNELS
+from tests.harness.gates import Start
+from tests.harness.raw import WAIT_SECONDS, Raw
+from tests.harness.strangers import Stranger, relay, strangers
 
 V2_CLIENT = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(">BBH4s4sHH", 0x21, 0x11, 12, bytes([192, 0, 2, 7]), bytes(4), 4711, 22)
 V2_LOCAL = b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(">BBH", 0x20, 0, 0)
@@ -71,8 +71,9 @@ async def test_a_user_has_a_number_of_sessions(start: Start) -> None:
         await (await Raw.open(two)).begin()
 
 
+@pytest.mark.promise("P7")
 async def test_a_flood_of_channels_ends(start: Start) -> None:
-    """P7: channels past the limit are refused by name, hundreds of refusals end the connection; others are served."""
+    """Channels past the limit are refused by name, hundreds of refusals end the connection; others are served."""
     async with start(max_sessions_per_connection=3) as gate, AsyncExitStack() as stack:
         connection = await gate.connect()
         for _ in range(3):
@@ -101,7 +102,7 @@ def _sockets() -> list[int]:
 
 async def test_who_never_reads_is_cut_off(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown requests whose answers nobody reads end the connection before they fill the memory; others are served."""
-    monkeypatch.setattr(server, "MAX_UNREAD_BYTES", 64 * 1024)
+    monkeypatch.setattr(gate_module, "MAX_UNREAD_BYTES", 64 * 1024)
     async with start() as gate:
         for fd in _sockets():  # the kernel shall keep little for the client
             with socket.socket(fileno=os.dup(fd)) as found:
@@ -220,6 +221,7 @@ async def _put(raw: Raw, writes: int, length: int) -> None:
 # -- PROXY -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P8")
 @pytest.mark.parametrize(
     ("header", "address"),
     [
@@ -230,7 +232,7 @@ async def _put(raw: Raw, writes: int, length: int) -> None:
     ],
 )
 async def test_the_clients_address_behind_a_proxy(start: Start, header: bytes, address: str) -> None:
-    """P8: what the proxy says is what the log and the record have."""
+    """What the proxy says is what the log and the record have."""
     async with start(proxy_protocol_from=["127.0.0.0/8"]) as gate, relay(gate.port, header) as port:
         connection = await asyncssh.connect(
             "127.0.0.1", port, username="erp", client_keys=[str(gate.directory / "keys/id")], known_hosts=None, config=None

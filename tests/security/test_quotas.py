@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.gateway.status import Status
-from sftpgate.gateway.wire import Open, Request
+from sftpgate.gateway.sftp.status import Status
+from sftpgate.gateway.sftp.wire import Open, Request
 from sftpgate.users.registry import UserRegistry
-from tests.protocol.gates import Gate, Start
-from tests.protocol.raw import RESUME, Raw, string
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import RESUME, Raw, string
 
 
 def give(gate: Gate, **quotas: str | int | None) -> None:
@@ -22,9 +22,10 @@ async def free_bytes(raw: Raw) -> int:
     return int.from_bytes(answer.body[8:16], "big") * int.from_bytes(answer.body[32:40], "big")
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize(("version", "status"), [(3, Status.FAILURE), (5, Status.QUOTA_EXCEEDED), (6, Status.QUOTA_EXCEEDED)])
 async def test_a_day_that_is_used_up(start: Start, version: int, status: Status) -> None:
-    """P7: refused at OPEN with the rule and the hour, in every version; listing, reading, renaming and removing go on; another
+    """Refused at OPEN with the rule and the hour, in every version; listing, reading, renaming and removing go on; another
     user is not concerned, and a higher quota holds at once.
     """
     async with start(max_daily_bytes=8192) as gate, gate.raw(version=version) as raw:

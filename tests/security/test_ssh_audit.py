@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.users.hostkeys import ensure_host_keys
-from tests.protocol.gates import Gate, Start, running
+from sftpgate.users.host_keys.files import ensure_host_keys
+from tests.harness.gates import Gate, Start, running
 
 # the library means to drop finite fields; the auditor tries them all the same
 pytestmark = pytest.mark.filterwarnings("ignore:Diffie-Hellman over finite fields")
@@ -49,14 +49,16 @@ async def audit(gate: Gate) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.promise("P6")
 async def test_hardened_has_no_finding(start: Start) -> None:
-    """P6: ``hardened`` gives an auditor nothing to write down, and has Terrapin's countermeasure."""
+    """``hardened`` gives an auditor nothing to write down, and has Terrapin's countermeasure."""
     async with start(algorithms="hardened") as gate:
         assert await audit(gate) == []
 
 
+@pytest.mark.promise("P6")
 async def test_findings_of_the_default_are_documented(start: Start) -> None:
-    """P6: what ssh-audit finds in ``default`` is in docs/security.md, with the client that needs it, and nothing more is."""
+    """What ssh-audit finds in ``default`` is in docs/security.md, with the client that needs it, and nothing more is."""
     table = DOCUMENT.read_text(encoding="utf-8").partition(SECTION)[2].partition("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     documented = {word for row in rows for word in row.split(" | ")[0].split("`")[1::2]}
@@ -65,7 +67,8 @@ async def test_findings_of_the_default_are_documented(start: Start) -> None:
     assert found == documented
 
 
+@pytest.mark.promise("P6")
 async def test_legacy_has_strict_key_exchange(start: Start) -> None:
-    """P6: Terrapin's countermeasure is in force in the legacy profile, too, whatever else is found there."""
+    """Terrapin's countermeasure is in force in the legacy profile, too, whatever else is found there."""
     async with start(algorithms="legacy") as gate:
         assert ("ssh-rsa", "using broken SHA-1 hash algorithm") in await audit(gate)

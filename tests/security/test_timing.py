@@ -14,7 +14,8 @@ import asyncssh
 
 from sftpgate.users.passwords import hash_password
 from sftpgate.users.registry import UserRegistry
-from tests.protocol.gates import WAIT_SECONDS, Gate, Start
+from tests.harness.gates import Gate, Start
+from tests.harness.raw import WAIT_SECONDS
 
 ROUNDS = 40  # at most, with a connection of each kind in turn: on a busy machine it takes more of them until each had a quiet one
 TRIES = 4  # passwords in each

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.users.accounts import KNOWN_KEYS
-from sftpgate.users.keyoptions import KNOWN_OPTIONS
+from sftpgate.users.keys.options import KNOWN_OPTIONS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "access.md").read_text(encoding="utf-8")
 

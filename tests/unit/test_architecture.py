@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "sftpgate"
 MOVES = {"rename", "hardlink_to", "symlink_to", "link_to"}
 
 
-def _moves(tree: ast.AST) -> Iterator[int]:
+def _journal(tree: ast.AST) -> Iterator[int]:
     """The lines that call a method which moves or links a file. ``Path.replace`` takes one argument, ``str.replace`` two."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -24,7 +24,7 @@ def _moves(tree: ast.AST) -> Iterator[int]:
 def _is_our_own(call: ast.Attribute) -> bool:
     """Whether the method is one of our own objects (``self.disk.rename``), and not of a Path called ``path``."""
     receiver = ast.unparse(call.value)
-    return not receiver.lower().endswith(("path", "file", "target", "source", "spot.local"))
+    return not receiver.lower().endswith(("path", "file", "target", "source", "disk_path.local"))
 
 
 def test_only_the_disk_module_moves_files() -> None:
@@ -33,7 +33,7 @@ def test_only_the_disk_module_moves_files() -> None:
         f"{module.relative_to(PACKAGE.parent)}:{line}"
         for module in sorted(PACKAGE.rglob("*.py"))
         if module != PACKAGE / "store" / "disk.py"
-        for line in _moves(ast.parse(module.read_text(encoding="utf-8")))
+        for line in _journal(ast.parse(module.read_text(encoding="utf-8")))
     ]
     assert found == []
 
@@ -64,3 +64,57 @@ def test_the_only_error_of_a_group() -> None:
     assert only_error(ExceptionGroup("", [ExceptionGroup("", [error])]), StorageError) is error
     mixed = ExceptionGroup("", [error, ValueError("bug")])
     assert only_error(mixed, StorageError) is mixed
+
+
+ADDS_ARRIVALS = {
+    "handover/changes.py",  # content that nobody knew, and that goes into the archives
+    "handover/placement/placer.py",
+    "upkeep/recovery.py",  # what the ledger has lost: it is where it is already
+}
+
+
+def test_arrivals_are_made_in_one_place() -> None:
+    """A file becomes an arrival by the rules of ``policy.placement``: nobody but the placer records one that runners can take."""
+    found = {
+        str(module.relative_to(PACKAGE))
+        for module in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("change.add", "self.add")
+    }
+    assert found == ADDS_ARRIVALS
+
+
+def test_unit_tests_lie_where_their_subjects_lie() -> None:
+    """Each directory of tests/unit is a package of sftpgate, so that the tests of a module are found by its path."""
+    unit = Path(__file__).parent
+    directories = {file.parent.relative_to(unit) for file in unit.rglob("test_*.py")}
+    assert [str(path) for path in sorted(directories) if not (PACKAGE / path / "__init__.py").is_file()] == []
+
+
+UPLOADS = {"upload.py", "progress.py", "fate.py"}
+PARTS = ("upload", "fate", "progress", "note", "origin", "identity", "bounds")
+
+
+def test_nobody_sets_what_an_upload_is() -> None:
+    """What is settled about an upload, how far it is and what becomes of it is set by the upload alone: others ask it to."""
+    found = [
+        f"{module.relative_to(PACKAGE.parent)}:{node.lineno}"
+        for module in sorted(PACKAGE.rglob("*.py"))
+        if module.parent.name != "uploads" or module.name not in UPLOADS
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and ast.unparse(node.value).rpartition(".")[2] in (*PARTS, "other", "resumed")
+    ]
+    assert found == []
+
+
+MOST_MODULES = 12
+SHELVES = {"policy", "cli/commands"}  # of small things that one looks up by name
+
+
+def test_no_room_is_too_full() -> None:
+    """No package has more than twelve modules on one level, but for the shelves: what is more is a room of its own."""
+    inits = [PACKAGE / "__init__.py", *PACKAGE.rglob("*/__init__.py")]
+    counts = {str(init.parent.relative_to(PACKAGE)): len(list(init.parent.glob("[!_]*.py"))) for init in inits}
+    assert {room: count for room, count in counts.items() if count > MOST_MODULES and room not in SHELVES} == {}

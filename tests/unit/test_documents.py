@@ -3,18 +3,56 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from docs.generate import README, ROOT, generated_readme
-from sftpgate.cli.settings_table import default_text, gate_rows
+from docs.generate import (
+    CONTRACTS,
+    EXPECTED,
+    NOTIFICATIONS,
+    README,
+    ROOT,
+    SETTINGS,
+    generated_contracts,
+    generated_expected_files,
+    generated_notifications,
+    generated_settings,
+)
+from sftpgate.cli.commands.settings import TABLES, default_text, gate_rows
 from sftpgate.errors import ExitCode
-from sftpgate.settings import ENV_PREFIX, Settings, duration_text, parse_duration
+from sftpgate.policy.lifecycle import HoldReason
+from sftpgate.settings.durations import duration_text, parse_duration
+from sftpgate.settings.tree import ENV_PREFIX, Settings
 
 
-def test_the_readme_has_the_settings_that_the_code_has() -> None:
-    """The README's table of settings is the one that the settings tree gives; ``make docs`` writes it."""
-    assert README.read_text(encoding="utf-8") == generated_readme(), "run: make docs"
+def test_the_tables_of_settings_are_the_codes() -> None:
+    """docs/settings.md and docs/contracts.md have the tables that the settings tree gives; ``make docs`` writes them."""
+    assert SETTINGS.read_text(encoding="utf-8") == generated_settings(), "run: make docs"
+    assert CONTRACTS.read_text(encoding="utf-8") == generated_contracts(), "run: make docs"
+    assert NOTIFICATIONS.read_text(encoding="utf-8") == generated_notifications(), "run: make docs"
+    assert EXPECTED.read_text(encoding="utf-8") == generated_expected_files(), "run: make docs"
+
+
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WIDTH = 100  # characters of a line of prose, so that a diff shows what changed
+
+
+def prose(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a document with their numbers, without code, tables and pictures."""
+    code = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            code = not code
+        elif not code and not line.lstrip().startswith(("|", "![", "<!--")):
+            yield number, line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_lines_of_documents_are_short(path: Path) -> None:
+    """No line of prose in a document has more than 100 characters."""
+    assert [number for number, line in prose(path.read_text(encoding="utf-8")) if len(line) > WIDTH] == []
 
 
 def test_the_exit_codes_are_documented() -> None:
@@ -29,7 +67,7 @@ def test_every_setting_says_what_it_is() -> None:
     assert [row["name"] for row in gate_rows() if not row["description"]] == []
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name != "tools"])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if name not in TABLES])
 def test_a_default_can_be_pasted_into_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default that the table shows, read as an environment variable, is the default."""
     default = getattr(Settings(), name)
@@ -45,3 +83,50 @@ def test_durations_are_shown_as_people_write_them(seconds: float, text: str) -> 
     """The default of a duration has a unit, and reads back as what it is."""
     assert duration_text(seconds) == text and parse_duration(text) == seconds
     assert default_text("keep_archives", Settings.model_fields["keep_archives"]) == "365d"
+
+
+def commands_of(app: object) -> set[str]:
+    """Return the commands of the program, as ``store put``; a group is one too."""
+    from typer.main import get_command
+
+    def walk(command: object, before: str) -> Iterator[str]:
+        for name, below in getattr(command, "commands", {}).items():
+            yield f"{before}{name}"
+            yield from walk(below, f"{before}{name} ")
+
+    return set(walk(get_command(app), ""))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_commands_exist(path: Path) -> None:
+    """A command that a document names is one of the program."""
+    from sftpgate.cli.main import app
+
+    commands = commands_of(app)
+    groups = {name.split()[0] for name in commands if " " in name}
+    text = path.read_text(encoding="utf-8")
+    shell = "\n".join(re.findall(r"(?ms)^```(?:sh|console|cron)\n(.*?)^```", text))
+    named = set(re.findall(r"`sftpgate ([a-z][a-z-]*)(?: ([a-z]+))?", text))
+    named |= set(re.findall(r"(?m)^(?:\$ )?(?:.*(?:&& |\|\| |\| |; |/bin/))?sftpgate ([a-z][a-z-]*)(?: ([a-z]+))?", shell))
+    wanted = {f"{first} {second}" if first in groups and second else first for first, second in named}
+    assert sorted(wanted - commands) == []
+
+
+@pytest.mark.parametrize("page", ["senders.md", "senders.fr.md"])
+def test_senders_are_told_of_each_hold(page: str) -> None:
+    """The page for senders explains each reason for which a file is held, in both languages."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert [reason for reason in HoldReason if f"| `{reason}` |" not in text] == []
+
+
+def test_the_french_page_has_what_the_english_one_has() -> None:
+    """Both pages for senders have the same sections, tables, steps and commands."""
+    shapes = [
+        [
+            re.sub(r"^(#+|\||- |\d\.|```).*", r"\1", line)
+            for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+            if re.match(r"#|\||- |\d\.|```", line)
+        ]
+        for page in ("senders.md", "senders.fr.md")
+    ]
+    assert shapes[0] == shapes[1]

@@ -19,6 +19,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
+from tests.clients.drivers import steps as do
+
 COMMAND_TIMEOUT_SECONDS = 120.0  # below the timeout of a cell (conftest.CELL_TIMEOUT_SECONDS)
 
 
@@ -37,76 +39,6 @@ class Capability(StrEnum):
     PASSWORD = "password"
     KEYBOARD_INTERACTIVE = "keyboard-interactive"
     RESERVED_PATHS = "reserved paths"  # of the server
-
-
-# -- steps -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Upload one file; with ``resume``, go on where an interrupted upload ended; with ``append``, at the end of another one."""
-
-    local: Path
-    remote: str
-    preserve: bool = False
-    resume: bool = False
-    append: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PutAll:
-    """Upload every file of a local directory into the start directory, in one session."""
-
-    directory: Path
-
-    def files(self) -> list[Path]:
-        """The files, in the order of their names."""
-        return sorted(self.directory.iterdir())
-
-
-@dataclass(frozen=True, slots=True)
-class Get:
-    """Download one file."""
-
-    remote: str
-    local: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """Show the size of one file."""
-
-    remote: str
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """Show the names in the start directory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    """Give a file another name."""
-
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove a file."""
-
-    remote: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mkdir:
-    """Make a directory."""
-
-    remote: str
-
-
-Step = Put | PutAll | Get | Stat | List | Rename | Remove | Mkdir
 
 
 # -- where to connect ------------------------------------------------------------------------------------------------
@@ -175,14 +107,14 @@ class Client(ABC):
         """The version, as short as it identifies the program."""
 
     @abstractmethod
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         """The commands that do the steps, to be run one after the other; one command wherever the program can."""
 
     def missing(self) -> list[str]:
         """Which programs are not on this machine."""
         return [name for name in self.programs if not (Path(name).exists() if name.startswith("/") else shutil.which(name))]
 
-    def run(self, connection: Connection, steps: Sequence[Step]) -> Outcome:
+    def run(self, connection: Connection, steps: Sequence[do.Step]) -> Outcome:
         """Do the steps; stop at the first command that fails."""
         said, log = "", ""
         for command in self.commands(connection, steps):
@@ -198,7 +130,7 @@ class Client(ABC):
                 return Outcome(ok=False, said=said, output=log)
         return Outcome(ok=True, said=said, output=log)
 
-    def start(self, connection: Connection, steps: Sequence[Step]) -> subprocess.Popen[str]:
+    def start(self, connection: Connection, steps: Sequence[do.Step]) -> subprocess.Popen[str]:
         """Start the one command that does the steps, for a test that interrupts it."""
         (command,) = self.commands(connection, steps)
         return _start(command, connection)

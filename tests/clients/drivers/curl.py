@@ -5,24 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from tests.clients.drivers.base import (
-    Capability,
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-    quoted,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Capability, Client, Command, Connection, Method, first_line, quoted
 
 
 class Curl(Client):
@@ -41,14 +25,14 @@ class Curl(Client):
         words = first_line("curl", "--version").split()
         return " ".join([words[1], *(word.replace("/", " ") for word in words if word.startswith("libssh"))])
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         home = connection.workdir / ".ssh"  # where curl looks for known hosts
         home.mkdir(exist_ok=True)
         (home / "known_hosts").write_bytes(connection.known_hosts.read_bytes())
         transfers: list[list[str]] = []
         for step in steps:
             words = _words(connection, step)
-            after_upload = isinstance(step, Rename | Remove) and transfers and "--upload-file" in transfers[-1]
+            after_upload = isinstance(step, do.Rename | do.Remove) and transfers and "--upload-file" in transfers[-1]
             if after_upload:
                 transfers[-1] += ["--quote", f"-{words[1]}"]
             else:
@@ -67,23 +51,23 @@ def _url(connection: Connection, remote: str) -> str:
     return f"sftp://{connection.host}:{connection.port}{quote(connection.remote(remote))}"
 
 
-def _words(connection: Connection, step: Step) -> list[str]:
+def _words(connection: Connection, step: do.Step) -> list[str]:
     directory = f"{_url(connection, '')}"
     match step:
-        case Put(local, remote, _, resume, append):
+        case do.Put(local, remote, _, resume, append):
             how = ["--append"] if append else ["--continue-at", "-"] if resume else []
             return [*how, "--upload-file", str(local), _url(connection, remote)]
-        case PutAll():
+        case do.PutAll():
             return ["--upload-file", f"{{{','.join(map(str, step.files()))}}}", directory]
-        case Get(remote, local):
+        case do.Get(remote, local):
             return ["--output", str(local), _url(connection, remote)]
-        case Stat(remote):
+        case do.Stat(remote):
             return [f"{_url(connection, remote).rpartition('/')[0]}/"]  # the long listing of the directory: --head shows nothing
-        case List():
+        case do.List():
             return ["--list-only", directory]
-        case Rename(old, new):
+        case do.Rename(old, new):
             return ["--quote", f"rename {quoted(connection.remote(old))} {quoted(connection.remote(new))}", "--head", directory]
-        case Remove(remote):
+        case do.Remove(remote):
             return ["--quote", f"rm {quoted(connection.remote(remote))}", "--head", directory]
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return ["--quote", f"mkdir {quoted(connection.remote(remote))}", "--head", directory]

@@ -5,23 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from tests.clients.drivers.base import (
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-    quoted,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Client, Command, Connection, Method, first_line, quoted
 from tests.clients.drivers.openssh import ssh_options
 
 
@@ -35,7 +20,7 @@ class Lftp(Client):
     def version(self) -> str:
         return first_line("lftp", "--version").split()[3]
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         password = "" if connection.method is Method.PUBLICKEY else connection.password
         # lftp answers ssh's prompt on a pseudo-terminal, so that BatchMode must not forbid it
         ssh = shlex.join(["ssh", "-a", "-x", *ssh_options(connection)])
@@ -52,21 +37,21 @@ class Lftp(Client):
         return [Command(["lftp", "-f", str(file)])]
 
 
-def _line(step: Step) -> str:
+def _line(step: do.Step) -> str:
     match step:
-        case Put(local, remote, _, resume):
+        case do.Put(local, remote, _, resume):
             return f"put {'-c ' if resume else ''}{quoted(local)} -o {quoted(remote)}"
-        case PutAll(directory):
+        case do.PutAll(directory):
             return f"mput {quoted(f'{directory}/*')}"
-        case Get(remote, local):
+        case do.Get(remote, local):
             return f"get {quoted(remote)} -o {quoted(local)}"
-        case Stat(remote):
+        case do.Stat(remote):
             return f"cls -l --block-size=1 {quoted(remote)}"
-        case List():
+        case do.List():
             return "cls -1"
-        case Rename(old, new):
+        case do.Rename(old, new):
             return f"mv {quoted(old)} {quoted(new)}"
-        case Remove(remote):
+        case do.Remove(remote):
             return f"rm {quoted(remote)}"
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return f"mkdir {quoted(remote)}"

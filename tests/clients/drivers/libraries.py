@@ -24,23 +24,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
-from tests.clients.drivers.base import (
-    PYTHON,
-    Capability,
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import PYTHON, Capability, Client, Command, Connection, first_line
 
 CLIENTS = Path(__file__).resolve().parent.parent
 PROGRAMS = CLIENTS / "programs"
@@ -67,7 +52,7 @@ class Library(Client):
     def missing(self) -> list[str]:
         return super().missing() or ([] if not self.probe or _succeeds(self.probe) else [self.title])
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         environment = {
             "CLIENT_HOST": connection.host,
             "CLIENT_PORT": str(connection.port),
@@ -86,25 +71,25 @@ def _succeeds(argv: tuple[str, ...]) -> bool:
     return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
 
 
-def _lines(step: Step) -> list[list[str]]:
+def _lines(step: do.Step) -> list[list[str]]:
     match step:
-        case Put(local, remote, append=True):
+        case do.Put(local, remote, append=True):
             return [["append", str(local), remote]]
-        case Put(local, remote, preserve, resume):
+        case do.Put(local, remote, preserve, resume):
             return [["resume" if resume else "putp" if preserve else "put", str(local), remote]]
-        case PutAll():
+        case do.PutAll():
             return [["put", str(file), file.name] for file in step.files()]
-        case Get(remote, local):
+        case do.Get(remote, local):
             return [["get", remote, str(local)]]
-        case Stat(remote):
+        case do.Stat(remote):
             return [["stat", remote]]
-        case List():
+        case do.List():
             return [["list", "."]]
-        case Rename(old, new):
+        case do.Rename(old, new):
             return [["rename", old, new]]
-        case Remove(remote):
+        case do.Remove(remote):
             return [["remove", remote]]
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return [["mkdir", remote]]
 
 

@@ -6,24 +6,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.clients.drivers.base import (
-    Capability,
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-    quoted,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Capability, Client, Command, Connection, Method, first_line, quoted
 
 
 def ssh_options(connection: Connection) -> list[str]:
@@ -66,31 +50,31 @@ class OpensshSftp(Client):
     def version(self) -> str:
         return _version()
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         target = f"{connection.user}@{connection.host}"
         # first value wins: -b would set BatchMode, and with it no password could be asked
         argv = ["sftp", *ssh_options(connection), "-P", str(connection.port), "-b", "-", target]
         return [Command(argv, "".join(f"{_line(step)}\n" for step in steps), askpass(connection))]
 
 
-def _line(step: Step) -> str:
+def _line(step: do.Step) -> str:
     match step:
-        case Put(local, remote, preserve, resume):
+        case do.Put(local, remote, preserve, resume):
             verb = "reput" if resume else "put -p" if preserve else "put"
             return f"{verb} {quoted(local)} {quoted(remote)}"
-        case PutAll(directory):
+        case do.PutAll(directory):
             return f"put {directory}/*"
-        case Get(remote, local):
+        case do.Get(remote, local):
             return f"get {quoted(remote)} {quoted(local)}"
-        case Stat(remote):
+        case do.Stat(remote):
             return f"ls -l {quoted(remote)}"
-        case List():
+        case do.List():
             return "ls -1"
-        case Rename(old, new):
+        case do.Rename(old, new):
             return f"rename {quoted(old)} {quoted(new)}"
-        case Remove(remote):
+        case do.Remove(remote):
             return f"rm {quoted(remote)}"
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return f"mkdir {quoted(remote)}"
 
 
@@ -112,20 +96,20 @@ class OpensshScp(Client):
     def version(self) -> str:
         return _version()
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         return [self._command(connection, step) for step in steps]
 
-    def _command(self, connection: Connection, step: Step) -> Command:
+    def _command(self, connection: Connection, step: do.Step) -> Command:
         target = f"{connection.user}@{connection.host}"
         options: list[str] = []
         paths: list[str | Path]
         match step:
-            case Put(local, remote, preserve):
+            case do.Put(local, remote, preserve):
                 options = ["-p"] if preserve else []
                 paths = [local, f"{target}:{remote}"]
-            case PutAll():
+            case do.PutAll():
                 paths = [*step.files(), f"{target}:"]
-            case Get(remote, local):
+            case do.Get(remote, local):
                 paths = [f"{target}:{remote}", local]
             case _:
                 raise NotImplementedError(step)

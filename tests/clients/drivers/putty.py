@@ -6,24 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.clients.drivers.base import (
-    Capability,
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-    quoted,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Capability, Client, Command, Connection, Method, first_line, quoted
 
 
 def _options(connection: Connection) -> list[str]:
@@ -67,29 +51,29 @@ class Psftp(Client):
     def version(self) -> str:
         return first_line("psftp", "-V").split()[-1]
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         script = connection.workdir / "psftp.script"
         script.write_text("".join(f"{_line(step)}\n" for step in steps) + "quit\n", encoding="utf-8")
         return [Command(["psftp", *_options(connection), "-b", str(script), connection.host])]
 
 
-def _line(step: Step) -> str:
+def _line(step: do.Step) -> str:
     match step:
-        case Put(local, remote, _, resume):
+        case do.Put(local, remote, _, resume):
             return f"{'reput' if resume else 'put'} {quoted(local)} {quoted(remote)}"
-        case PutAll(directory):
+        case do.PutAll(directory):
             return f"mput {directory}/*"
-        case Get(remote, local):
+        case do.Get(remote, local):
             return f"get {quoted(remote)} {quoted(local)}"
-        case Stat(remote):
+        case do.Stat(remote):
             return f"ls {quoted(_wildcard(remote))}"
-        case List():
+        case do.List():
             return "ls"
-        case Rename(old, new):
+        case do.Rename(old, new):
             return f"mv {quoted(old)} {quoted(new)}"
-        case Remove(remote):
+        case do.Remove(remote):
             return f"rm {quoted(remote)}"
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return f"mkdir {quoted(remote)}"
 
 
@@ -109,19 +93,19 @@ class Pscp(Client):
     def version(self) -> str:
         return first_line("pscp", "-V").split()[-1]
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         return [Command(["pscp", "-sftp", *_options(connection), *_paths(connection, step)]) for step in steps]
 
 
-def _paths(connection: Connection, step: Step) -> list[str]:
+def _paths(connection: Connection, step: do.Step) -> list[str]:
     match step:
-        case Put(local, remote, preserve):
+        case do.Put(local, remote, preserve):
             return [*(["-p"] if preserve else []), str(local), f"{connection.host}:{remote}"]
-        case PutAll():
+        case do.PutAll():
             return [*map(str, step.files()), f"{connection.host}:"]
-        case Get(remote, local):
+        case do.Get(remote, local):
             return [f"{connection.host}:{remote}", str(local)]
-        case Stat() | List():
+        case do.Stat() | do.List():
             return ["-ls", f"{connection.host}:."]  # lists directories only
         case _:
             raise NotImplementedError(step)

@@ -5,23 +5,8 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from tests.clients.drivers.base import (
-    Capability,
-    Client,
-    Command,
-    Connection,
-    Get,
-    List,
-    Method,
-    Mkdir,
-    Put,
-    PutAll,
-    Remove,
-    Rename,
-    Stat,
-    Step,
-    first_line,
-)
+from tests.clients.drivers import steps as do
+from tests.clients.drivers.base import Capability, Client, Command, Connection, Method, first_line
 
 
 class Rclone(Client):
@@ -38,7 +23,7 @@ class Rclone(Client):
     def version(self) -> str:
         return first_line("rclone", "version").split()[1].removeprefix("v")
 
-    def commands(self, connection: Connection, steps: Sequence[Step]) -> list[Command]:
+    def commands(self, connection: Connection, steps: Sequence[do.Step]) -> list[Command]:
         config = {
             "type": "sftp",
             "host": connection.host,
@@ -58,21 +43,21 @@ class Rclone(Client):
         return [Command(["rclone", "--config", str(file), "--retries", "1", *_words(step)]) for step in steps]
 
 
-def _words(step: Step) -> list[str]:
+def _words(step: do.Step) -> list[str]:
     match step:
-        case Put(local, remote):
+        case do.Put(local, remote):
             return ["copyto", str(local), f"erp:{remote}"]
-        case PutAll(directory):
+        case do.PutAll(directory):
             return ["copy", str(directory), "erp:"]
-        case Get(remote, local):
+        case do.Get(remote, local):
             return ["copyto", f"erp:{remote}", str(local)]
-        case Stat(remote):
+        case do.Stat(remote):
             return ["lsl", f"erp:{remote}"]
-        case List():
+        case do.List():
             return ["lsf", "erp:"]
-        case Rename(old, new):
+        case do.Rename(old, new):
             return ["moveto", f"erp:{old}", f"erp:{new}"]
-        case Remove(remote):
+        case do.Remove(remote):
             return ["deletefile", f"erp:{remote}"]
-        case Mkdir(remote):
+        case do.Mkdir(remote):
             return ["mkdir", f"erp:{remote}"]

@@ -13,6 +13,21 @@ function platform(): array
     return json_decode(file_get_contents($file), true);
 }
 
+/** What a script says in the language of the site, which is that of its messages. */
+function words(array $state, string $english): string
+{
+    return WORDS[$state['lang'] ?? 'en'][$english] ?? $english;
+}
+
+// From the language packs of the platform.
+const WORDS = [
+    'fr' => ['Line' => 'Ligne', 'Error:' => 'Erreur :', 'Errors' => 'Erreurs', 'Users created' => 'Utilisateurs créés',
+        'Courses total' => 'Total des cours du fichier déposé ', 'Courses errors' => 'Erreurs dans les cours ',
+        'Invalid input CSV file' => 'Fichier CSV non valide'],
+    'de' => ['Line' => 'Zeile', 'Error:' => 'Fehler:', 'Errors' => 'Fehler', 'Users created' => 'Nutzer/innen angelegt'],
+    'sv' => ['Line' => 'Rad', 'Error:' => 'Fel:', 'Errors' => 'Fel'],
+];
+
 /** Keep the state. */
 function keep(array $state): void
 {

@@ -9,7 +9,7 @@ if (!in_array($options['mode'], ['createnew', 'createall', 'createorupdate', 'up
     exit("Invalid mode selected\n");
 }
 if (!is_file($options['file']) || !is_readable($options['file'])) {
-    exit("Invalid input CSV file\n");
+    exit(words($state, 'Invalid input CSV file') . "\n");
 }
 $handle = fopen($options['file'], 'r');
 $separator = DELIMITERS[$options['delimiter']];
@@ -38,4 +38,5 @@ while (($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false) {
     echo "$total\tOK\t$total\t$short\t{$row['fullname']}\t\n  ", $exists ? 'Course updated' : 'Course created', "\n";
 }
 keep($state);
-echo "Courses total: $total\nCourses created: $created\nCourses updated: $updated\nCourses deleted: 0\nCourses errors: $errors\n";
+echo words($state, 'Courses total'), ": $total\nCourses created: $created\nCourses updated: $updated\nCourses deleted: 0\n";
+echo words($state, 'Courses errors'), ": $errors\n";

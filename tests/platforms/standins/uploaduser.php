@@ -27,11 +27,11 @@ while (($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false) {
         continue;
     }
     $line++;
-    echo "Line $line\n";
+    echo words($state, 'Line'), " $line\n";
     $row = array_combine($header, array_pad(array_slice($fields, 0, count($header)), count($header), ''));
     $name = $row['username'];
     if ($name === '') {
-        echo "  Error: Missing field: username\n";
+        echo '  ', words($state, 'Error:'), " Missing field: username\n";
         $errors++;
     } elseif (isset($state['users'][$name])) {
         if ($options['uutype'] === '0') {
@@ -50,7 +50,9 @@ while (($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false) {
         echo $changed ? "  User updated\n" : "  User up-to-date\n";
         $updated += (int) $changed;
     } elseif (!filter_var($row['email'] ?? '', FILTER_VALIDATE_EMAIL)) {
-        echo "  Error: User not added - error\n  Error: Email address: Invalid email address\n";
+        foreach (['User not added - error', 'Email address: Invalid email address'] as $why) {
+            echo '  ', words($state, 'Error:'), " $why\n";
+        }
         $errors++;
     } else {
         $state['users'][$name] = $row;
@@ -60,8 +62,8 @@ while (($fields = fgetcsv($handle, 0, $separator, '"', '')) !== false) {
 }
 keep($state);
 echo str_repeat('-', 79), "\n";
-echo "Users created: $created\n";
+echo words($state, 'Users created'), ": $created\n";
 if ($options['uutype'] !== '0') {
     echo "Users updated: $updated\n";
 }
-echo "Users skipped: $skipped\nUsers having a weak password: 0\nErrors: $errors\n";
+echo "Users skipped: $skipped\nUsers having a weak password: 0\n", words($state, 'Errors'), ": $errors\n";

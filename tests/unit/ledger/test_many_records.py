@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import insert
 
 from sftpgate.ledger import arrivals, retention
-from sftpgate.ledger.database import Connection, Ledger
-from sftpgate.ledger.schema import arrivals as table
+from sftpgate.ledger.database.connection import Connection, Ledger
+from sftpgate.ledger.database.schema import arrivals as table
 
 FEW, MANY = 2_000, 20_000
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

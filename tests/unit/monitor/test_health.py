@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sftpgate.monitor.health import Condition, Seen, condition, problems
-from sftpgate.monitor.sight import RunTally
+from sftpgate.monitor.snapshot import RunTally
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 WELL = Seen(
@@ -48,6 +48,8 @@ def test_all_is_well() -> None:
         ({"publishing_seconds": 31.0}, "publisher", Condition.DEGRADED),
         ({"store_lock_seconds": 16.0}, "store lock", Condition.NOT_READY),
         ({"stale_locks": ("house",)}, "batch lock", Condition.DEGRADED),
+        ({"untold_since": NOW - timedelta(minutes=61)}, "notifications", Condition.DEGRADED),
+        ({"turned_off": ("hook",)}, "notifications", Condition.DEGRADED),
     ],
 )
 def test_one_thing_is_wrong(change: dict[str, object], check: str, expected: Condition) -> None:

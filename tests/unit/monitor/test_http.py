@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
-from sftpgate.gateway.listening import bind
+from sftpgate.gateway.workers.listening import bind
 from sftpgate.monitor import http
 from sftpgate.monitor.http import MAX_CLIENTS, MAX_REQUEST_BYTES, Page, Server
 

@@ -50,6 +50,7 @@ def test_over_a_restart_of_the_machine() -> None:
     assert was_set.looked(after).steady_seconds(after) == HOUR
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("wall", "steady", "seen", "quiet"),
     [
@@ -63,7 +64,7 @@ def test_over_a_restart_of_the_machine() -> None:
     ],
 )
 def test_quiet(wall: float, steady: float, seen: Seen | None, quiet: bool) -> None:
-    """P1: a local file is complete when it did not change for ten seconds that passed, whatever the clock says."""
+    """A local file is complete when it did not change for ten seconds that passed, whatever the clock says."""
     assert is_quiet(FILE, seen, 10.0, wall=wall, uptime=UPTIME, steady=steady) is quiet
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sftpgate.policy.disclosure import public_line, public_text
 
@@ -35,6 +39,20 @@ from sftpgate.policy.disclosure import public_line, public_text
         ("Access denied for user 'moodle'@'db.internal'", "Access denied for user [...]"),
         ("getaddrinfo for db.internal failed", "getaddrinfo for [address] failed"),
         ("the runner (pid 12 on gate1) is gone", "the runner (pid 12 on [address]) is gone"),
+        ("le programme (pid 12 sur gate1) n'est plus là", "le programme (pid 12 sur [address]) n'est plus là"),
+        ("password: hunter2", "password: [...]"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=[...] psql"),
+        ("$CFG->dbpass    = 'hunter2';", "$CFG->dbpass    = [...];"),
+        ("  'password' => 'hunter 2',", "  'password' => [...],"),
+        ('{"token": "abc", "rows": 3}', '{"token": [...], "rows": 3}'),
+        ("Authorization: Bearer abc.def", "Authorization: [...]"),
+        ("mot de passe : hunter2", "mot de passe : [...]"),
+        ("host: db.internal", "host: [...]"),
+        ("no answer of db1.school.example:5432", "no answer of [address]"),
+        ("\x1b[31m/var/www/moodle/x.php\x1b[0m is red", "[path] is red"),
+        ("\x1b]0;/var/www/moodle\x07title", "title"),
+        ("/var\b/www/moodle", "[path]"),
+        ("see ~moodle/config.php", "see [path]"),
     ],
 )
 def test_the_inside_of_the_platform_is_left_out(line: str, shown: str | None) -> None:
@@ -55,9 +73,92 @@ def test_the_inside_of_the_platform_is_left_out(line: str, shown: str | None) ->
         "no course for user 'jdoe'",
         "1/2 rows, 3.5 %, a:b:c",
         "élève inconnu : André",
+        "Line 7: the password is too short",
+        "the report: 12 rows; hostel: none",
+        "12:30:15\tdone",
+        "Users having a weak password: 0",
     ],
 )
 def test_content_stays(line: str) -> None:
     """What a sender's own file can have stays as it is."""
     assert public_line(line.encode()) == line.encode()
     assert public_text(line) == line
+
+
+# Marks that no sender may read, in the forms in which programs print them.
+SECRETS = [
+    "password: {}",
+    "Password={};",
+    '"dbpass": "{}"',
+    "PGPASSWORD={}",
+    "mysql://moodle:{}@db/x",
+    "api_key => '{}'",
+    "token:{}",
+    "/srv/{}/config.php",
+    "C:\\{}\\config.php",
+    "host={}",
+    "(pid 7 on {})",
+]
+
+
+def decorated(line: str, how: str) -> bytes:
+    """A line as a program might print it."""
+    coloured = f"\x1b[1;31m{line}\x1b[0m"
+    match how:
+        case "colours":
+            return coloured.encode()
+        case "a colour in between":
+            return line.replace("x", "\x1b[0mx").encode()
+        case "UTF-16 that nobody announced":
+            return line.encode("utf-16-le")
+        case "overwritten":
+            return f"50 %\x08\x08{line}".encode()
+        case _:
+            return line.encode()
+
+
+@given(
+    st.sampled_from(SECRETS),
+    st.text(st.sampled_from("abcxyz0123456789"), min_size=8, max_size=20),
+    st.text(st.sampled_from(" abc,.x-"), max_size=30),
+    st.sampled_from(["plain", "colours", "a colour in between", "UTF-16 that nobody announced", "overwritten"]),
+)
+def test_no_form_of_a_secret_is_shown(form: str, secret: str, before: str, how: str) -> None:
+    """However a program prints a password, a path or a machine, a summary does not have it."""
+    shown = public_line(decorated(f"{before} {form.format(secret)}", how)) or b""
+    assert secret.encode() not in shown.replace(b"\0", b"")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        letters * (64 * 1024 // len(letters))
+        for letters in (
+            *(
+                b"a",
+                b"/",
+                b"/a",
+                b":",
+                b"1:",
+                b"1.",
+                b"a.",
+                b"password",
+                b"=",
+                b"host ",
+                b"\x1b",
+                b"\x1b[",
+                b"\x1b]",
+                b"'",
+                b"~",
+                b"~/",
+            ),
+            *(b"password:'", b"a:", b"for ", b"\\", b"x://", b"x", b"#0 "),
+        )
+    ],
+    ids=lambda line: repr(line[:10]),
+)
+def test_no_line_takes_long(line: bytes) -> None:
+    """The longest line that is looked at in one piece is read in a moment, whatever is in it."""
+    began_at = time.process_time()
+    public_line(line)
+    assert time.process_time() - began_at < 2

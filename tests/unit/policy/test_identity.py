@@ -23,6 +23,9 @@ NEW = replace(EARLIER, store_used=False, ledger_used=False)
         replace(EARLIER, ledger_used=False),  # the ledger is gone
         replace(NEW, store="A", store_used=True),  # a first start was cut off, or the ledger is gone
         replace(NEW, store="A", drop="A", store_used=True),
+        replace(NEW, store="A", drop="A", store_used=True, remembered="A"),  # the ledger is gone
+        replace(WHOLE, remembered="B"),  # said by the doctor, and no reason to stand still
+        replace(EARLIER, taken_expected=2, remembered="A"),
     ],
 )
 def test_what_belongs_together(seen: Seen) -> None:
@@ -30,6 +33,7 @@ def test_what_belongs_together(seen: Seen) -> None:
     assert mismatch(seen) is None
 
 
+@pytest.mark.promise("P2", "P4", "P8")
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
@@ -41,6 +45,7 @@ def test_what_belongs_together(seen: Seen) -> None:
         (replace(WHOLE, drop=None), Mismatch.DROP_MISSING),
         (replace(WHOLE, drop="B"), Mismatch.DROP_OTHER),
         (replace(WHOLE, ledger=None, drop="B"), Mismatch.DROP_OTHER),
+        (replace(NEW, remembered="A"), Mismatch.ALL_MISSING),
         (replace(NEW, drop="A"), Mismatch.STORE_MISSING),  # the ledger is gone, and the store is not mounted
         (replace(EARLIER, store_used=False), Mismatch.STORE_MISSING),
         (replace(EARLIER, kept_expected=3), Mismatch.STORE_STRANGE),
@@ -49,7 +54,7 @@ def test_what_belongs_together(seen: Seen) -> None:
     ],
 )
 def test_what_does_not(seen: Seen, expected: Mismatch) -> None:
-    """P2, P4, P8: a store or drop that is missing or another one is never taken for one whose files were taken."""
+    """A store or drop that is missing or another one is never taken for one whose files were taken."""
     assert mismatch(seen) is expected
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sftpgate.errors import UserFileError
 from sftpgate.policy.methods import first_methods, is_complete, may_try, remaining
-from sftpgate.settings import AuthMethod as Method
+from sftpgate.settings.choices import AuthMethod as Method
 from sftpgate.users.accounts import parse_account
 
 LISTS = st.lists(st.sampled_from(Method), unique=True)

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpgate.policy.outcome import (
+    MAX_LINE_CHARACTERS,
     MAX_REASON_CHARACTERS,
     MAX_REJECTED_ROWS,
     NOTHING_STATED,
+    OUTPUT_SECONDS,
     OutputReader,
     OutputRules,
     RejectedRow,
@@ -19,15 +21,23 @@ from sftpgate.policy.outcome import (
     Statement,
     by_statement,
     judge,
+    of_command,
     parse_result,
     pattern_problem,
+    with_reason,
+    with_rows_given_back,
 )
 from sftpgate.policy.runs import LONGEST_WAIT_SECONDS, RunOutcome, wait_seconds
 
 
+def no_time_passes() -> float:
+    """A clock that stands still."""
+    return 0.0
+
+
 def read(rules: OutputRules, *lines: str) -> Statement:
     """What these lines say by these rules."""
-    reader = OutputReader(rules)
+    reader = OutputReader(rules, no_time_passes)
     for line in lines:
         reader.feed(line)
     return reader.end()
@@ -100,7 +110,7 @@ def test_numbers_that_contradict_each_other() -> None:
     """More rows accepted and rejected than read is a notice, and the numbers stay as they were said."""
     said = parse_result(b'{"rows": 2, "accepted": 2, "rejected": [{"line": 2}]}')
     assert (said.rows, said.accepted, said.rejected) == (2, 2, 1)
-    assert "of only 2 rows" in said.notices[0]
+    assert "of only 2 rows" in str(said.notices[0])
 
 
 @pytest.mark.parametrize(
@@ -192,7 +202,7 @@ def test_the_first_reason_of_a_failure() -> None:
 
 def test_endless_output_is_bounded() -> None:
     """Rejected rows beyond a number are counted only, a long line is cut, and a large number is none."""
-    reader = OutputReader(OutputRules(rejected=(r"^(?P<line>\d+) (?P<reason>.*)",)))
+    reader = OutputReader(OutputRules(rejected=(r"^(?P<line>\d+) (?P<reason>.*)",)), no_time_passes)
     for number in range(1, MAX_REJECTED_ROWS + 11):
         reader.feed(f"{number} " + "x" * 10_000)
     reader.feed("9" * 4000 + " too large")
@@ -200,6 +210,55 @@ def test_endless_output_is_bounded() -> None:
     assert len(said.rejected_rows) == MAX_REJECTED_ROWS
     assert said.rejected == MAX_REJECTED_ROWS + 11
     assert len(said.rejected_rows[0].reason) == MAX_REASON_CHARACTERS
+
+
+SLOW = (r"(?P<line>(?P<rows>a+)+)$",)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        OutputRules(failed=SLOW),
+        OutputRules(not_the_file=SLOW),
+        OutputRules(rejected=SLOW),
+        OutputRules(row=SLOW),
+        OutputRules(counts=SLOW),
+    ],
+)
+def test_a_pattern_that_does_not_end(rules: OutputRules) -> None:
+    """A pattern that would search for years ends after a second: the run failed, and the report names the pattern."""
+    reader = OutputReader(rules, no_time_passes)
+    assert reader.feed("fine") is True
+    assert reader.feed("a" * 4000 + "!") is False
+    said = reader.end()
+    assert SLOW[0] in str(said.failed) and "took too long" in str(said.failed)
+    assert judge(exit_status=0, retry_exit_codes=(75,), statement=said) is RunOutcome.FAILED
+
+
+def test_output_that_takes_too_long_as_a_whole() -> None:
+    """Lines that are each read in time end as well, if they are too many: nothing after that is believed."""
+    times = iter([0.0, 1.0, OUTPUT_SECONDS + 1.0])
+    reader = OutputReader(OutputRules(rejected=("^no",)), lambda: next(times))
+    assert [reader.feed("no"), reader.feed("no")] == [True, False]
+    assert "took too long" in str(reader.end().failed)
+    assert reader.end().rejected is None
+
+
+def test_a_file_that_was_not_to_blame_before_a_slow_pattern() -> None:
+    """What excused the file before the pattern took too long still does."""
+    reader = OutputReader(OutputRules(not_the_file=("^no database",), failed=("(a+)+$",)), no_time_passes)
+    reader.feed("no database")
+    reader.feed("a" * 4000 + "!")
+    assert judge(exit_status=0, retry_exit_codes=(), statement=reader.end()) is RunOutcome.NOT_THE_FILE
+
+
+def test_the_reason_of_a_script() -> None:
+    """The sentence that a script gives is why its run ended so, in the place of what its output says."""
+    said = with_reason(Statement(failed="a line of output"), RunOutcome.FAILED, "no\x00header")
+    assert said.failed == "no\\x00header"
+    later = with_reason(NOTHING_STATED, RunOutcome.NOT_THE_FILE, "no database")
+    assert (later.failed, later.not_the_file) == ("", "no database")
+    assert with_reason(said, RunOutcome.FAILED, "") is said
 
 
 @given(st.lists(st.text(max_size=60), max_size=30))
@@ -240,3 +299,70 @@ def test_waits_grow_to_a_bound() -> None:
     assert wait_seconds(RunOutcome.NOT_THE_FILE, retry_delay=7200, tries=1000) == 7200
     assert wait_seconds(RunOutcome.FAILED, retry_delay=30, tries=0) == 30
     assert wait_seconds(RunOutcome.DIED, retry_delay=30, tries=0) == 0
+
+
+@pytest.mark.parametrize("dots", [0, 100, MAX_LINE_CHARACTERS - 5, MAX_LINE_CHARACTERS, 20_000])
+def test_failure_behind_a_long_line(dots: int) -> None:
+    """A word of failure is found wherever it stands in a line; one that begins a line is not found within it."""
+    rules = OutputRules(failed=("Fatal error",), not_the_file=("^Fatal",))
+    said = read(rules, "." * dots + "Fatal error: out of memory" + "." * 5000)
+    assert bool(said.failed) is True
+    assert bool(said.not_the_file) is (dots == 0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "number"),
+    [
+        (r"created: (?P<accepted>\d+)", "created: 1,234", 1234),
+        (r"created: (?P<accepted>\d+)", "created: 1.234.567", 1_234_567),
+        (r"created: (?P<accepted>\d+)", "created: 12\u202f345 users", 12_345),
+        (r"created: (?P<accepted>\d+)", "created: 12'345", 12_345),
+        (r"created: (?P<accepted>[\d ]+)", "created: 12 345 ", 12_345),
+        (r"created: (?P<accepted>[\d,]+) users", "created: 1,234 users", 1234),
+        (r"created: (?P<accepted>\d+)", "created: 12 345", 12),
+        (r"created: (?P<accepted>\d+)", "created: 1,23", 1),
+        (r"created: (?P<accepted>\d+)", "created: 3.", 3),
+        (r"created: (?P<accepted>\d+)", "created: 1.234,5", 1),
+        (r"created: (?P<accepted>\d+),", "created: 18,200 is no number of this", 18),
+        (r"created: (?P<accepted>\S+)", "created: none", None),
+    ],
+)
+def test_figures_with_separators(pattern: str, line: str, number: int | None) -> None:
+    """Separators of thousands belong to a number, unless the pattern says what comes behind it."""
+    assert read(OutputRules(counts=(pattern,)), line).accepted == number
+
+
+def test_words_of_a_run_that_did_its_work() -> None:
+    """A command that ends well, but without the words that it has if it did its work, has failed."""
+    rules = OutputRules(done=("^finished", "^nothing to do"))
+    silent, said = read(rules, "help: ..."), read(rules, "begun", "finished")
+    assert of_command(said, 0) == said and not said.lacks_its_words
+    failed = of_command(silent, 0)
+    assert "none of the words" in str(failed.failed)
+    assert judge(exit_status=0, retry_exit_codes=(), statement=failed) is RunOutcome.FAILED
+    assert of_command(silent, 1) == silent
+    assert by_statement(RunOutcome.DONE, silent) is RunOutcome.DONE
+
+
+def test_an_end_that_nobody_heard() -> None:
+    """If the end of an output is lost, a command that ended well may have failed: the file is not to blame."""
+    lost = of_command(NOTHING_STATED, 0, is_heard=False)
+    assert judge(exit_status=0, retry_exit_codes=(), statement=lost) is RunOutcome.NOT_THE_FILE
+    assert of_command(NOTHING_STATED, 1, is_heard=False) == NOTHING_STATED
+
+
+@pytest.mark.parametrize(
+    ("said", "count", "expected"),
+    [
+        (NOTHING_STATED, 2, (None, None, 2)),
+        (Statement(rows=5), 2, (5, 3, 2)),
+        (Statement(rows=5, accepted=5, rejected=0), 2, (5, 3, 2)),
+        (Statement(accepted=3), 2, (5, 3, 2)),
+        (Statement(rows=9, accepted=2, rejected=7), 2, (9, 2, 7)),
+        (Statement(rows=5, accepted=5, rejected=0), 0, (5, 5, 0)),
+    ],
+)
+def test_rows_that_are_given_back(said: Statement, count: int, expected: tuple[int | None, int | None, int | None]) -> None:
+    """Rows that a command gave back were rejected; what it says of their number itself is believed."""
+    now = with_rows_given_back(said, count)
+    assert (now.rows, now.accepted, now.rejected) == expected

@@ -13,6 +13,7 @@ from sftpgate.policy.quotas import Budget, OwnQuotas, Quotas, Usage, day_of, req
 GATES = Quotas(max_upload_bytes=10, max_pending_bytes=100, max_pending_files=3, max_daily_bytes=50, max_directories=9)
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize(
     ("usage", "rule"),
     [
@@ -23,7 +24,7 @@ GATES = Quotas(max_upload_bytes=10, max_pending_bytes=100, max_pending_files=3, 
     ],
 )
 def test_a_limit_that_is_reached_leaves_no_room(usage: Usage, rule: str | None) -> None:
-    """P7: an upload begins where something is left of each limit; a refusal names the rule."""
+    """An upload begins where something is left of each limit; a refusal names the rule."""
     if rule is None:
         require_room(GATES, usage)
     else:

@@ -33,7 +33,8 @@ def test_order(arrived: list[str], processed: list[str]) -> None:
     assert [arrived[number] for number in oldest_first(arrived)] == processed
 
 
+@pytest.mark.promise("P3")
 @given(st.lists(st.text(alphabet="ab-0129.", max_size=12)))
 def test_nothing_is_left_out(paths: list[str]) -> None:
-    """P3: whatever the names are, each file is there once."""
+    """Whatever the names are, each file is there once."""
     assert sorted(oldest_first(paths)) == list(range(len(paths)))

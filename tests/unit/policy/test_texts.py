@@ -4,52 +4,64 @@ from __future__ import annotations
 
 import pytest
 
-from sftpgate.policy.texts import END_BYTES, Ending, breaks_off, ending, ends_on_purpose, last_line_ends
+from sftpgate.policy.texts import (
+    END_BYTES,
+    TextEnd,
+    blocks_end_lines,
+    breaks_off,
+    ending,
+    ends_line_by_choice,
+    ends_on_purpose,
+    last_line_ends,
+    unmarked_utf16,
+)
 
 ROWS = b"".join(b"user%d,math,%d\n" % (number, number**2) for number in range(40))
 RECORDS = b"".join(b"%019d\n" % number for number in range(40))
 PLAIN = b"".join(b"%s and more\n" % (b"word " * (number % 7)) for number in range(40))
 
 
-def of(content: bytes) -> Ending:
+def of(content: bytes) -> TextEnd:
     """The ending of a file of this content."""
     return ending(len(content), lambda at, length: content[at : at + length])
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", Ending.LINE),
-        (b"a", Ending.INSIDE_LINE),
-        (b"a\n", Ending.LINE),
-        (b"a,b\r\nc,d\r", Ending.LINE),
-        (PLAIN, Ending.LINE),
-        (PLAIN + b"wo", Ending.INSIDE_LINE),
-        (ROWS, Ending.LINE),
-        (ROWS[:-1], Ending.INSIDE_LINE),
-        (ROWS + b"user41,ma", Ending.RAGGED),
-        (ROWS.replace(b",", b";") + b"user41", Ending.RAGGED),
-        (ROWS + b'user41,"a\nb",3', Ending.INSIDE_LINE),
-        (ROWS + b"total\n", Ending.LINE),
-        (RECORDS, Ending.LINE),
-        (RECORDS[:-1], Ending.LINE),
-        (RECORDS + b"0000", Ending.RAGGED),
-        (RECORDS.replace(b"\n", b"\r\n")[:-2], Ending.LINE),
-        (PLAIN + "é\n".encode("latin-1") * 3 + "é".encode("latin-1"), Ending.INSIDE_LINE),
-        (b"\0" + RECORDS, Ending.NO_TEXT),
-        (RECORDS * 200 + b"\0" * 100 + RECORDS * 200 + b"0", Ending.NO_TEXT),
-        (RECORDS * (END_BYTES // len(RECORDS) + 9) + b"00", Ending.RAGGED),
-        (ROWS * (END_BYTES // len(ROWS) + 9) + b"user", Ending.RAGGED),
+        (b"", TextEnd.LINE),
+        (b"a", TextEnd.INSIDE_LINE),
+        (b"a\n", TextEnd.LINE),
+        (b"a,b\r\nc,d\r", TextEnd.LINE),
+        (PLAIN, TextEnd.LINE),
+        (PLAIN + b"wo", TextEnd.INSIDE_LINE),
+        (ROWS, TextEnd.LINE),
+        (ROWS[:-1], TextEnd.INSIDE_LINE),
+        (ROWS + b"user41,ma", TextEnd.RAGGED),
+        (ROWS.replace(b",", b";") + b"user41", TextEnd.RAGGED),
+        (ROWS + b'user41,"a\nb",3', TextEnd.INSIDE_LINE),
+        (ROWS + b"total\n", TextEnd.LINE),
+        (RECORDS, TextEnd.LINE),
+        (RECORDS[:-1], TextEnd.LINE),
+        (RECORDS + b"0000", TextEnd.RAGGED),
+        (RECORDS.replace(b"\n", b"\r\n")[:-2], TextEnd.LINE),
+        (PLAIN + "é\n".encode("latin-1") * 3 + "é".encode("latin-1"), TextEnd.INSIDE_LINE),
+        (b"\0" + RECORDS, TextEnd.NO_TEXT),
+        (RECORDS * 200 + b"\0" * 100 + RECORDS * 200 + b"0", TextEnd.NO_TEXT),
+        (RECORDS * (END_BYTES // len(RECORDS) + 9) + b"00", TextEnd.RAGGED),
+        (ROWS * (END_BYTES // len(ROWS) + 9) + b"user", TextEnd.RAGGED),
     ],
 )
-def test_endings(content: bytes, expected: Ending) -> None:
-    """P1: an end inside a record, or with fewer fields than every line before, is told from others."""
+def test_endings(content: bytes, expected: TextEnd) -> None:
+    """An end inside a record, or with fewer fields than every line before, is told from others."""
     assert of(content) is expected
 
 
 ACCENTS = "".join(f"élève {number};été\n" for number in range(40)).encode()
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -75,7 +87,7 @@ ACCENTS = "".join(f"élève {number};été\n" for number in range(40)).encode()
     ],
 )
 def test_what_no_whole_file_ends_inside_of(content: bytes, expected: str) -> None:
-    """P1: a quoted field that does not end, and half a character, are signs of a part, however it came."""
+    """A quoted field that does not end, and half a character, are signs of a part, however it came."""
     assert breaks_off(len(content), lambda at, length: content[at : at + length]) == expected
 
 
@@ -83,6 +95,7 @@ MIB = 1024 * 1024
 LONG = (b"".join(b"user%06d,%s\n" % (number, b"x" * (number % 50)) for number in range(40_000)))[: MIB - 2] + b"x\n"
 
 
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize(
     ("content", "block", "expected"),
     [
@@ -97,22 +110,60 @@ LONG = (b"".join(b"user%06d,%s\n" % (number, b"x" * (number % 50)) for number in
     ],
 )
 def test_ends_on_purpose(content: bytes, block: int, expected: bool) -> None:
-    """P1: a text that ends with a line where its blocks do not was not cut behind a block."""
+    """A text that ends with a line where its blocks do not was not cut behind a block."""
     assert ends_on_purpose(len(content), block, lambda at, length: content[at : at + length]) is expected
 
 
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    ("content", "block", "expected"),
+    [
+        (LONG[-65536:], 32768, True),
+        (LONG[-32768:], 32768, True),
+        (LONG[-65537:-1], 32768, False),
+        (b"%063d\n" % 7 * 1024, 32768, False),  # each block ends a line
+        (b"%063d\n" % 7 * 512, 32768, False),  # the only block does
+        (b"%099d\n" % 7 * 4000, 32768, False),  # records of one length, and a size that their number gives
+        (b"a,b\nc,dd\n" * 4000, 4096, False),  # every fifth byte ends a line
+        (LONG[-65536:-4] + b"\0\0\0\n", 32768, False),
+        (b"", 0, False),
+    ],
+)
+def test_ends_line_by_choice(content: bytes, block: int, expected: bool) -> None:
+    """A text of a few blocks ends a line by choice if its lines are long and differ, and no block before ends one."""
+    assert ends_line_by_choice(len(content), block, lambda at, length: content[at : at + length]) is expected
+
+
+@pytest.mark.promise("P1")
+@pytest.mark.parametrize(
+    ("content", "block", "expected"),
+    [
+        (b"%063d\n" % 7 * 512, 2048, True),
+        (b"%063d\n" % 7 * 512, 2000, False),
+        (LONG, 8192, False),
+        (b"%063d\n" % 7 * 512 + b"x", 2048, False),
+        (b"", 2048, False),
+    ],
+)
+def test_blocks_that_end_lines(content: bytes, block: int, expected: bool) -> None:
+    """What an application writes line by line is told from a file that is cut into blocks."""
+    assert blocks_end_lines(len(content), block, lambda at, length: content[at : at + length]) is expected
+
+
+@pytest.mark.promise("P1")
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
 def test_utf16(codec: str) -> None:
-    """P1: text in UTF-16 is text."""
+    """Text in UTF-16 is text."""
     mark = "\ufeff".encode(codec)
-    assert of(mark + ROWS.decode().encode(codec)) is Ending.LINE
-    assert of(mark + (ROWS.decode() + "user41,ma").encode(codec)) is Ending.RAGGED
-    assert of(mark + ROWS.decode()[:-1].encode(codec)) is Ending.INSIDE_LINE
-    assert of(mark + (ROWS.decode() + "😀").encode(codec)[:-2]) is Ending.RAGGED
+    assert of(mark + ROWS.decode().encode(codec)) is TextEnd.LINE
+    assert of(mark + (ROWS.decode() + "user41,ma").encode(codec)) is TextEnd.RAGGED
+    assert of(mark + ROWS.decode()[:-1].encode(codec)) is TextEnd.INSIDE_LINE
+    assert of(mark + (ROWS.decode() + "😀").encode(codec)[:-2]) is TextEnd.RAGGED
 
 
+@pytest.mark.promise("P1")
 def test_last_lines() -> None:
-    """P1: how earlier files of a path ended is told by their last bytes."""
+    """How earlier files of a path ended is told by their last bytes."""
 
     def told(content: bytes) -> bool | None:
         return last_line_ends(len(content), lambda at, length: content[at : at + length])
@@ -124,3 +175,20 @@ def test_last_lines() -> None:
         None,
         True,
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "codec"),
+    [
+        ("user,course\nélève,maths\n".encode("utf-16-le"), "utf-16-le"),
+        ("user,course\nélève,maths\n".encode("utf-16-be"), "utf-16-be"),
+        (b"user,course\n", ""),
+        (bytes(100), ""),
+        (b"a\0", ""),
+        (b"PK\3\4\0\0\0\0\x08\0", ""),
+        (b"", ""),
+    ],
+)
+def test_utf16_without_a_mark(head: bytes, codec: str) -> None:
+    """UTF-16 of Latin letters is known without its mark, and nothing else is taken for it."""
+    assert unmarked_utf16(head) == codec

@@ -14,29 +14,30 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, insert, select, update
 
+from sftpgate.app.runs.claims import make_claims
 from sftpgate.errors import ClaimLost, StorageError, UnknownTool
-from sftpgate.ledger.schema import claims as claims_table
+from sftpgate.ledger.database.schema import claims as claims_table
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import Host, Lease, RunOutcome
+from sftpgate.runners.claim_ends import ClaimEnd
 from sftpgate.runners.claims import LEASE, Claim
-from sftpgate.runners.endings import Ending
-from sftpgate.runners.holding import claimed, make_claims
-from sftpgate.runners.locks import is_alive, start_of, this_host
+from sftpgate.runners.heartbeat import claimed
+from sftpgate.runners.run_locks import is_alive, start_of, this_host
 from sftpgate.store.disk import Disk
-from sftpgate.store.spots import Spot
-from tests.unit.runners.world import World, shell
+from sftpgate.store.disk_paths import DiskPath
+from tests.harness.runners import World, shell
 
 MakeWorld = Callable[..., World]
 
-DONE = Ending(outcome=RunOutcome.DONE)
-FAILED = Ending(outcome=RunOutcome.FAILED)
+DONE = ClaimEnd(outcome=RunOutcome.DONE)
+FAILED = ClaimEnd(outcome=RunOutcome.FAILED)
 
 # A process that claims, says so, and then lives until its input ends: what a runner looks like from outside.
 HOLDER = """
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tests.unit.runners.world import World, shell
+from tests.harness.runners import World, shell
 world = World(Path(sys.argv[1]), a=shell("exit 0", arrivals="queue", max_attempts=3))
 claim = world.claims.take("a", lease=timedelta(hours=1))
 print(claim.token, flush=True)
@@ -57,8 +58,9 @@ def world(make_world: MakeWorld) -> World:
     return make_world(a=shell("exit 0", arrivals="queue", max_attempts=3))
 
 
+@pytest.mark.promise("P4")
 def test_claim_moves_the_file(world: World) -> None:
-    """P4: a claimed file is not in the store any more, and the runner has it under its own name."""
+    """A claimed file is not in the store any more, and the runner has it under its own name."""
     arrival = world.send("a.csv", b"mine\n")
     claim = take(world)
     assert (world.in_store(), claim.path.name, claim.path.read_bytes()) == ([], "a.csv", b"mine\n")
@@ -66,8 +68,9 @@ def test_claim_moves_the_file(world: World) -> None:
     assert (now.state, now.location, now.attempts) == (ArrivalState.CLAIMED, f"claims/{arrival.id}", 1)
 
 
+@pytest.mark.promise("P4")
 def test_one_claim_of_a_tool_at_a_time(world: World) -> None:
-    """P4: while a tool has a file, nobody gets another one for it."""
+    """While a tool has a file, nobody gets another one for it."""
     world.send("a.csv")
     world.send("a.csv")
     claim = take(world)
@@ -86,8 +89,9 @@ def test_unknown_and_disabled_tools(make_world: MakeWorld) -> None:
         world.claims.take("b")
 
 
+@pytest.mark.promise("P4")
 def test_dead_runner_gives_back_at_once(world: World) -> None:
-    """P4: the claim of a runner that was killed comes back at once on its host, long before its lease ends; attempts count."""
+    """The claim of a runner that was killed comes back at once on its host, long before its lease ends; attempts count."""
     arrival = world.send("a.csv", b"again\n")
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(world.directory)],
@@ -110,8 +114,9 @@ def test_dead_runner_gives_back_at_once(world: World) -> None:
     assert world.managed("runs") == [claim.token]
 
 
+@pytest.mark.promise("P4")
 def test_lock_outlives_the_runner_in_its_command(world: World) -> None:
-    """P4: what inherited a claim's lock still counts as the runner, so no second command starts beside it."""
+    """What inherited a claim's lock still counts as the runner, so no second command starts beside it."""
     world.send("a.csv")
     claim = take(world)
     assert claim.lock is not None
@@ -123,8 +128,9 @@ def test_lock_outlives_the_runner_in_its_command(world: World) -> None:
     assert returned.state is ArrivalState.WAITING
 
 
+@pytest.mark.promise("P4")
 def test_dead_claims_end_in_quarantine(world: World) -> None:
-    """P4: an arrival whose runners die comes back a bounded number of times."""
+    """An arrival whose runners die comes back a bounded number of times."""
     arrival = world.send("a.csv")
     for _ in range(3):
         lock = take(world).lock
@@ -136,8 +142,9 @@ def test_dead_claims_end_in_quarantine(world: World) -> None:
     assert [run.outcome for run in world.runs_of(arrival)] == [RunOutcome.DIED] * 3
 
 
+@pytest.mark.promise("P4")
 def test_claim_of_another_host_comes_back_after_its_lease(world: World) -> None:
-    """P4: whether a runner of another host lives cannot be seen: its claim is its until its lease ends."""
+    """Whether a runner of another host lives cannot be seen: its claim is its until its lease ends."""
     arrival = world.send("a.csv")
     claim = take(world)
     elsewhere = replace(this_host(), name="elsewhere", boot="another", machine="another")
@@ -154,8 +161,9 @@ def test_claim_of_another_host_comes_back_after_its_lease(world: World) -> None:
         world.claims.extend(claim)
 
 
+@pytest.mark.promise("P4")
 def test_claim_from_before_a_reboot_is_dead(world: World) -> None:
-    """P4: nobody survives a restart of the machine, so claims of an earlier boot come back at once."""
+    """Nobody survives a restart of the machine, so claims of an earlier boot come back at once."""
     world.send("a.csv")
     claim = take(world)
     here = this_host()
@@ -186,11 +194,12 @@ def test_lease_of_a_script(world: World) -> None:
     assert world.now(arrival).state is ArrivalState.CLAIMED
     [returned] = world.claims.return_dead()
     assert (returned.state, returned.attempts) == (ArrivalState.WAITING, 1)
-    assert b"notice: its lease ended" in world.report(world.runs_of(arrival)[0].report)
+    assert b"notice: the lease of the claim ended" in world.report(world.runs_of(arrival)[0].report)
 
 
+@pytest.mark.promise("P4")
 def test_claim_of_a_script_ends_with_its_process(world: World) -> None:
-    """P4: a claim made for a script comes back at once when the script is gone, before its lease ends."""
+    """A claim made for a script comes back at once when the script is gone, before its lease ends."""
     arrival = world.send("a.csv")
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as script:
         claim = world.claims.take("a", live=False, script=script.pid)
@@ -201,11 +210,12 @@ def test_claim_of_a_script_ends_with_its_process(world: World) -> None:
     [run] = world.runs_of(arrival)
     assert f"(pid {script.pid} on".encode() in world.report(run.report)
     with pytest.raises(ClaimLost):
-        world.claims.end(claim, Ending(outcome=RunOutcome.DONE))
+        world.claims.end(claim, ClaimEnd(outcome=RunOutcome.DONE))
 
 
+@pytest.mark.promise("P4")
 def test_a_process_id_that_was_given_again(world: World) -> None:
-    """P4: another process that got the id of a script does not keep its claim alive; and the lease of a living one ends."""
+    """Another process that got the id of a script does not keep its claim alive; and the lease of a living one ends."""
     assert is_alive(os.getpid(), start_of(os.getpid()))
     assert is_alive(os.getpid(), 0)
     assert not is_alive(os.getpid(), start_of(os.getpid()) - 1)
@@ -231,7 +241,7 @@ def test_release_counts_no_attempt(world: World) -> None:
     """A claim that is released leaves no report, and the file waits as if nobody had had it."""
     arrival = world.send("a.csv")
     claim = take(world, live=False)
-    finished = world.claims.end(claim, Ending(outcome=RunOutcome.RELEASED))
+    finished = world.claims.end(claim, ClaimEnd(outcome=RunOutcome.RELEASED))
     assert (finished.report, finished.arrival.attempts, world.in_store()) == (None, 0, ["a.csv"])
     assert world.runs_of(arrival)[0].outcome is RunOutcome.RELEASED
     assert list((world.store / "reports").iterdir()) == []
@@ -248,8 +258,9 @@ def test_claim_ends_once(world: World) -> None:
     assert len(world.archives()) == 1
 
 
+@pytest.mark.promise("P4")
 def test_end_of_a_lost_claim_changes_nothing(world: World) -> None:
-    """P4: a runner whose claim was given to another one cannot decide about the file any more."""
+    """A runner whose claim was given to another one cannot decide about the file any more."""
     arrival = world.send("a.csv")
     first = world.claims.take("a", lease=timedelta(seconds=1), live=False)
     assert first is not None
@@ -314,34 +325,35 @@ def test_directories_of_the_dead_are_removed(world: World) -> None:
 class FullDisk(Disk):
     """A disk on which no run can be prepared."""
 
-    def step(self, operation: str, *spots: Spot | int) -> None:
-        if operation == "make_dir" and isinstance(spots[0], Spot) and "/runs/" in spots[0].path:
+    def step(self, operation: str, *disk_paths: DiskPath | int) -> None:
+        if operation == "make_dir" and isinstance(disk_paths[0], DiskPath) and "/runs/" in disk_paths[0].path:
             raise StorageError("no room for a run")
 
 
 def test_claim_that_cannot_be_prepared_is_given_back(world: World) -> None:
     """A claim whose directory cannot be made is released: a full disk says nothing against the file."""
     arrival = world.send("a.csv")
-    world.system.moves.disk = world.system.moves.files.disk = FullDisk()
+    system, disk = world.system, FullDisk()
     with pytest.raises(StorageError):
-        world.claims.take("a")
+        make_claims(replace(system, resources=replace(system.resources, disk=disk))).take("a")
     assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 0)
 
 
 # -- async with ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P4")
 async def test_python_protocol(world: World) -> None:
-    """P4: ``async with claimed`` archives the file at its end, with what was written to ``claim.output`` as the report."""
+    """``async with claimed`` archives the file at its end, with what was written to ``claim.output`` as the report."""
     arrival = world.send("a.csv", b"1\n2\n")
-    async with claimed(world.system, "a") as claim:
+    async with claimed(make_claims(world.system), "a") as claim:
         assert claim is not None
         claim.output.write_text(f"{len(claim.path.read_bytes())} bytes\n")
-        async with claimed(world.system, "a") as second:
+        async with claimed(make_claims(world.system), "a") as second:
             assert second is None
     assert world.now(arrival).state is ArrivalState.DONE
     assert world.report(world.runs_of(arrival)[0].report).endswith(b"\n\n4 bytes\n")
-    async with claimed(world.system, "a") as claim:
+    async with claimed(make_claims(world.system), "a") as claim:
         assert claim is None
 
 
@@ -349,7 +361,7 @@ async def test_exception_is_a_failed_attempt(world: World) -> None:
     """An exception in the block goes through, the file waits for the next attempt, and the report has the traceback."""
     arrival = world.send("a.csv")
     with pytest.raises(ZeroDivisionError):
-        async with claimed(world.system, "a"):
+        async with claimed(make_claims(world.system), "a"):
             _ = 1 / 0
     assert (world.now(arrival).state, world.now(arrival).attempts) == (ArrivalState.WAITING, 1)
     assert b"ZeroDivisionError" in world.report(world.runs_of(arrival)[0].report)
@@ -361,7 +373,7 @@ async def test_cancellation_gives_the_file_back(world: World) -> None:
     begun = asyncio.Event()
 
     async def work() -> None:
-        async with claimed(world.system, "a"):
+        async with claimed(make_claims(world.system), "a"):
             begun.set()
             await asyncio.Event().wait()
 
@@ -377,9 +389,10 @@ async def test_cancellation_gives_the_file_back(world: World) -> None:
 JUMPS = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=365), timedelta(days=-365)]
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize("jump", JUMPS, ids=str)
 def test_a_clock_that_is_set_takes_no_claim_away(world: World, jump: timedelta) -> None:
-    """P4: whatever the clock is set to, a living script keeps its file for as long as its lease is, and no longer."""
+    """Whatever the clock is set to, a living script keeps its file for as long as its lease is, and no longer."""
     arrival = world.send("a.csv")
     claim = world.claims.take("a", live=False, script=os.getpid(), lease=timedelta(minutes=10))
     assert claim is not None
@@ -398,6 +411,7 @@ HERE, OTHER_BOOT, ELSEWHERE = (Host("h", "m", "boot"), Host("h", "m", "before"),
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.promise("P4")
 @pytest.mark.parametrize(
     ("claim_host", "until", "uptime", "ended"),
     [
@@ -410,7 +424,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
     ],
 )
 def test_when_a_lease_has_ended(claim_host: Host, until: datetime, uptime: float, ended: bool) -> None:
-    """P4: within a boot its own clock decides, after a restart a lease holds once more, and elsewhere the time that is shared."""
+    """Within a boot its own clock decides, after a restart a lease holds once more, and elsewhere the time that is shared."""
     lease = Lease(until=until, until_uptime=1000.0, seconds=600.0)
     assert lease.has_ended(claim_host, HERE, now=NOW, uptime=uptime) is ended
 

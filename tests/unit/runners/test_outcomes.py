@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sftpgate.app.runs import claims as claims_by_hand
 from sftpgate.ledger import reports
+from sftpgate.ledger.audit.actor import runner
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.runner import RunResult
-from tests.unit.runners.world import World, shell
+from tests.harness.runners import World, shell
 
 MakeWorld = Callable[..., World]
 
@@ -30,8 +32,9 @@ def result_of(json: str) -> str:
     return f"printf '%s' '{json}' > \"$SFTPGATE_RESULT\""
 
 
+@pytest.mark.promise("P8")
 def test_a_result_makes_the_tryback(make_world: MakeWorld) -> None:
-    """P8: from a result, the record has the numbers and the rejected rows, and the sender gets those rows with the header."""
+    """From a result, the record has the numbers and the rejected rows, and the sender gets those rows with the header."""
     world = make_world(a=shell(result_of('{"rows": 3, "accepted": 2, "rejected": [{"line": 3, "reason": "no such course"}]}')))
     arrival = world.send("a.csv", CONTENT)
     [result] = world.pass_over().results
@@ -86,8 +89,9 @@ def test_no_known_word_is_done(make_world: MakeWorld) -> None:
     assert (result.outcome, run.rows, run.accepted, run.rejected) == (RunOutcome.DONE, None, None, None)
 
 
+@pytest.mark.promise("P4")
 def test_not_the_files_fault(make_world: MakeWorld) -> None:
-    """P4: exit status 75 spends no attempt; the file waits a minute, then two, and keeps its place before later ones."""
+    """Exit status 75 spends no attempt; the file waits a minute, then two, and keeps its place before later ones."""
     world = make_world(a=shell('test -e "$0.up" || exit 75', file="a*.csv", arrivals="queue"))
     first, second = world.send("a1.csv"), world.send("a2.csv")
     [result] = world.pass_over().results
@@ -100,6 +104,17 @@ def test_not_the_files_fault(make_world: MakeWorld) -> None:
     assert world.pass_over().results == []
     assert "you need not do anything" in header(world, result)["what next"]
     assert world.now(second).state is ArrivalState.WAITING
+
+
+def test_a_newer_file_is_tried_at_once(make_world: MakeWorld) -> None:
+    """With "latest", a newer file takes the place of one that was put off, and is tried at once; with "queue" it waits."""
+    world = make_world(a=shell("exit 75"), b=shell("exit 75", file="b.csv", arrivals="queue"))
+    world.send("a.csv", b"1\n"), world.send("b.csv", b"1\n")
+    world.pass_over("a", "b")
+    newer = world.send("a.csv", b"2\n")
+    world.send("b.csv", b"2\n")
+    assert [result.arrival.id for result in world.pass_over("a", "b").results] == [newer.id]
+    assert world.pass_over("a", "b").results == []
 
 
 def test_the_platform_comes_back(make_world: MakeWorld, tmp_path: Path) -> None:
@@ -223,8 +238,9 @@ def test_the_tools_own_tryback_counts(make_world: MakeWorld) -> None:
     assert world.report(result.tryback) == b"mine\n"
 
 
+@pytest.mark.promise("P8")
 def test_the_sender_does_not_read_the_inside(make_world: MakeWorld) -> None:
-    """P8: the sender's report has no path and no address of the platform; the admin's has all of it, and is not the sender's."""
+    """The sender's report has no path and no address of the platform; the admin's has all of it, and is not the sender's."""
     script = "echo 'cannot open /var/www/moodle/config.php at 10.0.0.7:5432'; echo 'Stack trace:'; exit 1"
     world = make_world(a=shell(script, failed_output="cannot open"))
     arrival = world.send("a.csv")
@@ -268,3 +284,152 @@ def test_what_a_timeout_leaves(make_world: MakeWorld) -> None:
     [result] = world.pass_over().results
     assert result.outcome is RunOutcome.TIMED_OUT
     assert world.runs_of(arrival)[0].accepted == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "tryback"),
+    [
+        (b"h\rone\rtwo\r", b"h\rtwo\r"),
+        (b"h\rone\rtwo", b"h\rtwo\r"),
+        ("h\none\ntwo\n".encode("utf-16"), "h\ntwo\n".encode("utf-16")),
+        ("h\r\nélève\r\ntwo".encode("utf-16"), "h\r\ntwo\n".encode("utf-16")),
+        (b"\xfe\xff" + "h\none\nété\n".encode("utf-16-be"), b"\xfe\xff" + "h\nété\n".encode("utf-16-be")),
+        (b"h\r\none\r\ntwo\r\n", b"h\r\ntwo\r\n"),
+    ],
+)
+@pytest.mark.parametrize("numbers", ["lines", "records"])
+def test_lines_of_other_forms_are_given_back(make_world: MakeWorld, content: bytes, tryback: bytes, numbers: str) -> None:
+    """Rejected rows are given back in the form of the file: with carriage returns alone, and in UTF-16."""
+    world = make_world(a=shell(result_of('{"rejected": [{"line": 3, "reason": "x"}]}'), row_numbers=numbers))
+    world.send("a.csv", content)
+    [result] = world.pass_over().results
+    assert world.report(result.tryback) == tryback
+    assert "notice" not in header(world, result)
+
+
+def test_a_tryback_is_bounded(make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of rejected rows that a command writes is kept up to twice its input, to the end of a line, and the report says
+    that there was more.
+    """
+    monkeypatch.setattr("sftpgate.runners.rejected_rows._LEAST_TRYBACK_BYTES", 10)
+    world = make_world(
+        a=shell('printf "1234\\n6789\\n1234\\n6789\\n1234" > "$SFTPGATE_TRYBACK"; truncate -s 1T "$SFTPGATE_TRYBACK"')
+    )
+    world.send("a.csv", b"a\nb\n12")
+    [result] = world.pass_over().results
+    assert world.report(result.tryback) == b"1234\n6789\n"
+    assert "longer than 12 bytes" in header(world, result)["notice"]
+
+
+def test_output_in_utf_16(make_world: MakeWorld) -> None:
+    """Output that says by its first bytes that it is UTF-16 is read, and shown, as what it is."""
+    octal = "".join(f"\\{byte:03o}" for byte in "Fehler in /srv/x/y\n".encode("utf-16"))
+    world = make_world(a=shell(f"printf '{octal}'", failed_output="^Fehler"))
+    world.send("a.csv")
+    [result] = world.pass_over().results
+    assert result.outcome is RunOutcome.FAILED
+    assert world.report(result.report).decode().endswith("Fehler in [path]\n")
+
+
+def test_a_line_that_is_written_over(make_world: MakeWorld) -> None:
+    """What a command prints over a progress bar is a line of its own."""
+    world = make_world(a=shell("printf '10 %%\\r20 %%\\rError: disk is full\\n'", failed_output="^Error"))
+    world.send("a.csv")
+    [result] = world.pass_over().results
+    assert header(world, result)["because"] == "Error: disk is full"
+
+
+def test_what_went_wrong_in_french(make_world: MakeWorld, tmp_path: Path) -> None:
+    """What sftpgate itself found out about a run is in the sender's language, and in English on the record."""
+    script = 'echo more >> "$1"; ' + result_of('{"rows": "many"}')
+    world = make_world(a=shell(script))
+    directory = world.system.settings.keys_dir / "users" / "erp"
+    directory.mkdir(parents=True)
+    (directory / "user.toml").write_text('language = "fr"\n')
+    arrival = world.send("a.csv")
+    [result] = world.pass_over().results
+    lines = header(world, result)
+    because = "ce que la commande a écrit dans SFTPGATE_RESULT est inutilisable : rows n'est pas un nombre de lignes"
+    assert (lines["résultat"], lines["cause"]) == ("échec", because)
+    assert lines["remarque"].startswith("le fichier a été modifié sur cette machine depuis sa réception")
+    assert (world.runs_of(arrival)[0].because or "").startswith("what the command wrote to SFTPGATE_RESULT cannot be used")
+
+
+def test_a_pattern_that_does_not_end_fails_the_run(make_world: MakeWorld) -> None:
+    """A pattern that would search for years ends: the run has failed, the report names the pattern, and the pass goes on."""
+    slow = r"(a+)+$"
+    world = make_world(
+        a=shell("head -c 3000 /dev/zero | tr '\\0' a; echo !", failed_output=slow), b=shell("echo fine", file="b.csv")
+    )
+    world.send("a.csv"), world.send("b.csv")
+    first, second = world.pass_over().results
+    assert (first.outcome, second.outcome) == (RunOutcome.FAILED, RunOutcome.DONE)
+    assert header(world, first)["because"] == f"the pattern {slow} took too long on the output: nobody knows what was done"
+
+
+@pytest.mark.promise("P8")
+@pytest.mark.parametrize(
+    ("script", "more", "rejected"),
+    [
+        ('sed -n "1p;3p" "$1" > "$SFTPGATE_TRYBACK"', {}, 1),
+        ('sed -n "3,4p" "$1" > "$SFTPGATE_TRYBACK"', {}, 2),
+        ('sed -n "1,2p" "$1" > "$SFTPGATE_TRYBACK"', {"header": False}, 2),
+        ('printf "\\357\\273\\277cmd;course;user\\r\\n1;\\"a\\nb\\"\\n\\n" > "$SFTPGATE_TRYBACK"', {"row_numbers": "records"}, 1),
+        ('head -1 "$1" > "$SFTPGATE_TRYBACK"', {}, None),
+        (': > "$SFTPGATE_TRYBACK"', {}, None),
+    ],
+)
+def test_rows_that_a_command_gives_back(
+    make_world: MakeWorld, script: str, more: dict[str, object], rejected: int | None
+) -> None:
+    """A command that ends with 0 and gives rows back has not taken all: that is its outcome, and the header is no row."""
+    world = make_world(a=shell(script, **more))
+    arrival = world.send("a.csv", CONTENT)
+    [result] = world.pass_over().results
+    assert result.outcome is (RunOutcome.DONE if rejected is None else RunOutcome.DONE_WITH_REJECTED)
+    assert world.runs_of(arrival)[0].rejected == rejected
+
+
+@pytest.mark.parametrize("what", ["mkfifo", "ln -s /etc/hostname", "mkdir"])
+def test_a_tryback_that_is_no_file(make_world: MakeWorld, what: str) -> None:
+    """Something else in the place of the file of rejected rows is a failure with that reason, and nothing of it is read."""
+    world = make_world(a=shell(f'rm "$SFTPGATE_TRYBACK"; {what} "$SFTPGATE_TRYBACK"'))
+    world.send("a.csv", CONTENT)
+    [result] = world.pass_over().results
+    assert (result.outcome, result.tryback) == (RunOutcome.FAILED, None)
+    assert header(world, result)["because"].startswith("what the command wrote to SFTPGATE_TRYBACK cannot be used")
+
+
+def test_words_behind_colours(make_world: MakeWorld) -> None:
+    """Orders for a terminal in front of a word do not hide it from the patterns."""
+    world = make_world(a=shell(r"printf '\033[1;31m!!! broken\033[0m\n'", failed_output="^!!! broken$"))
+    world.send("a.csv")
+    assert [result.outcome for result in world.pass_over().results] == [RunOutcome.FAILED]
+
+
+def test_output_without_the_words_of_work(make_world: MakeWorld) -> None:
+    """A command that ends with 0 and says nothing has failed, if its tool says what it says when it did its work."""
+    world = make_world(a=shell("exit 0", done_output="^finished"))
+    arrival = world.send("a.csv")
+    [result] = world.pass_over().results
+    assert (result.outcome, world.now(arrival).attempts) == (RunOutcome.FAILED, 1)
+    assert "none of the words" in header(world, result)["because"]
+
+
+def test_a_script_needs_no_words(make_world: MakeWorld) -> None:
+    """A script that says itself that it is done is believed."""
+    world = make_world(a=shell("exit 0", done_output="^finished"))
+    arrival = world.send("a.csv")
+    claim = world.claims.take("a", live=False)
+    assert claim is not None
+    ended = claims_by_hand.end(world.system, runner(), claim.token, RunOutcome.DONE)
+    assert (ended.outcome, world.now(arrival).state) == (RunOutcome.DONE, ArrivalState.DONE)
+
+
+def test_rejected_rows_of_utf16_without_a_mark(make_world: MakeWorld) -> None:
+    """Rows of a file in UTF-16 that has no mark are given back as they are in it."""
+    world = make_world(a=shell(result_of('{"rejected": [{"line": 3, "reason": "x"}]}')))
+    world.send("a.csv", "user,course\r\nanna,maths\r\nélise,art\r\n".encode("utf-16-le"))
+    [result] = world.pass_over().results
+    assert world.report(result.tryback) == "user,course\r\nélise,art\r\n".encode("utf-16-le")
+    assert header(world, result)["rejected row"] == "line 3: x: élise,art"

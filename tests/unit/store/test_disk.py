@@ -25,10 +25,10 @@ from sftpgate.errors import (
     SftpgateError,
     StorageError,
 )
-from sftpgate.store.descriptors import copy_bytes, has_writer, try_lock
 from sftpgate.store.disk import Disk
+from sftpgate.store.disk_paths import DiskPath, FileModes, translate
+from sftpgate.store.kernel.open_files import copy_bytes, has_writer, try_lock
 from sftpgate.store.layout import Layout
-from sftpgate.store.spots import FileModes, Spot, translate
 
 DISK = Disk()
 
@@ -67,30 +67,32 @@ LINKS = ("link", "dirlink", "inner", "dangling", "loop")
 THROUGH = ("dirlink/secret", "inner/file", "dirlink/new", "loop/x", "dangling/x")
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("path", [*LINKS, *THROUGH])
 def test_files_are_not_opened_through_links(linked: Path, path: str) -> None:
-    """P6: no file is opened through a link, be it the name itself or a directory on the way."""
+    """No file is opened through a link, be it the name itself or a directory on the way."""
     for opening in (DISK.open_read, DISK.open_write):
         with pytest.raises((NoSuchFile, NotADirectory)):
-            opening(Spot(linked, path))
+            opening(DiskPath(linked, path))
 
 
+@pytest.mark.promise("P6")
 @pytest.mark.parametrize("path", THROUGH)
 def test_names_are_not_changed_through_links(linked: Path, path: str) -> None:
-    """P6: nothing is created, renamed, linked, removed or made through a link to a directory."""
-    spot, file = Spot(linked, path), Spot(linked, "file")
+    """Nothing is created, renamed, linked, removed or made through a link to a directory."""
+    disk_path, file = DiskPath(linked, path), DiskPath(linked, "file")
     acts = (
-        lambda: DISK.create(spot, 0o600),
-        lambda: DISK.rename(file, spot),
-        lambda: DISK.rename(spot, file),
-        lambda: DISK.link(file, spot),
-        lambda: DISK.unlink(spot),
-        lambda: DISK.make_dir(spot, 0o700),
-        lambda: DISK.remove_dir(spot),
-        lambda: DISK.copy(file, spot, 0o600),
-        lambda: DISK.write_small(spot, b"x"),
-        lambda: DISK.sync_dirs([spot.parent]),
-        lambda: list(DISK.entries(spot.parent)),
+        lambda: DISK.create(disk_path, 0o600),
+        lambda: DISK.rename(file, disk_path),
+        lambda: DISK.rename(disk_path, file),
+        lambda: DISK.link(file, disk_path),
+        lambda: DISK.unlink(disk_path),
+        lambda: DISK.make_dir(disk_path, 0o700),
+        lambda: DISK.remove_dir(disk_path),
+        lambda: DISK.copy(file, disk_path, 0o600),
+        lambda: DISK.write_small(disk_path, b"x"),
+        lambda: DISK.sync_dirs([disk_path.parent]),
+        lambda: list(DISK.entries(disk_path.parent)),
     )
     for act in acts:
         with pytest.raises((NoSuchFile, NotADirectory)):
@@ -100,20 +102,22 @@ def test_names_are_not_changed_through_links(linked: Path, path: str) -> None:
     assert content(linked / "file") == b"content\n" and content(linked / "sub/file") == b"below\n"
 
 
+@pytest.mark.promise("P6")
 def test_links_are_seen_as_links(linked: Path) -> None:
-    """P6: looking at a link says that it is one, and through one there is nothing."""
+    """Looking at a link says that it is one, and through one there is nothing."""
     for name in LINKS:
-        status = DISK.lstat(Spot(linked, name))
+        status = DISK.lstat(DiskPath(linked, name))
         assert status is not None and stat.S_ISLNK(status.st_mode)
-        assert not DISK.is_dir(Spot(linked, name))
-    assert all(DISK.lstat(Spot(linked, path)) is None for path in THROUGH)
-    kinds = {entry.name: (entry.is_file, entry.is_dir) for entry in DISK.entries(Spot(linked, ""))}
+        assert not DISK.is_dir(DiskPath(linked, name))
+    assert all(DISK.lstat(DiskPath(linked, path)) is None for path in THROUGH)
+    kinds = {entry.name: (entry.is_file, entry.is_dir) for entry in DISK.entries(DiskPath(linked, ""))}
     assert kinds == dict.fromkeys(LINKS, (False, False)) | {"file": (True, False), "sub": (False, True)}
 
 
+@pytest.mark.promise("P6")
 def test_a_rename_replaces_the_link_itself(linked: Path) -> None:
-    """P6: a file that takes the name of a link takes its place, and what it led to stays."""
-    DISK.rename(Spot(linked, "file"), Spot(linked, "link"))
+    """A file that takes the name of a link takes its place, and what it led to stays."""
+    DISK.rename(DiskPath(linked, "file"), DiskPath(linked, "link"))
     assert not (linked / "link").is_symlink() and content(linked / "link") == b"content\n"
     assert content(linked.parent / "outside/secret") == b"secret\n"
 
@@ -121,49 +125,51 @@ def test_a_rename_replaces_the_link_itself(linked: Path) -> None:
 def test_the_root_may_be_a_link(root: Path, tmp_path: Path) -> None:
     """The root itself may be reached through links: the admin chose it."""
     (tmp_path / "alias").symlink_to(root)
-    os.close(DISK.open_read(Spot(tmp_path / "alias", "sub/file")))
+    os.close(DISK.open_read(DiskPath(tmp_path / "alias", "sub/file")))
 
 
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P6")
 def test_special_files_are_no_files(root: Path) -> None:
-    """P6: a FIFO is not opened, and opening it does not wait for anybody; a directory is said to be one."""
+    """A FIFO is not opened, and opening it does not wait for anybody; a directory is said to be one."""
     os.mkfifo(root / "fifo")
     with pytest.raises((NoSuchFile, StorageError)):
-        DISK.open_read(Spot(root, "fifo"))
+        DISK.open_read(DiskPath(root, "fifo"))
     with pytest.raises(NoSuchFile):
-        DISK.open_write(Spot(root, "fifo"))
+        DISK.open_write(DiskPath(root, "fifo"))
     with pytest.raises(IsADirectory):
-        DISK.open_read(Spot(root, "sub"))
+        DISK.open_read(DiskPath(root, "sub"))
 
 
+@pytest.mark.promise("P3")
 def test_creation_never_replaces(root: Path) -> None:
-    """P3: a new file, and a second name, never take the place of another one, nor that of a link."""
+    """A new file, and a second name, never take the place of another one, nor that of a link."""
     (root / "link").symlink_to("file")
     for name in ("file", "sub", "link"):
         with pytest.raises(AlreadyExists):
-            DISK.create(Spot(root, name), 0o600)
+            DISK.create(DiskPath(root, name), 0o600)
         with pytest.raises(AlreadyExists):
-            DISK.link(Spot(root, "sub/file"), Spot(root, name))
+            DISK.link(DiskPath(root, "sub/file"), DiskPath(root, name))
     with pytest.raises(AlreadyExists):
-        DISK.copy(Spot(root, "sub/file"), Spot(root, "file"), 0o600)
+        DISK.copy(DiskPath(root, "sub/file"), DiskPath(root, "file"), 0o600)
     assert content(root / "file") == b"content\n"
 
 
 def test_write_small_replaces_whole(root: Path) -> None:
     """A small file of ours is replaced at once, also after a crash left a new one half-way."""
     (root / ".file.new").write_bytes(b"half")
-    DISK.write_small(Spot(root, "file"), b"new\n")
+    DISK.write_small(DiskPath(root, "file"), b"new\n")
     assert content(root / "file") == b"new\n" and not (root / ".file.new").exists()
-    assert DISK.read_small(Spot(root, "file")) == b"new\n"
-    assert DISK.read_small(Spot(root, "file"), 2) == b"ne"
+    assert DISK.read_small(DiskPath(root, "file")) == b"new\n"
+    assert DISK.read_small(DiskPath(root, "file"), 2) == b"ne"
 
 
 def test_an_early_flush_promises_nothing(root: Path) -> None:
     """What the disk begins to write stays as it is and can be written on; where it cannot begin, nothing is said."""
     disk = Disk()
-    fd = disk.create(Spot(root, "early"), 0o600)
+    fd = disk.create(DiskPath(root, "early"), 0o600)
     disk.write(fd, 0, b"x" * 10_000)
     disk.begin_flush(fd, 0, 10_000)
     disk.write(fd, 5_000, b"y" * 10_000)
@@ -175,27 +181,29 @@ def test_an_early_flush_promises_nothing(root: Path) -> None:
 
 def test_unlink(root: Path) -> None:
     """A name that is not there is an error, unless it may be missing."""
-    DISK.unlink(Spot(root, "file"))
+    DISK.unlink(DiskPath(root, "file"))
     with pytest.raises(NoSuchFile):
-        DISK.unlink(Spot(root, "file"))
-    DISK.unlink(Spot(root, "file"), missing_ok=True)
-    DISK.unlink(Spot(root, "none/file"), missing_ok=True)
+        DISK.unlink(DiskPath(root, "file"))
+    DISK.unlink(DiskPath(root, "file"), missing_ok=True)
+    DISK.unlink(DiskPath(root, "none/file"), missing_ok=True)
     with pytest.raises(IsADirectory):
-        DISK.unlink(Spot(root, "sub"))
+        DISK.unlink(DiskPath(root, "sub"))
 
 
+@pytest.mark.promise("P5")
 def test_copies_keep_times(root: Path) -> None:
-    """P5: a copy has the content and the times of its source, and the mode that it is given."""
+    """A copy has the content and the times of its source, and the mode that it is given."""
     os.utime(root / "file", ns=(5_000_000_001, 6_000_000_002))
-    DISK.copy(Spot(root, "file"), Spot(root, "sub/copy"), 0o600)
+    DISK.copy(DiskPath(root, "file"), DiskPath(root, "sub/copy"), 0o600)
     status = (root / "sub/copy").stat()
     assert content(root / "sub/copy") == b"content\n"
     assert (status.st_atime_ns, status.st_mtime_ns) == (5_000_000_001, 6_000_000_002)
     assert status.st_mode & 0o777 == 0o600
 
 
+@pytest.mark.promise("P1")
 def test_bytes_are_copied_between_filesystems(tmp_path: Path) -> None:
-    """P1: content is copied whole, also where the kernel cannot copy by itself."""
+    """Content is copied whole, also where the kernel cannot copy by itself."""
     data = os.urandom(3_000_000)
     (tmp_path / "source").write_bytes(data)
     source = os.open(tmp_path / "source", os.O_RDONLY)
@@ -212,64 +220,68 @@ def test_directories(root: Path) -> None:
     """Directories are made with exactly the mode that is asked for, parents included, and only empty ones are removed."""
     old = os.umask(0o077)
     try:
-        DISK.make_dirs(Spot(root, "a/b/c"), 0o755)
+        DISK.make_dirs(DiskPath(root, "a/b/c"), 0o755)
     finally:
         os.umask(old)
     assert all((root / path).stat().st_mode & 0o777 == 0o755 for path in ("a", "a/b", "a/b/c"))
-    DISK.make_dirs(Spot(root, "a/b/c"), 0o700)
+    DISK.make_dirs(DiskPath(root, "a/b/c"), 0o700)
     with pytest.raises(AlreadyExists):
-        DISK.make_dir(Spot(root, "a"), 0o700)
+        DISK.make_dir(DiskPath(root, "a"), 0o700)
     with pytest.raises(DirectoryNotEmpty):
-        DISK.remove_dir(Spot(root, "a"))
-    DISK.remove_dir(Spot(root, "a/b/c"))
+        DISK.remove_dir(DiskPath(root, "a"))
+    DISK.remove_dir(DiskPath(root, "a/b/c"))
     with pytest.raises(NotADirectory):
-        DISK.remove_dir(Spot(root, "file"))
+        DISK.remove_dir(DiskPath(root, "file"))
     with pytest.raises((NotADirectory, AlreadyExists)):
-        DISK.make_dirs(Spot(root, "file/x"), 0o700)
+        DISK.make_dirs(DiskPath(root, "file/x"), 0o700)
 
 
 def test_looking(root: Path) -> None:
     """Where there is nothing, or a directory on the way is none, nothing is found."""
-    assert DISK.lstat(Spot(root, "none")) is None and DISK.lstat(Spot(root, "file/x")) is None
-    assert DISK.lstat(Spot(root, "none/x")) is None and DISK.is_dir(Spot(root, ""))
-    assert sorted(DISK.names(Spot(root, ""))) == ["file", "sub"] and DISK.names(Spot(root, "none")) == []
-    assert DISK.names(Spot(root, "file")) == []
+    assert DISK.lstat(DiskPath(root, "none")) is None and DISK.lstat(DiskPath(root, "file/x")) is None
+    assert DISK.lstat(DiskPath(root, "none/x")) is None and DISK.is_dir(DiskPath(root, ""))
+    assert sorted(DISK.names(DiskPath(root, ""))) == ["file", "sub"] and DISK.names(DiskPath(root, "none")) == []
+    assert DISK.names(DiskPath(root, "file")) == []
     with pytest.raises(NoSuchFile):
-        list(DISK.entries(Spot(root, "none")))
+        list(DISK.entries(DiskPath(root, "none")))
 
 
+@pytest.mark.promise("P5")
 def test_looking_for_a_name_that_is_too_long(root: Path) -> None:
-    """P5: of a name that no file can have there is no file: looking for it is no error."""
-    assert DISK.lstat(Spot(root, "x" * 256)) is None
-    assert not DISK.exists(Spot(root, "x" * 255 + ".sha256"))
+    """Of a name that no file can have there is no file: looking for it is no error."""
+    assert DISK.lstat(DiskPath(root, "x" * 256)) is None
+    assert not DISK.exists(DiskPath(root, "x" * 255 + ".sha256"))
 
 
 # -- locks -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P4")
 def test_locks(root: Path) -> None:
-    """P4: a lock has one holder, and is free again after it."""
-    spot = Spot(root, "lock")
-    with DISK.locked(spot) as mine:
+    """A lock has one holder, and is free again after it."""
+    disk_path = DiskPath(root, "lock")
+    with DISK.locked(disk_path) as mine:
         assert mine
-        with DISK.locked(spot, wait=False) as second:
+        with DISK.locked(disk_path, wait=False) as second:
             assert not second
-    with DISK.locked(spot, wait=False) as third:
+    with DISK.locked(disk_path, wait=False) as third:
         assert third
 
 
+@pytest.mark.promise("P4")
 def test_a_lock_lives_as_long_as_its_descriptor(root: Path) -> None:
-    """P4: the kernel gives a lock back when the descriptor is closed."""
-    one, other = DISK.open_write(Spot(root, "file")), DISK.open_write(Spot(root, "file"))
+    """The kernel gives a lock back when the descriptor is closed."""
+    one, other = DISK.open_write(DiskPath(root, "file")), DISK.open_write(DiskPath(root, "file"))
     assert try_lock(one) and not try_lock(other)
     os.close(one)
     assert try_lock(other)
     os.close(other)
 
 
+@pytest.mark.promise("P1")
 def test_writers_are_seen(root: Path) -> None:
-    """P1: a file that somebody has open for writing is known to be, and one that is only read is not."""
-    fd = DISK.open_read(Spot(root, "file"))
+    """A file that somebody has open for writing is known to be, and one that is only read is not."""
+    fd = DISK.open_read(DiskPath(root, "file"))
     try:
         assert not has_writer(fd)
         with (root / "file").open("ab"):
@@ -283,6 +295,7 @@ def test_writers_are_seen(root: Path) -> None:
 # -- errors ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P7")
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -305,7 +318,7 @@ def test_writers_are_seen(root: Path) -> None:
     ],
 )
 def test_errors(number: int | None, expected: type[SftpgateError]) -> None:
-    """P7: every error of the system becomes one of ours; those that name a local path are for the local admin only."""
+    """Every error of the system becomes one of ours; those that name a local path are for the local admin only."""
     error = OSError(number, "why") if number else OSError("why")
     found = translate(error, "open /data/store/x")
     assert type(found) is expected
@@ -322,8 +335,9 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 # -- layout ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.promise("P6")
 def test_the_layout_is_made_once(tmp_path: Path) -> None:
-    """P6: what runners read has the configured mode, ours is private but for the way to runs; made again, nothing changes."""
+    """What runners read has the configured mode, ours is private but for the way to runs; made again, nothing changes."""
     layout = Layout(tmp_path / "store", tmp_path / "sync")
     for _ in range(2):
         layout.create(DISK, FileModes(dir_mode=0o755))
@@ -346,16 +360,17 @@ def test_an_older_layout_is_opened_up(tmp_path: Path) -> None:
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o711
 
 
+@pytest.mark.promise("P5")
 def test_two_listings_at_a_time(tmp_path: Path) -> None:
-    """P5: a listing misses nothing while another one of the same directory is under way."""
+    """A listing misses nothing while another one of the same directory is under way."""
     names = {f"{number:0100}" for number in range(3000)}  # more than the kernel gives at once
     for name in names:
         (tmp_path / name).touch()
-    spot, disk = Spot(tmp_path, ""), Disk()
-    first = disk.entries(spot)
+    disk_path, disk = DiskPath(tmp_path, ""), Disk()
+    first = disk.entries(disk_path)
     found = {next(first).name}
-    assert set(disk.names(spot)) == names
-    assert {entry.name for entry in disk.entries(spot)} == names
+    assert set(disk.names(disk_path)) == names
+    assert {entry.name for entry in disk.entries(disk_path)} == names
     found |= {entry.name for entry in first}
     assert found == names
 
@@ -367,8 +382,8 @@ def test_which_names_are_present(tmp_path: Path, others: int) -> None:
         (tmp_path / f"other{number}").touch()
     (tmp_path / "b").touch()
     (tmp_path / "d").mkdir()
-    assert DISK.present(Spot(tmp_path, ""), ["x" * 300, "a", "b", "c", "d", "e"]) == ["b", "d"]
-    assert DISK.present(Spot(tmp_path, "none"), ["a", "b", "c", "d", "e"]) == []
+    assert DISK.present(DiskPath(tmp_path, ""), ["x" * 300, "a", "b", "c", "d", "e"]) == ["b", "d"]
+    assert DISK.present(DiskPath(tmp_path, "none"), ["a", "b", "c", "d", "e"]) == []
 
 
 def _acl(*entries: tuple[int, int, int]) -> bytes:
@@ -390,7 +405,7 @@ def test_a_file_inherits_the_default_acl(tmp_path: Path, path: str) -> None:
     made = os.open(tmp_path / "store/new", os.O_WRONLY | os.O_CREAT, 0o640)
     os.close(made)
     (tmp_path / "file").touch()
-    DISK.inherit_acl(Spot(tmp_path, "file"), Spot(tmp_path / "store", path), 0o640)
+    DISK.inherit_acl(DiskPath(tmp_path, "file"), DiskPath(tmp_path / "store", path), 0o640)
     expected = _acl((OWNER, 6, ANYBODY), (NAMED, 5, 65534), (GROUP, 5, ANYBODY), (MASK, 4, ANYBODY), (OTHER, 0, ANYBODY))
     assert os.getxattr(tmp_path / "file", "system.posix_acl_access") == expected
     assert os.getxattr(tmp_path / "store/new", "system.posix_acl_access") == expected, "the kernel does the same"
@@ -401,7 +416,7 @@ def test_no_acl_where_there_is_none(tmp_path: Path) -> None:
     """A file keeps what it has where its directory has no default ACL, or is not there at all."""
     (tmp_path / "file").touch()
     for root in (tmp_path, tmp_path / "none"):
-        DISK.inherit_acl(Spot(tmp_path, "file"), Spot(root, "d"), 0o640)
+        DISK.inherit_acl(DiskPath(tmp_path, "file"), DiskPath(root, "d"), 0o640)
     assert os.listxattr(tmp_path / "file") == []
 
 
@@ -409,9 +424,9 @@ def test_a_refusal_opens_directories_anew(tmp_path: Path) -> None:
     """A kept directory whose use was refused is not used again: its filesystem may have been mounted anew since."""
     (tmp_path / "a").mkdir()
     disk = Disk()
-    with disk.directory(Spot(tmp_path, "a")) as before, disk.directory(Spot(tmp_path, "a")) as same:
+    with disk.directory(DiskPath(tmp_path, "a")) as before, disk.directory(DiskPath(tmp_path, "a")) as same:
         assert same == before
-        with contextlib.suppress(PermissionError), disk.directory(Spot(tmp_path, "a")):
+        with contextlib.suppress(PermissionError), disk.directory(DiskPath(tmp_path, "a")):
             raise PermissionError
-        with disk.directory(Spot(tmp_path, "a")) as after:
+        with disk.directory(DiskPath(tmp_path, "a")) as after:
             assert after != before

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from sftpgate.gateway.algorithms import offer
-from sftpgate.gateway.expiry import warn_of_endings
-from sftpgate.ledger.database import Ledger
-from sftpgate.settings import Algorithms
-from sftpgate.users.expiry import endings
-from sftpgate.users.keyedits import expiring
-from sftpgate.users.keys import AuthorizedKey, parse_public_key
+from sftpgate.gateway.expiry_warnings import warn_of_expiry
+from sftpgate.gateway.ssh.algorithms import offer
+from sftpgate.ledger.database.connection import Ledger
+from sftpgate.settings.choices import Algorithms
+from sftpgate.users.expiry import about_to_expire
+from sftpgate.users.keys.authorized import AuthorizedKey, parse_public_key
+from sftpgate.users.keys.changes import expiring
+from sftpgate.users.keys.terms import Terms
 from sftpgate.users.registry import User, UserRegistry
-from sftpgate.users.terms import Terms
-from tests.protocol.credentials import make_key
+from tests.harness.credentials import make_key
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -33,8 +33,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> list[AuthorizedKey]:
 
 def told(*users: User) -> list[tuple[str, str | None, bool]]:
     """What ends, of whom, and whether it has."""
-    found = endings(users, now=NOW, within=WITHIN, terms=TERMS)
-    return [(ending.user, ending.fingerprint, ending.expired) for ending in found]
+    found = about_to_expire(users, now=NOW, within=WITHIN, terms=TERMS)
+    return [(expiry.user, expiry.fingerprint, expiry.expired) for expiry in found]
 
 
 def test_what_ends_soon(keys: list[AuthorizedKey]) -> None:
@@ -63,7 +63,7 @@ def test_the_log_is_told_once_a_day(keys: list[AuthorizedKey], tmp_path: Path) -
     ledger.create()
     with capture_logs() as lines:
         for now in (NOW, NOW, NOW + DAY / 4, NOW + DAY, NOW + DAY):
-            warn_of_endings(ledger, registry, now=now, within=WITHIN, terms=TERMS)
+            warn_of_expiry(ledger, registry, now=now, within=WITHIN, terms=TERMS)
     ledger.close()
     assert [(line["event"], line["user"], line["expired"]) for line in lines] == [
         ("key.expires", "erp", False),

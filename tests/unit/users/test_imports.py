@@ -7,7 +7,7 @@ import pytest
 from sftpgate.errors import UserFileError
 from sftpgate.users.imports import import_users
 from sftpgate.users.registry import UserRegistry
-from tests.protocol.credentials import make_key
+from tests.harness.credentials import make_key
 
 
 @pytest.fixture

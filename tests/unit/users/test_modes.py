@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sftpgate.cli.user_checks import check_users
+from sftpgate.app.doctor.users import check_users
 from sftpgate.errors import UserFileError
 from sftpgate.policy.login import LoginRefusal
-from sftpgate.settings import Settings
-from sftpgate.users.keys import parse_public_key
+from sftpgate.settings.tree import Settings
+from sftpgate.users.keys.authorized import parse_public_key
 from sftpgate.users.logins import judge_key
 from sftpgate.users.modes import unsafe
 from sftpgate.users.registry import UserRegistry

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from sftpgate.errors import AlreadyExists, KeyRefused, NameRefused, NotFound, UnknownUser, UserFileError
-from sftpgate.users.keys import AuthorizedKey, parse_public_key
+from sftpgate.users.keys.authorized import AuthorizedKey, parse_public_key
 from sftpgate.users.passwords import hash_password
 from sftpgate.users.registry import UserRegistry
 

@@ -1,0 +1,1 @@
+"""The checks of a set-up: what is wrong, and what to do about it."""

@@ -1,0 +1,1 @@
+"""Expected files: what is expected by the settings, what is the case, and what could be expected."""

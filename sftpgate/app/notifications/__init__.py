@@ -1,0 +1,1 @@
+"""Notifications as people and processes use them: put together from the settings, listed, tested, sent again."""

@@ -1,0 +1,1 @@
+"""The processes of a serving gate, put together from their parts."""

@@ -1,0 +1,1 @@
+"""The depot of command files, for people and programs of this machine."""

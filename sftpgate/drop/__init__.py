@@ -1,0 +1,1 @@
+"""What senders see in the drop, and what they do there besides writing."""

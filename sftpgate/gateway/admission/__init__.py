@@ -1,0 +1,1 @@
+"""Which connections are admitted before SSH begins: bans, limits, PROXY headers."""

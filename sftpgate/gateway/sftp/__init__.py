@@ -1,0 +1,1 @@
+"""SFTP: sessions, requests, handles, and what a client is told."""

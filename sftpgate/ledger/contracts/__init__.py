@@ -1,0 +1,1 @@
+"""What people decided about files that contracts hold: approvals, and the files that undo what a run did."""

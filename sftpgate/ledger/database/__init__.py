@@ -1,0 +1,1 @@
+"""The database below the ledger: its connection, its tables, and how they became what they are."""

@@ -1,0 +1,49 @@
+"""What the ledger knows of the gate that it belongs to: its id, its seal, and what it expects to find on the disk.
+
+All functions take an open connection of a ledger whose tables are there (``Ledger.is_made``).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, or_, select
+
+from sftpgate.ledger.arrivals import Arrival, select_where
+from sftpgate.ledger.database.connection import get_fact, set_fact
+from sftpgate.ledger.database.schema import arrivals
+from sftpgate.policy.lifecycle import LIVE_STATES
+
+_IDENTITY, _SEAL = "identity", "seal"
+_SAMPLE = 500  # of the newest files: enough to tell one store from another, few enough for any start
+
+
+def identity(connection: Connection) -> str | None:
+    """Return the id of the gate; None in a ledger of an earlier version, and in a new one."""
+    return get_fact(connection, _IDENTITY)
+
+
+def set_identity(connection: Connection, value: str) -> None:
+    """Give the ledger to a gate."""
+    set_fact(connection, _IDENTITY, value)
+
+
+def seal(connection: Connection) -> tuple[int, int]:
+    """Return the number of the last seal, and how many audit records there were when it was set; 0 if there was none."""
+    number, _, records = (get_fact(connection, _SEAL) or "0").partition(" ")
+    return int(number), int(records or 0)
+
+
+def set_seal(connection: Connection, number: int, records: int) -> None:
+    """Set the number of the seal, with the number of audit records."""
+    set_fact(connection, _SEAL, f"{number} {records}")
+
+
+def has_arrivals(connection: Connection) -> bool:
+    """Return whether anything has ever arrived, as far as the ledger knows."""
+    return connection.execute(select(arrivals.c.seq).limit(1)).first() is not None
+
+
+def expected_files(connection: Connection) -> list[Arrival]:
+    """Return the newest of the arrivals whose files must be somewhere on the disk."""
+    live = [state.value for state in LIVE_STATES]
+    has_file = or_(arrivals.c.state.in_(live), arrivals.c.archived_as.is_not(None))
+    return select_where(connection, arrivals.c.location.is_not(None), has_file, limit=_SAMPLE, order_by=(arrivals.c.seq.desc(),))

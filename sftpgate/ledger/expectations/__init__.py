@@ -1,0 +1,1 @@
+"""Expected files: what the ledger keeps of them."""

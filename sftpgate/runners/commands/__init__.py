@@ -1,0 +1,1 @@
+"""A tool's command: as whom it runs, how it is started, watched and ended."""

@@ -1,0 +1,1 @@
+"""The settings: one frozen tree, its tables, and how it is read. See ``tree``."""

@@ -1,0 +1,1 @@
+"""What keeps the gate in order without anybody asking: sweeps, recovery, retention, notices, verification."""

@@ -1,0 +1,1 @@
+"""Receipts for senders: signed statements of what became of each file (docs/receipts)."""

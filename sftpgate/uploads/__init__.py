@@ -1,0 +1,1 @@
+"""Uploads: from an upload's first byte to its arrival in the store."""

@@ -1,0 +1,1 @@
+"""How much a user may send and have waiting, and how many directories."""
