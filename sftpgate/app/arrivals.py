@@ -15,6 +15,7 @@ from sftpgate.depot.approvals import require_content, require_reason
 from sftpgate.errors import Refused, UnknownArrival
 from sftpgate.handover.changes import Change
 from sftpgate.handover.guard import Guard
+from sftpgate.handover.journal import SLICE
 from sftpgate.handover.placement.placer import Placer
 from sftpgate.ledger import arrivals as records
 from sftpgate.ledger import overview, reports, runs, verdicts
@@ -158,6 +159,27 @@ def release(site: Site, actor: Actor, identifier: str, *, only: ArrivalState | N
     found = _find(site.ledger, identifier)
     _judge(site, found)
     return _decide(site, found, partial(deposits.release, actor=actor), only)
+
+
+def release_restored(site: Site, actor: Actor) -> list[Arrival]:
+    """Let everything go on that is held because a backup was brought back, the oldest first; return what became of it.
+
+    For an admin who knows that nothing of it was processed since. A file that cannot go on (a newer one of its name waits)
+    stays held, and is returned as it is.
+    """
+    decided: list[Arrival] = []
+    last = 0
+    while True:
+        with site.ledger.reading() as connection:
+            rows = records.held_for(connection, HoldReason.RESTORED, after_seq=last, limit=SLICE)
+        if not rows:
+            return decided
+        last = rows[-1].seq
+        for row in rows:
+            try:
+                decided.append(release(site, actor, row.id))
+            except Refused:
+                decided.append(row)
 
 
 def discard(site: Site, actor: Actor, identifier: str, *, only: ArrivalState | None = None) -> Arrival:

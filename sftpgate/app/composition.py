@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftpgate.errors import SettingsError, StorageError
+from sftpgate.handover.identity.copies import notice_copy
 from sftpgate.handover.identity.gate_memory import remember, remembered
-from sftpgate.handover.identity.ties import Ties, adopt, join, require_fit
+from sftpgate.handover.identity.ties import Ties, adopt, compare_age, join, require_fit
 from sftpgate.handover.journal import Journal
 from sftpgate.handover.placement.homes import Homes
 from sftpgate.handover.placement.placer import Placer
@@ -37,6 +38,7 @@ from sftpgate.site import Site
 from sftpgate.store.disk import Disk
 from sftpgate.store.disk_paths import FileModes
 from sftpgate.store.layout import Layout
+from sftpgate.upkeep.brought_back import hold_restored
 from sftpgate.upkeep.recovery import rebuild_if_new
 from sftpgate.upkeep.restored import after_restore
 from sftpgate.uploads.staging import Staging
@@ -137,7 +139,9 @@ def build(
     )
     names = name_rules(settings)
     rebuild_if_new(resources, journal, names)
+    notice_copy(layout, disk, ledger, compare_age(layout, disk, ledger))
     restored = after_restore(resources, journal, names, is_adopted=adopted_by is not None)
+    hold_restored(resources, journal)
     pointed = pointers_of(settings)
     rules = PlacementRules(
         names=names,

@@ -17,6 +17,7 @@ from sftpgate.app.tools.pointers import LivePointers
 from sftpgate.drop.sender_acts import SenderActs
 from sftpgate.drop.sender_view import SenderView
 from sftpgate.handover.guard import Guard
+from sftpgate.handover.identity.copies import mark_restored
 from sftpgate.handover.identity.ties import count_missing, look
 from sftpgate.ledger.audit import event_log
 from sftpgate.ledger.audit.actor import SYSTEM, Actor
@@ -29,6 +30,7 @@ from sftpgate.site import Site
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.upkeep import verify as checks
+from sftpgate.upkeep.brought_back import hold_restored
 from sftpgate.upkeep.recovery import set_damaged_aside
 from sftpgate.upkeep.rehearsals import OldRehearsals
 from sftpgate.upkeep.sweep import Sweeper, SweepResult, SweepRules
@@ -135,6 +137,14 @@ def adopt(settings: Settings, actor: Actor) -> str:
         return site.journal.ties.identity if site.journal.ties is not None else ""
     finally:
         site.close()
+
+
+def say_restored(site: Site, actor: Actor) -> int:
+    """Hold what waits, because somebody says that the gate was set back as a whole; return how many files."""
+    mark_restored(site.ledger, "an administrator says that the gate was set back to an earlier state")
+    held = hold_restored(site.resources, site.journal)
+    record_act(site.settings, actor, "store.said_restored", held=held)
+    return held
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------

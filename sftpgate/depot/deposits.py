@@ -45,7 +45,7 @@ from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.contracts import undos
 from sftpgate.policy.checks import check_of
 from sftpgate.policy.clocks import is_due
-from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import LOCAL_STAGING, location
 from sftpgate.policy.names import parent
 from sftpgate.policy.pointers import tools_into
@@ -359,7 +359,8 @@ def release(change: Change, placer: Placer, item: Arrival, *, actor: Actor) -> A
     """Let a held or quarantined arrival into the store, whatever held it back, but for the contract of its tool; one from
     quarantine gets all its attempts again.
 
-    One that waits for its next try is due at once. Raises Refused if it waits for a runner alone, was processed, an arrival that
+    One that waits for its next try is due at once. One that a backup brought back goes where it would be if it came now, and
+    may be held for another reason. Raises Refused if it waits for a runner alone, was processed, an arrival that
     came later took its place, or the contract of its tool holds it.
     """
     if item.state in (ArrivalState.WAITING, ArrivalState.QUEUED) and not is_due(item.not_before, item.changed_at, change.now):
@@ -371,7 +372,7 @@ def release(change: Change, placer: Placer, item: Arrival, *, actor: Actor) -> A
         raise Refused(f"this arrival is {item.state}: only one that is held, in quarantine, or put off can be released")
     fresh = replace(item, attempts=0, not_before=None)
     placed = placer.reconsider(change, fresh, actor=actor, release=True)
-    if placed.hold_reason is not None:
+    if placed.hold_reason is not None and item.hold_reason is not HoldReason.RESTORED:
         raise Refused(
             "the contract of its tool was not asked yet: try again in a moment"
             if check_of(placed.hold_reason).awaits_verdict

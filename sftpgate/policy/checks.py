@@ -33,10 +33,11 @@ class Candidate:
 
     ``doubt`` says why its grade is ``suspect``. ``checksum_matches`` is None if no checksum file lies beside it, and ``mismatch``
     names the one that speaks of another content. ``batch_lock`` is the name of a batch lock that holds it, None if none does.
-    ``is_skipped``: the batch tool that sweeps the store never takes its name. ``needs_approval``: it was made to undo a run, and
-    nobody has let it go. ``is_judged`` is False if its tool has a contract
-    that was not asked yet; ``anew`` says what has changed if it was asked before. ``contract`` is what that objects to, None if
-    it does not, and ``warning`` what it says of a file that goes on all the same.
+    ``is_skipped``: the batch tool that sweeps the store never takes its name. ``was_restored``: it waited in a
+    backup that was brought back, and nobody has said since that it was not processed. ``needs_approval``: it was made to undo a
+    run, and nobody has let it go. ``is_judged`` is False if its tool has a contract that was not asked yet; ``anew`` says
+    what has changed if it was asked before. ``contract`` is what that objects to, None if it does not, and ``warning`` what it
+    says of a file that goes on all the same.
     """
 
     grade: Grade
@@ -45,6 +46,7 @@ class Candidate:
     mismatch: str = ""
     has_done_file: bool = False
     batch_lock: str | None = None
+    was_restored: bool = False
     is_skipped: bool = False
     needs_approval: bool = False
     is_judged: bool = True
@@ -86,7 +88,8 @@ class Check:
     loss of the ledger. Files of the other holds lie apart, where no sweep takes them. ``doubts_content``: what is held may be a
     part, or another file than was meant. It gives way to whatever comes after it, and takes nobody's place. ``stands_aside``: it
     takes nobody's place until it is decided about, and gives way to a file that may go on, but in a queue to none.
-    ``awaits_verdict``: nobody needs to decide about it, only to wait. ``by_approval``: nothing but an approval ends it.
+    ``awaits_verdict``: nobody needs to decide about it, only to wait. ``passes``: it ends
+    without anybody's looking at this file. ``by_approval``: nothing but an approval ends it.
     """
 
     reason: HoldReason
@@ -100,10 +103,22 @@ class Check:
     doubts_content: bool = False
     stands_aside: bool = False
     awaits_verdict: bool = False
+    passes: bool = False
     by_approval: bool = False
 
 
 # -- the checks --------------------------------------------------------------------------------------------------------
+
+
+def _restored(file: Candidate) -> str | None:
+    return "" if file.was_restored else None
+
+
+def _restored_for_sender(_: HeldFile) -> tuple[Sentence, Sentence]:
+    return (
+        sentence("The server was brought back from a backup in which the file was waiting: it may have been processed since."),
+        sentence("You need not do anything: the administrators decide whether it is processed."),
+    )
 
 
 def _mismatch(file: Candidate) -> str | None:
@@ -218,6 +233,16 @@ def _done_file_for_sender(held: HeldFile) -> tuple[Sentence, Sentence]:
 
 CHECKS: tuple[Check, ...] = (
     Check(
+        reason=HoldReason.RESTORED,
+        called=sentence("restored"),
+        objects=_restored,
+        for_sender=_restored_for_sender,
+        action=Action.WAIT,
+        for_admin="find out whether it was processed after the backup; then `sftpgate discard` it, or `sftpgate release` it",
+        report_after=_WHEN_IT_LASTS,
+        stands_aside=True,
+    ),
+    Check(
         reason=HoldReason.CHECKSUM_MISMATCH,
         called=sentence("checksum mismatch"),
         objects=_mismatch,
@@ -258,6 +283,7 @@ CHECKS: tuple[Check, ...] = (
         report_after=_WHEN_IT_LASTS,
         stands_aside=True,
         awaits_verdict=True,
+        passes=True,
     ),
     Check(
         reason=HoldReason.CONTRACT,
@@ -287,6 +313,7 @@ CHECKS: tuple[Check, ...] = (
         for_admin="wait until the sender removes its batch lock, or remove it",
         report_after=_WHEN_IT_LASTS,
         shown_by_disk=True,
+        passes=True,
     ),
     Check(
         reason=HoldReason.AWAITING_DONE,
@@ -297,6 +324,7 @@ CHECKS: tuple[Check, ...] = (
         for_admin="wait for its done-file, or `sftpgate release` it",
         report_after=_WHEN_IT_LASTS,
         shown_by_disk=True,
+        passes=True,
     ),
 )
 
@@ -344,3 +372,8 @@ def stands_aside(reason: HoldReason | None) -> bool:
 def doubts_content(reason: HoldReason | None) -> bool:
     """Return whether a file that is held for ``reason`` may be a part, or another one than was meant."""
     return reason is not None and _BY_REASON[reason].doubts_content
+
+
+def ends_by_itself(reason: HoldReason | None) -> bool:
+    """Return whether a file that is held for ``reason`` may go on although nobody decides about it."""
+    return reason is not None and _BY_REASON[reason].passes

@@ -122,6 +122,9 @@ TEXTS: Mapping[str, EventText] = {
     "ledger.rebuilt": EventText("The ledger was made anew from the disk.", "Le registre a été reconstruit à partir du disque."),
     "ledger.set_aside": EventText("A damaged ledger was set aside.", "Un registre endommagé a été mis de côté."),
     "store.restored": EventText("A backup was found and put right.", "Une sauvegarde restaurée a été remise en ordre."),
+    "store.brought_back": EventText(
+        "A backup was brought back: what waited in it is held.", "Une sauvegarde a été rétablie : ce qui y attendait est retenu."
+    ),
     "store.adopted": EventText(
         "Store, drop and ledger got a new identity.", "Magasin, dépôt et registre ont une nouvelle identité."
     ),

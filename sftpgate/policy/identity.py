@@ -113,6 +113,15 @@ class Age(StrEnum):
     LEDGER_OLDER = "the ledger is older than the store: it was brought back from a backup"
 
 
+def was_brought_back(age: Age, *, copied: bool, other_ledger: bool) -> bool:
+    """Return whether what waits may have been processed since, by something that neither store nor ledger knows of.
+
+    ``copied``: the store is a copy of the one that the ledger knew. A ledger that is newer than the store, and was not copied
+    (``other_ledger``), knows what was processed; a store that was not copied shows what was.
+    """
+    return copied and (age is not Age.STORE_OLDER or other_ledger)
+
+
 def age(ledger: int, store: Collection[int]) -> Age:
     """Compare the seals. ``store``: the numbers that fit the store's own, two if a new one was being set; none if it
     has never had one.

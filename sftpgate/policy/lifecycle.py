@@ -93,6 +93,7 @@ TRANSITIONS: dict[tuple[ArrivalState, ArrivalEvent], ArrivalState] = {
     (_S.QUEUED, _E.REJECTED): _S.REJECTED,
     (_S.QUEUED, _E.LOST): _S.LOST,
     (_S.CLAIMED, _E.RETURNED): _S.WAITING,
+    (_S.CLAIMED, _E.HELD): _S.HELD,
     (_S.CLAIMED, _E.QUEUED): _S.QUEUED,
     (_S.CLAIMED, _E.REPLACED): _S.REPLACED,
     (_S.CLAIMED, _E.DONE): _S.DONE,
@@ -129,6 +130,7 @@ class HoldReason(StrEnum):
     UNCHECKED = "being checked"  # against the contract of its tool
     CONTRACT = "not as agreed"  # the contract of its tool objects
     APPROVAL = "awaiting approval"  # made here to undo a run: people decide whether it runs
+    RESTORED = "restored"  # waited in a backup that was brought back: it may have been processed since
     SKIPPED_NAME = "name that is skipped"  # the batch tool that sweeps the store leaves out such names
 
 

@@ -239,6 +239,13 @@ _FRENCH: Mapping[str, str] = {
     "batch-lock": "verrou de lot",
     "awaiting done-file": "en attente du fichier de fin",
     "name that is skipped": "nom ignoré",
+    "restored": "rétabli",
+    "The server was brought back from a backup in which the file was waiting: it may have been processed since.": (
+        "Le serveur a été rétabli à partir d'une sauvegarde où le fichier attendait : il a pu être traité depuis."
+    ),
+    "You need not do anything: the administrators decide whether it is processed.": (
+        "Vous n'avez rien à faire : les administrateurs décident s'il est traité."
+    ),
     "being checked": "en cours de contrôle",
     "not as agreed": "non conforme",
     "awaiting approval": "en attente d'approbation",

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -272,6 +273,7 @@ class CrashDisk(PinnedDisk):
         for suffix in ("", "-wal"):
             with contextlib.suppress(FileNotFoundError):
                 shutil.copyfile(self._data / f"ledger.db{suffix}", target / "data" / f"ledger.db{suffix}")
+        _stay_in_place(target / "data/ledger.db")
 
     def _give_back(self, data: Path, key: str) -> None:
         for name, inode in self._names.get(key, {}).items():
@@ -314,3 +316,10 @@ def release_descriptors(base: Path) -> list[str]:
                 found.append(name.removeprefix(f"{base}/data/"))
                 os.close(int(entry))
     return found
+
+
+def _stay_in_place(ledger: Path) -> None:
+    """Let a ledger forget where its gate was: this copy stands for what is left in that very place, and is no backup."""
+    if ledger.exists():
+        with contextlib.closing(sqlite3.connect(ledger)) as connection, contextlib.suppress(sqlite3.OperationalError), connection:
+            connection.execute("DELETE FROM facts WHERE name = 'place'")

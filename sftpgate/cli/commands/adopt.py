@@ -1,6 +1,7 @@
-"""``sftpgate store adopt``: what an admin says if store, drop and ledger do not belong together, and are meant to.
+"""``sftpgate store adopt`` and ``store restored``: what an admin says of a gate that does not look as it did.
 
-After a move to a new disk, a restore of a backup without the files that say whose it is, or a store that is to begin empty.
+``adopt``: store, drop and ledger do not belong together, and are meant to: after a move to a new disk, a restore of a backup
+without the files that say whose it is, or a store that is to begin empty. ``restored``: the gate was set back as a whole.
 """
 
 from __future__ import annotations
@@ -58,3 +59,35 @@ def _print(settings: Settings, found: Identities) -> None:
     typer.echo(f"drop   {settings.drop}: {found.drop_identity or 'no identity'}")
     typer.echo(f"ledger: {found.ledger_identity or 'no identity'}")
     typer.echo(f"the ledger expects {found.expected_files} files, and {found.missing_files} of them are not there")
+
+
+@changes
+def restored(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it, without asking.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
+) -> None:
+    """Say that this gate was set back to an earlier state as a whole, by a snapshot of its machine or volume: hold what waits.
+
+    It may have been processed since then. A restore of files, from tar, rsync or `sftpgate backup`, is noticed at the next start
+    without this.
+
+    Example: sftpgate store restored --yes
+    """
+    from sftpgate.app import upkeep
+    from sftpgate.app.context import opened, read_settings
+    from sftpgate.cli.output import emit_record
+    from sftpgate.errors import Refused
+    from sftpgate.ledger.audit.actor import command
+
+    if not yes:
+        if json or not sys.stdin.isatty():
+            raise Refused("nothing was changed: say --yes where that is meant (rule: confirmation)")
+        typer.confirm("Hold everything that waits?", abort=True)
+    with opened(read_settings()) as site:
+        held = upkeep.say_restored(site, command())
+    if json:
+        emit_record({"held": held}, json=True)
+    else:
+        typer.echo(
+            f"{held} files are held; `sftpgate release` lets one go that was not processed, `sftpgate discard` removes one"
+        )

@@ -135,7 +135,10 @@ def _say_what_was_rejected(run: dict[str, object]) -> None:
 def release(
     identifier: Annotated[
         str, typer.Argument(metavar="CLAIM|ARRIVAL", help="A claim, or an arrival that is held, in quarantine or put off.")
-    ],
+    ] = "",
+    restored: Annotated[
+        bool, typer.Option("--restored", help="All that a backup brought back: none of it was processed.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Give a claimed file back unused, or let a held or quarantined one into the store, whatever held it back, but for a
@@ -144,14 +147,26 @@ def release(
     The attempt of a claim that is released does not count; a file that comes from quarantine gets all its attempts again. A
     file that waits for its next try, because the last one failed or the platform was away, is due at once.
 
+    What a backup brought back may have been processed since: it is held until somebody says that it was not, of one file or, by
+    --restored, of all.
+
     Example: sftpgate release 01JZ8Q
+
+    Example: sftpgate release --restored
     """
     from sftpgate.app import arrivals
     from sftpgate.app.context import opened, read_settings
     from sftpgate.app.runs import claims
+    from sftpgate.cli.output import emit
     from sftpgate.ledger.audit import actor
 
+    if bool(identifier) is restored:
+        raise typer.BadParameter("name a claim or an arrival, or say --restored")
     with opened(read_settings()) as site:
+        if restored:
+            decided = arrivals.release_restored(site, actor.command())
+            emit((arrival_row(item) for item in decided), COLUMNS, json=json)
+            return
         if claims.is_claim(site.ledger, identifier):
             item = claims.release(site, actor.runner(), identifier)
         else:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from sftpgate.cli.command_record import changes, looks
-from sftpgate.cli.commands.adopt import adopt
+from sftpgate.cli.commands.adopt import adopt, restored
 
 if TYPE_CHECKING:
     from sftpgate.depot.depot import Depot, DepotPath
@@ -253,6 +253,7 @@ def rm(path: StorePath, force: Force = False) -> None:
 
 
 store_app.command("adopt")(adopt)
+store_app.command("restored")(restored)
 
 
 # -- what they share -------------------------------------------------------------------------------------------------

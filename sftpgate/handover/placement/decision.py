@@ -78,6 +78,7 @@ class Decision:
             mismatch=mismatch,
             has_done_file=self._companions.has_done_file(item.path, beside),
             batch_lock=self._batch_holds.lock_of(change, item),
+            was_restored=item.hold_reason is HoldReason.RESTORED,
             is_skipped=self._queues.is_swept(item.path) and is_skipped_by_consumer(item.path),
             needs_approval=judged.needs_approval,
             is_judged=judged.is_judged,

@@ -31,7 +31,7 @@ from sftpgate.ledger.audit.actor import SYSTEM, Actor
 from sftpgate.ledger.contracts import approvals, undos
 from sftpgate.logs import get_logger
 from sftpgate.policy.evidence import Grade
-from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
+from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState, HoldReason
 from sftpgate.policy.locations import Location, location
 from sftpgate.policy.placement import Placement
 
@@ -239,7 +239,10 @@ class Placer:
         Raises Refused if it is released or approved, and a newer file of its name waits.
         """
         others = [other for other in change.line_at(item.path) if other.id != item.id]
-        if release:
+        if release and item.hold_reason is HoldReason.RESTORED:  # as if it had come now: what else may hold it is asked anew
+            item = replace(item, hold_reason=None, hold_detail=None)
+            found, grade = self.decision.of(change, item, others)
+        elif release:
             found, grade = self.decision.of_released(change, item, others), item.grade
         else:
             let_go = item.state is not ArrivalState.HELD and not judged_anew

@@ -13,6 +13,7 @@ from sftpgate.ledger.database.schema import arrivals
 from sftpgate.policy.lifecycle import LIVE_STATES
 
 _IDENTITY, _SEAL = "identity", "seal"
+_PLACE, _RESTORED = "place", "restored"
 _SAMPLE = 500  # of the newest files: enough to tell one store from another, few enough for any start
 
 
@@ -47,3 +48,23 @@ def expected_files(connection: Connection) -> list[Arrival]:
     live = [state.value for state in LIVE_STATES]
     has_file = or_(arrivals.c.state.in_(live), arrivals.c.archived_as.is_not(None))
     return select_where(connection, arrivals.c.location.is_not(None), has_file, limit=_SAMPLE, order_by=(arrivals.c.seq.desc(),))
+
+
+def place(connection: Connection) -> str | None:
+    """Return where the gate was when it was last looked at; None if nobody has looked yet."""
+    return get_fact(connection, _PLACE)
+
+
+def set_place(connection: Connection, value: str) -> None:
+    """Note where the gate is."""
+    set_fact(connection, _PLACE, value)
+
+
+def restored(connection: Connection) -> str | None:
+    """Return why what waits has yet to be held, because a backup was brought back; None if it has not."""
+    return get_fact(connection, _RESTORED) or None
+
+
+def set_restored(connection: Connection, because: str | None) -> None:
+    """Say that what waits has to be held, and why; None: it has been."""
+    set_fact(connection, _RESTORED, because or "")

@@ -328,8 +328,9 @@ def test_an_older_ledger(make_gate: Any, tmp_path: Path, restart: Callable[[Gate
     assert event.details["lost"] == 1
 
 
+@pytest.mark.promise("P4")
 def test_a_backup_of_both(make_gate: Any, tmp_path: Path, restart: Callable[[Gate], Gate]) -> None:
-    """Both brought back from one backup of a stopped gate are what they were."""
+    """Both brought back from one backup of a stopped gate are what they were, but that what waited is held."""
     gate = make_gate()
     gate.put("x.csv")
     gate.sweeper.run()
@@ -342,8 +343,10 @@ def test_a_backup_of_both(make_gate: Any, tmp_path: Path, restart: Callable[[Gat
     shutil.rmtree(tmp_path / "data")
     shutil.copytree(tmp_path / "backup", tmp_path / "data")
     again = restart(gate)
-    assert _states(again) == {"x.csv": "waiting"}
+    assert _states(again) == {"x.csv": "held"}
     assert not _events(again, "store.restored")
+    [event] = _events(again, "store.brought_back")
+    assert event.details["held"] == 1
 
 
 @pytest.mark.promise("P2", "P4")

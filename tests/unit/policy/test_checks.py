@@ -34,15 +34,18 @@ MAY_NAME = {
     "handover/contracts/conversions.py": {HoldReason.UNCHECKED},  # what is converted before it is judged
     "policy/receipts.py": {HoldReason.UNCHECKED},  # nothing that its sender has to hear of as a hold
     "upkeep/receipts/writer.py": {HoldReason.BATCH_LOCK, HoldReason.CONTRACT},  # as in the notices
-    "app/arrivals.py": {HoldReason.CONTRACT},  # the same
+    "app/arrivals.py": {HoldReason.CONTRACT, HoldReason.RESTORED},  # the same; what is released together
     "handover/guard.py": {HoldReason.UNCHECKED},  # what it judges
     "handover/placement/contract_verdicts.py": {
         HoldReason.UNCHECKED,  # what was judged
         HoldReason.CONTRACT,
         HoldReason.APPROVAL,  # what was made here, if the ledger that said so is lost
     },
+    "upkeep/brought_back.py": {HoldReason.RESTORED},  # what it holds
+    "depot/deposits.py": {HoldReason.RESTORED},  # released, it may be held again for what it was held for before
+    "handover/placement/placer.py": {HoldReason.RESTORED},  # what is asked anew when people let it go
     "app/status/collecting.py": {HoldReason.BATCH_LOCK},
-    "handover/placement/decision.py": {HoldReason.INCOMPLETE},  # what was said of it when it came
+    "handover/placement/decision.py": {HoldReason.INCOMPLETE, HoldReason.RESTORED},  # what was said of it when it came
     "ledger/database/migrations.py": {HoldReason.INCOMPLETE},  # the same, of an earlier ledger
     "upkeep/recovery.py": {HoldReason.INCOMPLETE},  # what a note says of the grade
 }

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from sftpgate.app.arrivals import release
 from sftpgate.ledger import arrivals
-from sftpgate.policy.lifecycle import ArrivalState
+from sftpgate.ledger.audit.actor import command
+from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.store.disk import Disk
 from sftpgate.store.disk_paths import DiskPath
 from sftpgate.upkeep.verify import verify
@@ -45,8 +47,8 @@ _RESTORES: dict[str, Callable[[os.stat_result], tuple[int, int]]] = {
 @pytest.mark.promise("P2", "P8")
 @pytest.mark.parametrize("how", _RESTORES)
 def test_files_that_wait_are_known_after_a_restore(make_gate: Any, tmp_path: Path, how: str) -> None:
-    """After a restore of the whole gate by something that keeps no inodes, and times only roughly or not at all, what
-    waits still waits, and what is held is held; each file is read once.
+    """After a restore of the whole gate by something that keeps no inodes, and times only roughly or not at all, every
+    file is known, and held until an admin releases it; each file is read once.
     """
     gate = make_gate()
     for path, content in (("x.csv", b"a,1\n"), ("q.csv", b"1\n"), ("q.csv", b"2\n"), ("_kept.csv", b"k\n")):
@@ -59,7 +61,11 @@ def test_files_that_wait_are_known_after_a_restore(make_gate: Any, tmp_path: Pat
     disk = Counting()
     again = make_gate(disk=disk)
     assert not again.sweeper.recover().gone
-    assert _states(again) == before
+    assert _states(again) == [(path, "held" if state in ("waiting", "queued") else state) for path, state in before]
+    again.acts.remove(again.sender(), "alock.txt", [])
+    for arrival in _held(again):
+        release(again.system, command(), arrival)
+    assert [state for path, state in _states(again) if path in ("x.csv", "q.csv")] == ["waiting", "waiting", "queued"]
     disk.opened.clear()
     assert not again.sweeper.run().gone
     again.system.journal.files._digests.clear()  # as another process, which has read nothing
@@ -116,6 +122,12 @@ def test_taken_is_not_processed(make_gate: Any) -> None:
 def _states(gate: Any) -> list[tuple[str, str]]:
     with gate.system.ledger.reading() as connection:
         return [(row.path, row.state.value) for row in arrivals.find(connection)]
+
+
+def _held(gate: Any) -> list[str]:
+    """Return the ids of what is held because a backup was brought back, the oldest first."""
+    with gate.system.ledger.reading() as connection:
+        return [row.id for row in arrivals.held_for(connection, HoldReason.RESTORED, after_seq=0, limit=100)]
 
 
 def _restore(tmp_path: Path, times: Callable[[os.stat_result], tuple[int, int]]) -> None:
