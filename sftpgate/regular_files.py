@@ -16,7 +16,7 @@ class NotRegular(OSError):
     """There is something else than a regular file at the path; ``strerror`` says what."""
 
 
-class TooLarge(OSError):
+class FileTooLarge(OSError):
     """The file has more bytes than it may have; ``strerror`` says how many those are."""
 
 
@@ -40,7 +40,7 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
         _require_regular(os.fstat(fd), path)  # it may have been exchanged in between
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
-        raise TooLarge(0, f"it is larger than {most_bytes} bytes", str(path))
+        raise FileTooLarge(0, f"it is larger than {most_bytes} bytes", str(path))
     return data
 
 

@@ -45,7 +45,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class ArrivalHistory:
     """Everything that is known of one file, the oldest first."""
 
     arrival: Arrival
@@ -107,13 +107,13 @@ def find(
     return Found(arrivals=rows[:limit], has_more=len(rows) > limit)
 
 
-def history(ledger: Ledger | None, identifier: str) -> History:
+def history(ledger: Ledger | None, identifier: str) -> ArrivalHistory:
     """Return what is known of the arrival whose id begins with ``identifier``. Raises UnknownArrival unless there is just one."""
     if ledger is None:
         raise UnknownArrival(f"there is no arrival {identifier}: nothing has arrived yet")
     with ledger.reading() as connection:
         item = overview.by_prefix(connection, identifier)
-        return History(
+        return ArrivalHistory(
             arrival=item,
             events=list(event_log.history(connection, item.id)),
             runs=list(runs.of_arrival(connection, item.id)),

@@ -10,13 +10,13 @@ from sftpgate.errors import NotFound, Refused
 from sftpgate.ledger import bans
 from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.database.connection import Ledger
-from sftpgate.policy.bans import BanRules, Standing, is_exempt, source_named
+from sftpgate.policy.bans import BanRules, SourceStanding, is_exempt, source_named
 from sftpgate.settings.tree import Settings
 from sftpgate.site import Site
 from sftpgate.users.registry import UserRegistry
 
 
-def banned(ledger: Ledger | None, now: datetime) -> Sequence[Standing]:
+def banned(ledger: Ledger | None, now: datetime) -> Sequence[SourceStanding]:
     """Return who is banned, why, and until when; the latest first. ``ledger`` is None before the first start."""
     if ledger is None:
         return []
@@ -36,10 +36,10 @@ def require_bannable(settings: Settings, address: str) -> str:
     return source
 
 
-def ban(site: Site, actor: Actor, source: str, *, reason: str = "", until: datetime | None = None) -> Standing:
+def ban(site: Site, actor: Actor, source: str, *, reason: str = "", until: datetime | None = None) -> SourceStanding:
     """Refuse connections from ``source``, and end those that it has; ``until`` None: until it is let in again."""
     now = site.clock()
-    standing = Standing(
+    standing = SourceStanding(
         source=source,
         score=0.0,
         scored_at=now,

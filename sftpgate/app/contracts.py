@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sftpgate.app.context import ledger_for_reading
-from sftpgate.contracts.judge import History, Processed, Verdict, judge
+from sftpgate.contracts.judge import ContractVerdict, History, Processed, judge
 from sftpgate.contracts.learn import Proposal, learn
 from sftpgate.errors import NotFound, Refused, SettingsError, UnknownTool
 from sftpgate.ledger import runs
@@ -36,7 +36,7 @@ class Replay:
     """What a contract says of a file that the tool has processed, as if it came now."""
 
     file: ProcessedFile
-    verdict: Verdict
+    verdict: ContractVerdict
 
 
 def contract_of(settings: Settings, tool: str) -> ContractSettings:
@@ -49,7 +49,7 @@ def contract_of(settings: Settings, tool: str) -> ContractSettings:
     return contract
 
 
-def check(settings: Settings, tool: str, file: Path, *, against: Path | None = None) -> Verdict:
+def check(settings: Settings, tool: str, file: Path, *, against: Path | None = None) -> ContractVerdict:
     """Hold ``file`` against the contract of ``tool`` and what the tool processed last, or against the file ``against`` instead.
 
     Raises UnknownTool, SettingsError, LedgerError, and NotFound for a file that cannot be read.

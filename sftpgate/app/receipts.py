@@ -20,7 +20,7 @@ from sftpgate.users.keys.authorized import fingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class ReceiptFinding:
     """One thing that was looked at. ``is_good`` is None if it cannot be told any more, and ``explanation`` says why."""
 
     rule: str
@@ -49,16 +49,16 @@ def allowed_signers(settings: Settings) -> Sequence[str]:
     return signatures.allowed_signers(settings.keys_dir)
 
 
-def verify(settings: Settings, ledger: Ledger | None, body: bytes, signature: str) -> Sequence[Finding]:
+def verify(settings: Settings, ledger: Ledger | None, body: bytes, signature: str) -> Sequence[ReceiptFinding]:
     """Return what can be told of a receipt that somebody shows: its signature, whether the ledger has the same, and whether the
     audit record that it speaks of is still where it was in an unbroken chain. Changes nothing.
     """
     found = [_signed(settings, body, signature)]
     said = _parsed(body)
     if said is None:
-        return [*found, Finding(rule="it is a receipt", is_good=False, explanation="it is not of the form of a receipt")]
+        return [*found, ReceiptFinding(rule="it is a receipt", is_good=False, explanation="it is not of the form of a receipt")]
     if ledger is None:
-        return [*found, Finding(rule="it is in the ledger", is_good=False, explanation="there is no ledger yet")]
+        return [*found, ReceiptFinding(rule="it is in the ledger", is_good=False, explanation="there is no ledger yet")]
     with ledger.reading() as connection:
         return [*found, _kept(connection, body, said), _on_record(connection, said)]
 
@@ -83,40 +83,40 @@ def _parsed(body: bytes) -> _Said | None:
         return None
 
 
-def _signed(settings: Settings, body: bytes, signature: str) -> Finding:
+def _signed(settings: Settings, body: bytes, signature: str) -> ReceiptFinding:
     rule = "it is signed by a key of this gate"
     try:
         line = signatures.verify(body, signature)
     except ValueError as error:
-        return Finding(rule=rule, is_good=False, explanation=str(error))
+        return ReceiptFinding(rule=rule, is_good=False, explanation=str(error))
     name = fingerprint(base64.b64decode(line.split()[1]))
     if line not in signatures.signer_lines(settings.keys_dir):
-        return Finding(rule=rule, is_good=False, explanation=f"the key {name} has never signed receipts of this gate")
-    return Finding(rule=rule, is_good=True, explanation=f"by {name}")
+        return ReceiptFinding(rule=rule, is_good=False, explanation=f"the key {name} has never signed receipts of this gate")
+    return ReceiptFinding(rule=rule, is_good=True, explanation=f"by {name}")
 
 
-def _kept(connection: Connection, body: bytes, said: _Said) -> Finding:
+def _kept(connection: Connection, body: bytes, said: _Said) -> ReceiptFinding:
     rule = "it is the one in the ledger"
     kept = records.numbered(connection, said.arrival, said.number)
     if kept is None:
-        return Finding(
+        return ReceiptFinding(
             rule=rule, is_good=None, explanation="the ledger does not have it any more (keep_receipts), or never had it"
         )
     if kept.body.encode() != body:
-        return Finding(rule=rule, is_good=False, explanation=f"the ledger has another one as {kept.file}")
-    return Finding(rule=rule, is_good=True, explanation=f"as {kept.file}")
+        return ReceiptFinding(rule=rule, is_good=False, explanation=f"the ledger has another one as {kept.file}")
+    return ReceiptFinding(rule=rule, is_good=True, explanation=f"as {kept.file}")
 
 
-def _on_record(connection: Connection, said: _Said) -> Finding:
+def _on_record(connection: Connection, said: _Said) -> ReceiptFinding:
     rule = "the audit record that it tells of is in the chain"
     ends = chain.ends(connection)
     if said.record <= ends.anchor_seq:
         why = f"records up to {ends.anchor_seq} were removed because of their age (keep_events), {said.record} too"
-        return Finding(rule=rule, is_good=None, explanation=why)
+        return ReceiptFinding(rule=rule, is_good=None, explanation=why)
     broken = chain.verify(connection, noted=(said.record, said.hash))
     if broken is not None:
-        return Finding(rule=rule, is_good=False, explanation=f"record {broken.seq}: {broken.problem}")
+        return ReceiptFinding(rule=rule, is_good=False, explanation=f"record {broken.seq}: {broken.problem}")
     proof = (
         f"record {said.record} has the hash {said.hash}, and the chain is whole from there to {ends.head_seq}:{ends.head_hash}"
     )
-    return Finding(rule=rule, is_good=True, explanation=proof)
+    return ReceiptFinding(rule=rule, is_good=True, explanation=proof)

@@ -77,7 +77,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ContractVerdict:
     """What a contract says of a file. ``objections`` in the order of ``objections.TEXTS``; none: the file is as it should be.
 
     ``rows`` are those of its table, without header and trailer; ``sha256`` (hex) and ``size_bytes`` are of the file as it is. If
@@ -125,7 +125,7 @@ def judge(
     *,
     now: datetime | None = None,
     scratch: Callable[[], BinaryIO] = tempfile.TemporaryFile,
-) -> Verdict:
+) -> ContractVerdict:
     """Return what ``contract`` says of a file. ``content`` is at its beginning, and can be read twice (``seek``).
 
     ``now``, aware UTC: until when a file that stays the same has stayed so. ``scratch`` opens an empty file for what the text is
@@ -140,7 +140,7 @@ def judge(
     return _judge(content, contract, history or History(), now)
 
 
-def _judge(content: BinaryIO, contract: ContractSettings, history: History, now: datetime | None) -> Verdict:
+def _judge(content: BinaryIO, contract: ContractSettings, history: History, now: datetime | None) -> ContractVerdict:
     is_compared = bool(contract.key) and history.open_last is not None
     read = _read(content, contract, wanted=is_compared)
     found = read.found
@@ -159,7 +159,7 @@ def _judge(content: BinaryIO, contract: ContractSettings, history: History, now:
     found += _sameness(read.sha256, contract, history, now)
     order = {code: number for number, code in enumerate(TEXTS)}
     found.sort(key=lambda objection: order[objection.code])
-    return Verdict(
+    return ContractVerdict(
         objections=tuple(found),
         sha256=read.sha256,
         size_bytes=read.size,

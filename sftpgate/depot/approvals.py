@@ -12,7 +12,7 @@ import os
 from sftpgate.errors import NoSuchFile, Refused
 from sftpgate.handover.changes import Change
 from sftpgate.handover.journal import Journal
-from sftpgate.handover.placement.contract_verdicts import Terms
+from sftpgate.handover.placement.contract_verdicts import ContractTerms
 from sftpgate.handover.placement.placer import Placer
 from sftpgate.ledger import verdicts
 from sftpgate.ledger.arrivals import Arrival
@@ -107,7 +107,7 @@ def approve(change: Change, placer: Placer, item: Arrival, *, actor: Actor, reas
     return item, len(people), terms.needed
 
 
-def _terms(change: Change, placer: Placer, item: Arrival) -> Terms:
+def _terms(change: Change, placer: Placer, item: Arrival) -> ContractTerms:
     """Return by what a file is held. Raises Refused if that is no contract."""
     if item.state is not ArrivalState.HELD:
         raise Refused(f"arrival {item.id} is {item.state}: only a file that the contract of its tool holds can be approved")

@@ -41,7 +41,7 @@ _LARGEST_PLAN = 1 << 30  # bytes: far more than the directories that any quota a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RenamePlan:
     """What is to be done: the small file has it, as JSON."""
 
     user: str
@@ -78,7 +78,7 @@ class DirectoryRenames:
         """
         if f"{new}/".startswith(f"{old}/"):
             raise Refused("a directory cannot be moved into itself")
-        plan = Plan(user=user, old=old, new=new, last_seq=self._newest_below(old), directories=self._directories(old))
+        plan = RenamePlan(user=user, old=old, new=new, last_seq=self._newest_below(old), directories=self._directories(old))
         count = self._require_movable(plan)
         for directory in plan.directories:
             _require_storable(directory, plan)
@@ -104,7 +104,7 @@ class DirectoryRenames:
 
     # -- before ------------------------------------------------------------------------------------------------------
 
-    def _require_movable(self, plan: Plan) -> int:
+    def _require_movable(self, plan: RenamePlan) -> int:
         """Refuse if a file cannot get its new path, or is not the user's to move; return how many files there are."""
         count = 0
         for page in self._pages(plan.old):
@@ -151,7 +151,7 @@ class DirectoryRenames:
 
     # -- slices ------------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, actor: Actor, plan: Plan) -> None:
+    def _carry_out(self, actor: Actor, plan: RenamePlan) -> None:
         directories = [path for path in plan.directories if self._disk.is_dir(self._in_drop(path))]  # some were removed since
         for directory in directories:
             with contextlib.suppress(AlreadyExists):  # an empty one, which is replaced; or what an earlier attempt made
@@ -169,7 +169,7 @@ class DirectoryRenames:
             with contextlib.suppress(DirectoryNotEmpty, NoSuchFile):  # what came, or was claimed, meanwhile keeps its path
                 self._remove(directory)
 
-    def _move(self, change: Change, row: Arrival, plan: Plan, actor: Actor) -> None:
+    def _move(self, change: Change, row: Arrival, plan: RenamePlan, actor: Actor) -> None:
         item = change.get(row.id)
         if item.path != row.path or not _is_movable(item, plan):
             return
@@ -198,7 +198,7 @@ class DirectoryRenames:
     # -- written down ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _written_down(self, plan: Plan) -> Iterator[None]:
+    def _written_down(self, plan: RenamePlan) -> Iterator[None]:
         disk_path = self._resources.layout.renames / new_id(self._now())
         content = json.dumps(asdict(plan), ensure_ascii=False).encode()
         self._disk.write_small(disk_path, content, durable=self._resources.durable)
@@ -232,19 +232,19 @@ class DirectoryRenames:
         finally:
             os.close(fd)
 
-    def _read(self, disk_path: DiskPath) -> Plan | None:
+    def _read(self, disk_path: DiskPath) -> RenamePlan | None:
         try:
-            return Plan(**json.loads(self._disk.read_small(disk_path, _LARGEST_PLAN)))
+            return RenamePlan(**json.loads(self._disk.read_small(disk_path, _LARGEST_PLAN)))
         except (ValueError, TypeError):  # a power cut before it was durable: nothing of it was begun
             self._disk.unlink(disk_path)
             return None
 
 
-def _is_movable(row: Arrival, plan: Plan) -> bool:
+def _is_movable(row: Arrival, plan: RenamePlan) -> bool:
     return row.seq <= plan.last_seq and row.owner == plan.user and row.state in UNCLAIMED_STATES
 
 
-def _require_storable(path: str, plan: Plan) -> None:
+def _require_storable(path: str, plan: RenamePlan) -> None:
     """Refuse a rename by which something in the directory would get a path that no client could name."""
     try:
         check_storable(plan.moved(path))

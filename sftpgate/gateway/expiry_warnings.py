@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sftpgate.ledger.database.connection import Ledger, get_fact, set_fact
 from sftpgate.logs import get_logger
 from sftpgate.users.expiry import about_to_expire
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import UserRegistry
 
 log = get_logger("users")
@@ -15,7 +15,7 @@ log = get_logger("users")
 _FACT = "expiry_warned"
 
 
-def warn_of_expiry(ledger: Ledger, registry: UserRegistry, *, now: datetime, within: timedelta, terms: Terms) -> bool:
+def warn_of_expiry(ledger: Ledger, registry: UserRegistry, *, now: datetime, within: timedelta, terms: KeyTerms) -> bool:
     """Log what ends before ``now + within``, if nobody did so today; True if it was done. Blocks."""
     today = now.date().isoformat()
     with ledger.reading() as connection:

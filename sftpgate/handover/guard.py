@@ -21,7 +21,7 @@ from sftpgate.contracts.objections import Objection
 from sftpgate.errors import NoSuchFile, SftpgateError, ShuttingDown
 from sftpgate.handover.contracts.conversions import Conversions, Scratch
 from sftpgate.handover.journal import Journal
-from sftpgate.handover.placement.contract_verdicts import FAILED, Terms, is_final
+from sftpgate.handover.placement.contract_verdicts import FAILED, ContractTerms, is_final
 from sftpgate.handover.placement.placer import Placer
 from sftpgate.handover.resources import Resources
 from sftpgate.ledger import arrivals, runs, verdicts
@@ -169,7 +169,7 @@ class Guard:
         return Rehearsal(tool=tool, answer=answer, holds=bool(answer.objections) and terms.contract.mode is not Mode.WARN)
 
     def _verdict(
-        self, item: Arrival, terms: Terms, processed: Sequence[runs.ProcessedFile], *, keeping: bool = False
+        self, item: Arrival, terms: ContractTerms, processed: Sequence[runs.ProcessedFile], *, keeping: bool = False
     ) -> Answer | None:
         """Let a process judge, and record what it says; None if there is no file any more, or no process could be started.
         ``keeping``: what it was converted to takes the file's place.
@@ -191,7 +191,7 @@ class Guard:
                     self._conversions.keep(item, scratch, answer, to=terms.contract.encoding)
         return answer
 
-    def _record(self, item: Arrival, terms: Terms, answer: Answer) -> None:
+    def _record(self, item: Arrival, terms: ContractTerms, answer: Answer) -> None:
         sha256 = answer.converted_sha256 or item.sha256  # a file that is converted is never handed over as it came
         with self._resources.ledger.transaction() as connection:
             verdicts.record(connection, sha256, terms.digest, terms.against, answer.objections, at=self._resources.clock())
@@ -234,7 +234,7 @@ class Guard:
     def _ask(
         self,
         item: Arrival,
-        terms: Terms,
+        terms: ContractTerms,
         processed: Sequence[runs.ProcessedFile],
         content: int,
         last: int | None,

@@ -29,7 +29,7 @@ from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import Location, area_of, location, path_in
 from sftpgate.policy.pointers import Pointer, tool_for
-from sftpgate.policy.quiet import LocalStanding, Look, Seen, is_quiet, standing
+from sftpgate.policy.quiet import LocalStanding, Look, Observation, is_quiet, standing
 from sftpgate.policy.restored import left_alone
 from sftpgate.store.digest import sha256_of
 from sftpgate.store.kernel.open_files import has_writer
@@ -139,9 +139,9 @@ class LocalFiles:
         self._settle = settle_seconds
         self._fact = f"unquiet_{who}"
         self._refused, self._left_alone = f"{who}.refused", f"{who}.restored"
-        self._seen: dict[Location, Seen] = {}
+        self._seen: dict[Location, Observation] = {}
         self._remembered: str | None = None
-        self._looked: dict[Location, Seen] = {}
+        self._looked: dict[Location, Observation] = {}
         self._changed: dict[str, int] = {}  # change times, in nanoseconds, of the files that were examined last
         self._restored: dict[Location, tuple[int, int, str]] = {}  # inode and change time of files that were warned about
 
@@ -222,7 +222,7 @@ class LocalFiles:
             self._load(now.boot)
         before = self._seen.get(where)
         if len(self._looked) < SEEN_LIMIT:
-            self._looked[where] = before if before is not None and before.look == look else Seen(look, now.uptime)
+            self._looked[where] = before if before is not None and before.look == look else Observation(look, now.uptime)
         # Once is not enough, however short the time to settle is: it must have been seen before.
         return is_quiet(look, before, self._settle, wall=now.wall, uptime=now.uptime, steady=steady)
 
@@ -231,7 +231,7 @@ class LocalFiles:
             self._remembered = get_fact(connection, self._fact) or json.dumps([boot, []])
         known_boot, found = json.loads(self._remembered)
         if known_boot == boot:  # an uptime of another boot means nothing
-            self._seen = {where: Seen(Look(*look), since) for where, *look, since in found}
+            self._seen = {where: Observation(Look(*look), since) for where, *look, since in found}
 
     def _is_linked(self, path: str, status: os.stat_result) -> bool:
         if not self._resources.disk.has_other_names(status):

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select
 
 from sftpgate.ledger.database.connection import get_fact, set_fact
 from sftpgate.ledger.database.schema import bans
-from sftpgate.policy.bans import BanRules, Standing, after_failures, is_forgotten
+from sftpgate.policy.bans import BanRules, SourceStanding, after_failures, is_forgotten
 
 MAX_SOURCES = 50_000  # some megabytes
 _GENERATION = "bans_generation"
@@ -30,7 +30,7 @@ class Failures:
     reason: str
 
 
-def record(connection: Connection, failed: Mapping[str, Failures], now: datetime, rules: BanRules) -> list[Standing]:
+def record(connection: Connection, failed: Mapping[str, Failures], now: datetime, rules: BanRules) -> list[SourceStanding]:
     """Add failures to their sources' scores. Returns the bans that this caused."""
     known = _known(connection, list(failed))
     changed, caused = [], []
@@ -55,7 +55,7 @@ def forget(connection: Connection, sources: Sequence[str]) -> None:
             _count_up(connection)
 
 
-def ban(connection: Connection, standing: Standing) -> None:
+def ban(connection: Connection, standing: SourceStanding) -> None:
     """Put a ban on the list, in place of what was known of its source."""
     _save(connection, [standing])
     _count_up(connection)
@@ -69,7 +69,7 @@ def unban(connection: Connection, source: str) -> bool:
     return found
 
 
-def banned(connection: Connection, now: datetime) -> list[Standing]:
+def banned(connection: Connection, now: datetime) -> list[SourceStanding]:
     """Return who is banned, the latest first."""
     query = select(bans).where(bans.c.banned_at.is_not(None), or_(bans.c.banned_until.is_(None), bans.c.banned_until > now))
     return [_standing(row) for row in connection.execute(query.order_by(bans.c.banned_at.desc(), bans.c.source))]
@@ -99,15 +99,15 @@ def clean(connection: Connection, now: datetime, rules: BanRules) -> int:
     return len(gone) + max(0, too_many)
 
 
-def _known(connection: Connection, sources: Sequence[str]) -> dict[str, Standing]:
-    found: dict[str, Standing] = {}
+def _known(connection: Connection, sources: Sequence[str]) -> dict[str, SourceStanding]:
+    found: dict[str, SourceStanding] = {}
     for start in range(0, len(sources), _AT_ONCE):
         query = select(bans).where(bans.c.source.in_(sources[start : start + _AT_ONCE]))
         found |= {row.source: _standing(row) for row in connection.execute(query)}
     return found
 
 
-def _save(connection: Connection, standings: Sequence[Standing]) -> None:
+def _save(connection: Connection, standings: Sequence[SourceStanding]) -> None:
     sources = [standing.source for standing in standings]
     for start in range(0, len(sources), _AT_ONCE):
         connection.execute(delete(bans).where(bans.c.source.in_(sources[start : start + _AT_ONCE])))
@@ -119,5 +119,5 @@ def _count_up(connection: Connection) -> None:
     set_fact(connection, _GENERATION, str(int(generation(connection) or 0) + 1))
 
 
-def _standing(row: Row[tuple[object, ...]]) -> Standing:
-    return Standing(**row._mapping)  # noqa: SLF001 - the documented way to a row's mapping
+def _standing(row: Row[tuple[object, ...]]) -> SourceStanding:
+    return SourceStanding(**row._mapping)  # noqa: SLF001 - the documented way to a row's mapping

@@ -70,7 +70,7 @@ class BanRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SourceStanding:
     """What is known of a source. ``banned_until`` None with ``by_admin``: for good. Times are aware UTC."""
 
     source: str
@@ -122,21 +122,21 @@ def source_named(text: str) -> str | None:
     return source_of(str(network.network_address)) if network.prefixlen in (IPV6_PREFIX, network.max_prefixlen) else None
 
 
-def score_at(standing: Standing, now: datetime, rules: BanRules) -> float:
+def score_at(standing: SourceStanding, now: datetime, rules: BanRules) -> float:
     """Return the score of a source, decayed. A clock that was set back decays nothing."""
     passed = max(timedelta(0), now - standing.scored_at)
     return float(standing.score * 0.5 ** min(passed / rules.half_life, 1024.0))
 
 
 def after_failures(
-    standing: Standing | None, source: str, weight: float, reason: str, now: datetime, rules: BanRules
-) -> Standing:
+    standing: SourceStanding | None, source: str, weight: float, reason: str, now: datetime, rules: BanRules
+) -> SourceStanding:
     """Return the standing of a source after failures of that weight; banned if the threshold is reached.
 
     One that is banned already stays so until the same moment: what was under way when the ban came adds nothing.
     """
     if standing is None:
-        standing = Standing(source=source, score=0.0, scored_at=now)
+        standing = SourceStanding(source=source, score=0.0, scored_at=now)
     if standing.is_banned(now):
         return standing
     score = score_at(standing, now, rules) + weight
@@ -151,7 +151,7 @@ def after_failures(
     return replace(failed, score=0.0, bans=bans + 1, banned_at=now, banned_until=now + length, reason=reason)
 
 
-def is_forgotten(standing: Standing, now: datetime, rules: BanRules) -> bool:
+def is_forgotten(standing: SourceStanding, now: datetime, rules: BanRules) -> bool:
     """Return whether nothing of a source needs to be kept."""
     if standing.is_banned(now):
         return False

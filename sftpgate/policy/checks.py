@@ -58,7 +58,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Objection:
+class HoldCause:
     """Why a file is held. ``detail`` is a part of a sentence, printable, and empty if the reason says everything."""
 
     reason: HoldReason
@@ -335,14 +335,14 @@ REPORT_AFTER = {check.reason: check.report_after for check in CHECKS}
 # -- asking them -------------------------------------------------------------------------------------------------------
 
 
-def objections(file: Candidate) -> Iterator[Objection]:
+def objections(file: Candidate) -> Iterator[HoldCause]:
     """Yield everything that speaks against publishing ``file``, the objection that holds it first."""
     for check in CHECKS:
         if (detail := check.objects(file)) is not None:
             yield _objection(check, detail)
 
 
-def first_objection(file: Candidate) -> Objection | None:
+def first_objection(file: Candidate) -> HoldCause | None:
     """Return why ``file`` is held, or None if it may be published. For each file that arrives, so without a generator."""
     for check in CHECKS:
         if (detail := check.objects(file)) is not None:
@@ -350,8 +350,8 @@ def first_objection(file: Candidate) -> Objection | None:
     return None
 
 
-def _objection(check: Check, detail: str) -> Objection:
-    return Objection(check.reason, printable(detail[:MAX_DETAIL]))
+def _objection(check: Check, detail: str) -> HoldCause:
+    return HoldCause(check.reason, printable(detail[:MAX_DETAIL]))
 
 
 def check_of(reason: HoldReason) -> Check:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from sftpgate.policy.clients import Family
-from sftpgate.policy.formats import Finding, Wholeness
+from sftpgate.policy.formats import FormatFinding, Wholeness
 from sftpgate.policy.phrases import Sentence, sentence
 from sftpgate.policy.texts import TextEnd
 
@@ -68,7 +68,7 @@ class WriteTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GradedEvidence:
     """A grade, and why: a part of a sentence."""
 
     grade: Grade
@@ -130,37 +130,39 @@ def _is_repeated(trace: WriteTrace) -> bool:
     return trace.writes - trace.short_writes > 1 and trace.last_write_bytes == trace.longest_write_bytes
 
 
-def said(trace: WriteTrace, family: Family) -> Verdict | None:
+def said(trace: WriteTrace, family: Family) -> GradedEvidence | None:
     """Return what the client said about its upload, or None. It decides, whatever the content looks like."""
     if trace.cut_back:
-        return Verdict(Grade.SUSPECT, sentence("it was cut back, and not written anew"))
+        return GradedEvidence(Grade.SUSPECT, sentence("it was cut back, and not written anew"))
     if trace.declared_size is not None:
         if trace.declared_size == trace.size:
-            return Verdict(Grade.PROVEN, sentence("it has the size that its client declared"))
-        return Verdict(
+            return GradedEvidence(Grade.PROVEN, sentence("it has the size that its client declared"))
+        return GradedEvidence(
             Grade.SUSPECT,
             sentence("its client declared {declared} bytes, and {size} came", declared=trace.declared_size, size=trace.size),
         )
     if trace.stated and family.states_size:
-        return Verdict(Grade.PROVEN, sentence("its client stated its size at the end"))
+        return GradedEvidence(Grade.PROVEN, sentence("its client stated its size at the end"))
     return None
 
 
-def judged(trace: WriteTrace, family: Family, finding: Finding, signs: Signs = NO_SIGNS) -> Verdict:
+def judged(trace: WriteTrace, family: Family, finding: FormatFinding, signs: Signs = NO_SIGNS) -> GradedEvidence:
     """Return the verdict on an upload without gaps of which its client said nothing."""
     if finding.wholeness is Wholeness.CUT:
-        return Verdict(Grade.SUSPECT, sentence("it is {format}, and its end is missing or breaks off", format=finding.format))
+        return GradedEvidence(
+            Grade.SUSPECT, sentence("it is {format}, and its end is missing or breaks off", format=finding.format)
+        )
     if finding.wholeness is Wholeness.WHOLE:
-        return Verdict(Grade.PROVEN, sentence("it is {format} with its end", format=finding.format))
+        return GradedEvidence(Grade.PROVEN, sentence("it is {format} with its end", format=finding.format))
     if not family.closes_after_abort:
-        return Verdict(Grade.PLAUSIBLE, sentence("{client} closes a file only when it is complete", client=family.name))
+        return GradedEvidence(Grade.PLAUSIBLE, sentence("{client} closes a file only when it is complete", client=family.name))
     if not trace.writes:
         if trace.existing_bytes:
-            return Verdict(Grade.SUSPECT, sentence("it was opened to be continued, and nothing was written"))
-        return Verdict(Grade.PLAUSIBLE, sentence("it is empty"))
+            return GradedEvidence(Grade.SUSPECT, sentence("it was opened to be continued, and nothing was written"))
+        return GradedEvidence(Grade.PLAUSIBLE, sentence("it is empty"))
     found = shape(trace, family)
     if found is Shape.SHORT and family.full_writes:
-        return Verdict(Grade.PLAUSIBLE, sentence("it ends with a short write, as a complete file does"))
+        return GradedEvidence(Grade.PLAUSIBLE, sentence("it ends with a short write, as a complete file does"))
     if found is Shape.FULL:
         return _of_full_writes(signs, sentence("it ends with a full write: its client may have been interrupted there"))
     if is_all_pieces(trace, family) and not _are_lines(signs):
@@ -168,15 +170,15 @@ def judged(trace: WriteTrace, family: Family, finding: Finding, signs: Signs = N
     return _of_its_ending(found, signs)
 
 
-def _of_full_writes(signs: Signs, why: Sentence) -> Verdict:
+def _of_full_writes(signs: Signs, why: Sentence) -> GradedEvidence:
     """Return the verdict on what may have been interrupted behind a full write; ``why`` it is doubted."""
     if signs.on_purpose:
-        return Verdict(
+        return GradedEvidence(
             Grade.PLAUSIBLE, sentence("it is a text of a round size, and ends with a line where its full writes do not")
         )
     if signs.is_usual:
-        return Verdict(Grade.PLAUSIBLE, sentence("it has the size that the earlier files of its path have"))
-    return Verdict(Grade.SUSPECT, why)
+        return GradedEvidence(Grade.PLAUSIBLE, sentence("it has the size that the earlier files of its path have"))
+    return GradedEvidence(Grade.SUSPECT, why)
 
 
 def _are_lines(signs: Signs) -> bool:
@@ -184,13 +186,13 @@ def _are_lines(signs: Signs) -> bool:
     return signs.pieces_are_lines or signs.ending in (TextEnd.INSIDE_LINE, TextEnd.RAGGED)
 
 
-def _of_its_ending(found: Shape, signs: Signs) -> Verdict:
+def _of_its_ending(found: Shape, signs: Signs) -> GradedEvidence:
     """Return the verdict on what has nothing but its last line to judge by."""
     if signs.ending is TextEnd.RAGGED and signs.ended_before is not False:
-        return Verdict(Grade.SUSPECT, sentence("its last line is shorter than every line before"))
+        return GradedEvidence(Grade.SUSPECT, sentence("its last line is shorter than every line before"))
     if found is Shape.UNSURE and signs.ending is TextEnd.INSIDE_LINE and signs.ended_before is not False:
-        return Verdict(Grade.SUSPECT, sentence("it ends inside a line, and its last write may be a full one"))
-    return Verdict(Grade.PLAUSIBLE, sentence("nothing speaks against it"))
+        return GradedEvidence(Grade.SUSPECT, sentence("it ends inside a line, and its last write may be a full one"))
+    return GradedEvidence(Grade.PLAUSIBLE, sentence("nothing speaks against it"))
 
 
 def is_all_pieces(trace: WriteTrace, family: Family) -> bool:
@@ -199,7 +201,7 @@ def is_all_pieces(trace: WriteTrace, family: Family) -> bool:
     return is_repeated and not (trace.short_writes or trace.existing_bytes) and shape(trace, family) is Shape.UNSURE
 
 
-def needs_ending(trace: WriteTrace, family: Family, finding: Finding) -> bool:
+def needs_ending(trace: WriteTrace, family: Family, finding: FormatFinding) -> bool:
     """Return whether ``judged`` asks how the text ends."""
     if finding.wholeness is not Wholeness.OPEN or not family.closes_after_abort or not trace.writes:
         return False
@@ -233,4 +235,4 @@ def has_usual_size(size: int, earlier: Sequence[tuple[int, str]], *, ends_line: 
     return largest == 0 or (ends_line and largest * LIKE < size)
 
 
-SENT_TWICE = Verdict(Grade.PROVEN, sentence("the same content was sent before"))
+SENT_TWICE = GradedEvidence(Grade.PROVEN, sentence("the same content was sent before"))

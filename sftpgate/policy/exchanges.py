@@ -43,7 +43,7 @@ SHARED: dict[Group, Rate | None] = {
 
 
 @dataclass(slots=True)
-class Allowance:
+class ExchangeBudget:
     """What is left of an allowance at ``at`` (monotonic seconds); below nought after a dear exchange."""
 
     rate: Rate
@@ -51,7 +51,7 @@ class Allowance:
     at: float
 
     @classmethod
-    def full(cls, rate: Rate, now: float) -> Allowance:
+    def full(cls, rate: Rate, now: float) -> ExchangeBudget:
         """Return an allowance of which nothing was used."""
         return cls(rate, rate.most_seconds, now)
 

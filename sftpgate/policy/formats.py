@@ -42,27 +42,27 @@ class Wholeness(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FormatFinding:
     """What was found, and in which format."""
 
     wholeness: Wholeness
     format: str = ""
 
 
-NOTHING = Finding(Wholeness.OPEN)
+NOTHING = FormatFinding(Wholeness.OPEN)
 
 
-def examine(size: int, read: Read) -> Finding:
+def examine(size: int, read: Read) -> FormatFinding:
     """Return whether a file is whole, as far as its content has a format that tells."""
     head = read(0, HEAD_BYTES)
     for magic, name, check in _BINARY:
         if magic.match(head):
-            return Finding(check(size, read), name)
+            return FormatFinding(check(size, read), name)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     if text[:1] in (b"{", b"["):
-        return Finding(_json(size, read), "JSON")
+        return FormatFinding(_json(size, read), "JSON")
     if text.startswith(b"<?xml") or re.match(rb"<[A-Za-z_!]", text):
-        return Finding(_xml(size, read), "XML")
+        return FormatFinding(_xml(size, read), "XML")
     return NOTHING
 
 

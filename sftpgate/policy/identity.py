@@ -16,7 +16,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class FoundIdentity:
     """What was found. An id is None if there is none.
 
     ``store_used``: our own directory is in the store. ``ledger_used``: the ledger has had arrivals. ``kept`` are places in the
@@ -76,7 +76,7 @@ WHAT_TO_DO = (
 )
 
 
-def mismatch(seen: Seen) -> Mismatch | None:
+def mismatch(seen: FoundIdentity) -> Mismatch | None:
     """Return why a gate must not start on what was seen, or None."""
     if seen.ledger is not None:
         if seen.store is None:
@@ -94,7 +94,7 @@ def mismatch(seen: Seen) -> Mismatch | None:
     return _of_earlier_version(seen) if seen.ledger_used else None
 
 
-def _of_earlier_version(seen: Seen) -> Mismatch | None:
+def _of_earlier_version(seen: FoundIdentity) -> Mismatch | None:
     """Return the same for a ledger that was in use before there were ids: it takes a store in which it finds its files."""
     if not seen.store_used:
         return Mismatch.STORE_MISSING

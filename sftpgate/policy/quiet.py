@@ -23,14 +23,14 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """A file as it was seen first, and every time since then. ``since`` is an uptime."""
 
     look: Look
     since: float
 
 
-def is_quiet(look: Look, seen: Seen | None, settle: float, *, wall: float, uptime: float, steady: float) -> bool:
+def is_quiet(look: Look, seen: Observation | None, settle: float, *, wall: float, uptime: float, steady: float) -> bool:
     """Return whether a file is complete. ``seen``: how it was seen before; ``steady``: for how long the clock was not set."""
     age = wall - look.changed_ns / 1e9
     if age >= 0 and settle <= min(age, steady):

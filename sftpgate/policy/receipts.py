@@ -37,7 +37,7 @@ class ReceiptState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
+class RecordedEvent:
     """An event of an arrival, by the record. ``path`` is as its sender sees it below the drop, ``state`` is the arrival's after
     the event, ``reason`` and ``detail`` say why it is held.
 
@@ -57,7 +57,7 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class LastReceipt:
     """What the last receipt of an arrival said."""
 
     state: ReceiptState
@@ -67,7 +67,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class FileStatement:
     """What a receipt says of its file. ``texts`` are sentences: what is the case, and what comes next."""
 
     state: ReceiptState
@@ -112,7 +112,7 @@ _FAILED = frozenset({RunOutcome.FAILED, RunOutcome.TIMED_OUT})
 _NOTHING_TO_DO = sentence("You need not do anything.")
 
 
-def standing(what: Happened, told: Told | None) -> Standing | None:
+def standing(what: RecordedEvent, told: LastReceipt | None) -> FileStatement | None:
     """Return how a file stands after ``what``; None if that is nothing that its sender has to know. ``told``: what its last
     receipt said, None if it has none.
     """
@@ -140,7 +140,7 @@ def standing(what: Happened, told: Told | None) -> Standing | None:
     return _ENDS[what.state]
 
 
-def is_news(found: Standing, path: str, told: Told | None) -> bool:
+def is_news(found: FileStatement, path: str, told: LastReceipt | None) -> bool:
     """Return whether a sender that was ``told`` this last does not know yet how its file stands at ``path``."""
     return told is None or (found.state, found.code, path, found.english) != (told.state, told.code, told.path, told.text)
 
@@ -150,13 +150,13 @@ def code_of(reason: HoldReason) -> str:
     return re.sub(r"[^a-z]+", "-", reason.value).strip("-")
 
 
-def _taken_back(what: Happened) -> Standing | None:
+def _taken_back(what: RecordedEvent) -> FileStatement | None:
     """Say that a file which was to come, and of which the client was told that it failed, did not come; a change of one that was
     there already is not said: it is as it was.
     """
     if what.state is not ArrivalState.WITHDRAWN:
         return None
-    return Standing(
+    return FileStatement(
         state=ReceiptState.REJECTED,
         code="not-stored",
         action=Action.RESEND,
@@ -165,16 +165,16 @@ def _taken_back(what: Happened) -> Standing | None:
     )
 
 
-def _on_its_way(what: Happened, told: Told | None) -> Standing | None:
+def _on_its_way(what: RecordedEvent, told: LastReceipt | None) -> FileStatement | None:
     if what.outcome in _FAILED:
-        return Standing(
+        return FileStatement(
             state=ReceiptState.PROCESSED,
             code="failed",
             action=Action.WAIT,
             texts=(_why_failed(what), sentence("It is tried again."), _NOTHING_TO_DO),
         )
     if what.outcome is RunOutcome.NOT_THE_FILE:
-        return Standing(
+        return FileStatement(
             state=ReceiptState.PROCESSED,
             code="postponed",
             action=Action.WAIT,
@@ -183,7 +183,7 @@ def _on_its_way(what: Happened, told: Told | None) -> Standing | None:
     if what.outcome is not None:
         return None  # it was given back as it was, and nothing is known that was not known before
     if told is not None and told.state in (ReceiptState.HELD, ReceiptState.QUARANTINED):
-        return Standing(
+        return FileStatement(
             state=ReceiptState.RELEASED,
             code="waiting",
             action=Action.WAIT,
@@ -191,7 +191,7 @@ def _on_its_way(what: Happened, told: Told | None) -> Standing | None:
         )
     if told is not None and told.state in (ReceiptState.RELEASED, ReceiptState.PROCESSED) and told.path == what.path:
         return None  # it moves up in its queue
-    return Standing(
+    return FileStatement(
         state=ReceiptState.RECEIVED,
         code="waiting",
         action=Action.WAIT,
@@ -199,7 +199,7 @@ def _on_its_way(what: Happened, told: Told | None) -> Standing | None:
     )
 
 
-def _held(what: Happened) -> Standing:
+def _held(what: RecordedEvent) -> FileStatement:
     assert what.reason is not None
     check = check_of(what.reason)
     held = HeldFile(name=what.path.rpartition("/")[2], detail=what.detail, is_own_lock=what.is_own_lock)
@@ -208,13 +208,13 @@ def _held(what: Happened) -> Standing:
             sentence("The file has arrived whole, is stored durably, and is being checked against what its tool expects."),
             _NOTHING_TO_DO,
         )
-        return Standing(state=ReceiptState.RECEIVED, code=code_of(what.reason), action=check.action, texts=texts)
-    return Standing(state=ReceiptState.HELD, code=code_of(what.reason), action=check.action, texts=check.for_sender(held))
+        return FileStatement(state=ReceiptState.RECEIVED, code=code_of(what.reason), action=check.action, texts=texts)
+    return FileStatement(state=ReceiptState.HELD, code=code_of(what.reason), action=check.action, texts=check.for_sender(held))
 
 
-def _processed(what: Happened) -> Standing:
+def _processed(what: RecordedEvent) -> FileStatement:
     if what.outcome is RunOutcome.DONE_WITH_REJECTED:
-        return Standing(
+        return FileStatement(
             state=ReceiptState.PROCESSED,
             code="accepted-with-errors",
             action=Action.FIX,
@@ -224,7 +224,7 @@ def _processed(what: Happened) -> Standing:
             ),
             final=True,
         )
-    return Standing(
+    return FileStatement(
         state=ReceiptState.PROCESSED,
         code="accepted",
         action=Action.NONE,
@@ -233,8 +233,8 @@ def _processed(what: Happened) -> Standing:
     )
 
 
-def _quarantined(what: Happened) -> Standing:
-    return Standing(
+def _quarantined(what: RecordedEvent) -> FileStatement:
+    return FileStatement(
         state=ReceiptState.QUARANTINED,
         code="failed",
         action=Action.FIX,
@@ -247,8 +247,8 @@ def _quarantined(what: Happened) -> Standing:
     )
 
 
-def _rejected(what: Happened) -> Standing:
-    return Standing(
+def _rejected(what: RecordedEvent) -> FileStatement:
+    return FileStatement(
         state=ReceiptState.REJECTED,
         code="refused",
         action=Action.FIX,
@@ -260,7 +260,7 @@ def _rejected(what: Happened) -> Standing:
     )
 
 
-def _why_failed(what: Happened) -> Sentence:
+def _why_failed(what: RecordedEvent) -> Sentence:
     if what.because:
         return sentence("The tool could not process the file: {because}.", because=what.because)
     if what.outcome is RunOutcome.TIMED_OUT:
@@ -268,8 +268,8 @@ def _why_failed(what: Happened) -> Sentence:
     return sentence("The tool could not process the file.")
 
 
-def _set_aside() -> Standing:
-    return Standing(
+def _set_aside() -> FileStatement:
+    return FileStatement(
         state=ReceiptState.WITHDRAWN,
         code="set-aside",
         action=Action.NONE,
@@ -280,8 +280,8 @@ def _set_aside() -> Standing:
     )
 
 
-def _expired() -> Standing:
-    return Standing(
+def _expired() -> FileStatement:
+    return FileStatement(
         state=ReceiptState.EXPIRED,
         code="expired",
         action=Action.RESEND,
@@ -294,21 +294,21 @@ def _expired() -> Standing:
 
 
 _ENDS = {
-    ArrivalState.REPLACED: Standing(
+    ArrivalState.REPLACED: FileStatement(
         state=ReceiptState.REPLACED,
         code="replaced",
         action=Action.NONE,
         texts=(sentence("A later file of its name took the place of the file before a tool had taken it."), _NOTHING_TO_DO),
         final=True,
     ),
-    ArrivalState.WITHDRAWN: Standing(
+    ArrivalState.WITHDRAWN: FileStatement(
         state=ReceiptState.WITHDRAWN,
         code="removed",
         action=Action.NONE,
         texts=(sentence("You removed the file before a tool had taken it."), _NOTHING_TO_DO),
         final=True,
     ),
-    ArrivalState.DISCARDED: Standing(
+    ArrivalState.DISCARDED: FileStatement(
         state=ReceiptState.REJECTED,
         code="removed",
         action=Action.CALL,
@@ -318,14 +318,14 @@ _ENDS = {
         ),
         final=True,
     ),
-    ArrivalState.TAKEN: Standing(
+    ArrivalState.TAKEN: FileStatement(
         state=ReceiptState.TAKEN,
         code="taken",
         action=Action.NONE,
         texts=(sentence("A program of the platform took the file. What it did with it is not known here."), _NOTHING_TO_DO),
         final=True,
     ),
-    ArrivalState.LOST: Standing(
+    ArrivalState.LOST: FileStatement(
         state=ReceiptState.LOST,
         code="lost",
         action=Action.RESEND,

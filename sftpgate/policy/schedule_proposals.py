@@ -25,7 +25,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class ScheduleProposal:
     """What could be expected of a path, and what was seen. ``by`` is empty if it comes at no fixed times; then ``because`` says
     why.
     """
@@ -41,7 +41,7 @@ class Proposal:
     because: str = ""
 
 
-def proposals(came: Iterable[tuple[str, datetime]]) -> list[Proposal]:
+def proposals(came: Iterable[tuple[str, datetime]]) -> list[ScheduleProposal]:
     """Return a proposal for each path, or series of paths that differ in their digits, that came often enough; the one with the
     most files first. Times are local.
     """
@@ -58,11 +58,11 @@ def _pattern(paths: Iterable[str]) -> str:
     return different.pop() if len(different) == 1 else _DIGITS.sub("*", different.pop())
 
 
-def _proposal(path: str, times: Sequence[datetime]) -> Proposal | None:
+def _proposal(path: str, times: Sequence[datetime]) -> ScheduleProposal | None:
     days = sorted({at.date() for at in times})
     if len(days) < LEAST_DAYS:
         return None
-    known = Proposal(path=path, files=len(times), first=days[0], last=days[-1])
+    known = ScheduleProposal(path=path, files=len(times), first=days[0], last=days[-1])
     lines, seen, windows, without = list[str](), list[str](), [0], set[date]()
     for delivery in _deliveries(times):
         by_day = {at.date(): at for at in reversed(delivery)}  # the first of each day
@@ -80,7 +80,7 @@ def _proposal(path: str, times: Sequence[datetime]) -> Proposal | None:
     return _with(known, by=tuple(lines), window_minutes=max(windows), seen=tuple(seen), without=_ranges(sorted(without)))
 
 
-def _with(known: Proposal, **changes: object) -> Proposal:
+def _with(known: ScheduleProposal, **changes: object) -> ScheduleProposal:
     from dataclasses import replace
 
     return replace(known, **changes)  # type: ignore[arg-type]  # dataclasses.replace has no types for **

@@ -43,7 +43,7 @@ from sftpgate.runners.outputs import (
     whole_lines,
 )
 from sftpgate.runners.rejected_rows import given_back, most_given_back, rejected_rows
-from sftpgate.runners.reports import Facts, Papers, Reports
+from sftpgate.runners.reports import Papers, ReportFacts, Reports
 from sftpgate.runners.run_directories import RunDirectory
 from sftpgate.settings.choices import Language, Report, RowNumbers
 from sftpgate.settings.tools import ToolSettings
@@ -160,7 +160,7 @@ class Endings:
             notices.append(sentence(text, limit=most, dropped=dropped))
         notices += _what_is_missing(rows, wanted, ending.statement, given_back=bool(made))
         stem, suffix = split_suffix(name)
-        facts = Facts(
+        facts = ReportFacts(
             tool=record.tool,
             arrival=item,
             started_at=record.claimed_at,

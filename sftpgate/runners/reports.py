@@ -40,7 +40,7 @@ _SHOWN_CHARACTERS = 200  # of a rejected row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class ReportFacts:
     """What the header of a report says, in the language of its reader.
 
     ``max_attempts`` is None if the tool is no longer known. ``rows`` are the contents of the rejected rows, by their lines, and
@@ -64,7 +64,7 @@ class Facts:
     is_public: bool = False
     language: Language = Language.ENGLISH
 
-    def for_the_sender(self) -> Facts:
+    def for_the_sender(self) -> ReportFacts:
         """Return the same without what is inside the platform."""
         return replace(self, is_public=True)
 

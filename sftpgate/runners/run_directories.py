@@ -28,7 +28,7 @@ from sftpgate.policy.locations import location
 from sftpgate.policy.phrases import Sentence, sentence
 from sftpgate.policy.stamps import split_suffix
 from sftpgate.runners.commands.keepers import LOCK_NAME
-from sftpgate.runners.commands.system_accounts import Account, may
+from sftpgate.runners.commands.system_accounts import SystemAccount, may
 from sftpgate.runners.reports import opened
 from sftpgate.store.disk_paths import DiskPath
 from sftpgate.store.kernel.open_files import try_lock
@@ -85,7 +85,7 @@ class RunDirectory:
         """Where a command may say in JSON what it did (``policy.outcome.parse_result``)."""
         return self._result.local
 
-    def ensure(self, account: Account | None = None) -> None:
+    def ensure(self, account: SystemAccount | None = None) -> None:
         """Make the directory where it is missing, without the file. The store's group may read in it, if it may in the store; the
         group of ``account`` may in any case, and no other one.
         """
@@ -94,7 +94,7 @@ class RunDirectory:
             disk.make_dir(self.disk_path, 0o700)
             disk.open_up_if_we_may(self.disk_path, 0o750 if account else 0o700 | modes.dir_mode & 0o050, self._group(account))
 
-    def prepare(self, account: Account | None = None) -> None:
+    def prepare(self, account: SystemAccount | None = None) -> None:
         """Make the directory, with the claimed file in it, and an empty file each for rejected lines and for the result, for the
         account that the tool runs as; None for ours.
 
@@ -112,20 +112,20 @@ class RunDirectory:
         except CrossDevice:
             self._resources.disk.copy(source, target, self._resources.modes.file_mode, self._group(account) if account else None)
 
-    def prepare_sample(self, account: Account | None) -> None:
+    def prepare_sample(self, account: SystemAccount | None) -> None:
         """Make the directory as ``prepare`` does, with an empty file in the place of a claimed one."""
         self.ensure(account)
         self._prepare_papers(account)
         mode = self._resources.modes.file_mode
         self._make(self.disk_path / self._name, mode | 0o040 if account else mode, account)
 
-    def _prepare_papers(self, account: Account | None) -> None:
+    def _prepare_papers(self, account: SystemAccount | None) -> None:
         readable = 0o040 if account else self._resources.modes.file_mode & 0o040
         for disk_path in (self._tryback, self._result):
             self._make(disk_path, 0o600 | readable | readable >> 1, account)
         self._make(self._lock, 0o600 | readable, account)
 
-    def _group(self, account: Account | None) -> int:
+    def _group(self, account: SystemAccount | None) -> int:
         """Return the group of what lies in the directory: the account's, or the store's, whoever we are."""
         if account is not None:
             return account.gid
@@ -135,14 +135,14 @@ class RunDirectory:
     def _store_group(self) -> int:
         return self._resources.disk.group_of(DiskPath(self.disk_path.root, ""))
 
-    def _make(self, disk_path: DiskPath, mode: int, account: Account | None) -> None:
+    def _make(self, disk_path: DiskPath, mode: int, account: SystemAccount | None) -> None:
         fd = self._resources.disk.create(disk_path, 0o600)
         try:
             self._resources.disk.set_mode_if_we_may(fd, mode, self._group(account))
         finally:
             os.close(fd)
 
-    def _lend(self, source: DiskPath, account: Account | None) -> None:
+    def _lend(self, source: DiskPath, account: SystemAccount | None) -> None:
         """Let the account read the claimed file, if it may not; if we may not let it, the look before the start says so."""
         if account is None:
             return

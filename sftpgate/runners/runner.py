@@ -68,7 +68,7 @@ class PassResult:
         return self.done + self.failed + self.put_off
 
 
-class Audience(Protocol):
+class PassAudience(Protocol):
     """Who is told what a pass does, while it does it. Called on the event loop."""
 
     def started(self, claim: Claim) -> None:
@@ -84,7 +84,7 @@ class Audience(Protocol):
 class Runner:
     """Runs tools. One instance per pass, in one event loop."""
 
-    def __init__(self, claims: Claims, tools: Mapping[str, ToolSettings], audience: Audience) -> None:
+    def __init__(self, claims: Claims, tools: Mapping[str, ToolSettings], audience: PassAudience) -> None:
         self._claims = claims
         self._tools = tools
         self._audience = audience

@@ -195,7 +195,7 @@ class Expectations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class OccasionChanges:
     """What becomes of an expectation's occasions: which begin, which have other times, and which are not due any more."""
 
     terms: Terms
@@ -209,18 +209,18 @@ class Plan:
         return bool(self.new or self.moved or self.cancelled)
 
 
-def plans(connection: Connection, terms: Mapping[str, Terms], now: datetime) -> list[Plan]:
+def plans(connection: Connection, terms: Mapping[str, Terms], now: datetime) -> list[OccasionChanges]:
     """Return what becomes of the occasions of all expectations at a time."""
     found = occasions.watched(connection, terms)
     return [_plan(each, found[name], _begun_up_to(connection, each, found[name], now), now) for name, each in terms.items()]
 
 
-def _plan(terms: Terms, found: Sequence[Watched], begun_up_to: datetime, now: datetime) -> Plan:
+def _plan(terms: Terms, found: Sequence[Watched], begun_up_to: datetime, now: datetime) -> OccasionChanges:
     begin = max(begun_up_to, now - BACKLOG)
     wanted = {occasion.due_at: occasion for occasion in deque(_up_to_next(terms, begin, now), maxlen=MOST_AT_ONCE)}
     undue = {item.occasion.due_at: item for item in found if item.occasion.due_at > begin}
     changed = [due for due, item in undue.items() if due in wanted and wanted[due] != item.occasion]
-    return Plan(
+    return OccasionChanges(
         terms=terms,
         new=tuple(rules.begin(terms.name, occasion) for due, occasion in wanted.items() if due not in undue),
         moved=tuple(replace(undue[due], occasion=wanted[due]) for due in changed),
@@ -247,7 +247,7 @@ def _begun_up_to(connection: Connection, terms: Terms, found: Sequence[Watched],
     return occasions.latest(connection, terms.name, up_to=now)[0].occasion.due_at
 
 
-def _begun(connection: Connection, plan: Plan, read_to: datetime | None) -> list[Watched]:
+def _begun(connection: Connection, plan: OccasionChanges, read_to: datetime | None) -> list[Watched]:
     """Return the occasions that begin, with the files of those whose windows have opened before the record was read up to now:
     ``read_to``, None if it is only read from now on.
     """

@@ -20,7 +20,7 @@ LONGEST_PAUSE_SECONDS = 30.0  # between two attempts of one that fails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Follower:
+class FeedFollower:
     """One of them. ``name`` is the one under which it joins the feed.
 
     ``step`` does what is due, at most about a second's work, and returns whether there is more to do at once; otherwise it is
@@ -32,7 +32,7 @@ class Follower:
     pause_seconds: float
 
 
-def run_followers(followers: Sequence[Follower], stopping: Event) -> None:
+def run_followers(followers: Sequence[FeedFollower], stopping: Event) -> None:
     """Run followers until ``stopping`` is set; each has ended its last step then."""
     threads = [Thread(target=_run, args=(each, stopping), name=each.name, daemon=True) for each in followers]
     for thread in threads:
@@ -42,7 +42,7 @@ def run_followers(followers: Sequence[Follower], stopping: Event) -> None:
         thread.join()
 
 
-def _run(follower: Follower, stopping: Event) -> None:
+def _run(follower: FeedFollower, stopping: Event) -> None:
     failing_seconds, said = 0.0, ""
     while not stopping.is_set():
         pause = follower.pause_seconds

@@ -55,7 +55,7 @@ _STATE_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundArrival:
     """A file that must have been an arrival: where it lies, its path if that says it, and its state."""
 
     where: Location
@@ -138,18 +138,18 @@ def _is_complete(resources: Resources) -> bool:
         return get_fact(connection, COMPLETE) is not None
 
 
-def all_files(resources: Resources, names: NameRules) -> Iterator[Found]:
+def all_files(resources: Resources, names: NameRules) -> Iterator[FoundArrival]:
     """Yield every file that must have been an arrival."""
     for area, state in _STATE_OF.items():
         for name in sorted(resources.disk.names(resources.layout.disk_path(location(area, "")))):
             if len(name) == len(new_id(datetime.now(UTC))) and not name.startswith("."):
-                yield Found(location(area, name), "", state)
+                yield FoundArrival(location(area, name), "", state)
     for name in sorted(resources.disk.names(resources.layout.disk_path(location(Area.ARCHIVES, "")))):
         if is_storable(name):
-            yield Found(location(Area.ARCHIVES, name), name, ArrivalState.DONE)
+            yield FoundArrival(location(Area.ARCHIVES, name), name, ArrivalState.DONE)
     for path in _store_files(resources, ""):
         if is_storable(path) and names.eligible(path):
-            yield Found(location(Area.STORE, path), path, ArrivalState.WAITING)
+            yield FoundArrival(location(Area.STORE, path), path, ArrivalState.WAITING)
 
 
 def _store_files(resources: Resources, directory: str) -> Iterator[str]:
@@ -169,7 +169,7 @@ def _store_files(resources: Resources, directory: str) -> Iterator[str]:
         yield from _store_files(resources, path)
 
 
-def record_found(resources: Resources, change: Change, found: Found) -> bool:
+def record_found(resources: Resources, change: Change, found: FoundArrival) -> bool:
     """Make an arrival of a file that the ledger does not know; False if a local program still writes it.
 
     Raises SftpgateError, ValueError or KeyError if the file or its note cannot be read.

@@ -32,7 +32,7 @@ from sftpgate.policy.identity import Age
 from sftpgate.policy.lifecycle import LIVE_STATES, Area, ArrivalState
 from sftpgate.policy.locations import NAMED_BY_ID, area_of, path_in
 from sftpgate.policy.names import NameRules
-from sftpgate.upkeep.recovery import Found, all_files, record_found
+from sftpgate.upkeep.recovery import FoundArrival, all_files, record_found
 
 log = get_logger("recovery")
 
@@ -78,7 +78,7 @@ def _record_unknown(resources: Resources, journal: Journal, names: NameRules) ->
     return found
 
 
-def _record(resources: Resources, journal: Journal, change: Change, found: Found, missing: _Missing) -> bool:
+def _record(resources: Resources, journal: Journal, change: Change, found: FoundArrival, missing: _Missing) -> bool:
     """Record one file, if the ledger does not know it; return whether it did not."""
     row = _row_of(resources, journal, change, found)
     if row is not None and row.location == found.where:
@@ -109,7 +109,7 @@ def _record(resources: Resources, journal: Journal, change: Change, found: Found
     return True
 
 
-def _has_ended(resources: Resources, change: Change, found: Found, status: os.stat_result | None) -> bool:
+def _has_ended(resources: Resources, change: Change, found: FoundArrival, status: os.stat_result | None) -> bool:
     """Return whether this very file came to its end before, and a backup brought it back: it must not run again (promise P4)."""
     if status is None or area_of(found.where) is not Area.STORE:
         return False
@@ -117,7 +117,7 @@ def _has_ended(resources: Resources, change: Change, found: Found, status: os.st
     return left_alone_because(resources, found.where, alike, has_tool=True) is not None
 
 
-def _row_of(resources: Resources, journal: Journal, change: Change, found: Found) -> Arrival | None:
+def _row_of(resources: Resources, journal: Journal, change: Change, found: FoundArrival) -> Arrival | None:
     """Return the arrival that the ledger has for a file by its place, if any: by its id, its name in the archives, or where it
     waits.
     """

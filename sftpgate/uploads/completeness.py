@@ -20,7 +20,7 @@ from sftpgate.ledger.arrivals import Arrival
 from sftpgate.logs import get_logger
 from sftpgate.policy import evidence, formats, texts
 from sftpgate.policy.clients import Family, family_of
-from sftpgate.policy.evidence import SENT_TWICE, Grade, Signs, Verdict, WriteTrace
+from sftpgate.policy.evidence import SENT_TWICE, Grade, GradedEvidence, Signs, WriteTrace
 from sftpgate.policy.lifecycle import Area
 from sftpgate.policy.locations import location
 from sftpgate.policy.texts import TextEnd
@@ -39,7 +39,7 @@ class Judge:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    def verdict(self, upload: Upload, sha256: str) -> Verdict:
+    def verdict(self, upload: Upload, sha256: str) -> GradedEvidence:
         """Return the verdict on an upload without gaps, whose content has this hash. Raises nothing that the content could
         cause.
         """
@@ -48,7 +48,7 @@ class Judge:
             return SENT_TWICE
         return found
 
-    def _first_verdict(self, upload: Upload) -> Verdict:
+    def _first_verdict(self, upload: Upload) -> GradedEvidence:
         """Return the same, as far as this upload alone tells."""
         trace = upload.progress.write_trace
         family = family_of(upload.sender.client, asked_limits=upload.identity.trace.asked_limits)
@@ -56,7 +56,7 @@ class Judge:
             return said
         finding = _asked(upload, partial(formats.examine, upload.size, _reader(upload)), formats.NOTHING)
         if finding is formats.NOTHING and (broken := _asked(upload, partial(texts.breaks_off, upload.size, _reader(upload)), "")):
-            finding = formats.Finding(formats.Wholeness.CUT, broken)
+            finding = formats.FormatFinding(formats.Wholeness.CUT, broken)
         signs = evidence.NO_SIGNS
         if evidence.needs_ending(trace, family, finding):
             ending = _asked(upload, partial(texts.ending, upload.size, _reader(upload)), TextEnd.NO_TEXT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sftpgate.users.keys.authorized import AuthorizedKey
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import User
 
 
@@ -23,7 +23,7 @@ class Expiry:
     what_to_do: str
 
 
-def about_to_expire(users: Iterable[User], *, now: datetime, within: timedelta, terms: Terms) -> Iterator[Expiry]:
+def about_to_expire(users: Iterable[User], *, now: datetime, within: timedelta, terms: KeyTerms) -> Iterator[Expiry]:
     """Yield the users and keys that end before ``now + within``.
 
     One that has ended is told while the user has nothing else to log in with; disabled users are nobody's concern.
@@ -44,7 +44,7 @@ def about_to_expire(users: Iterable[User], *, now: datetime, within: timedelta, 
             yield from _expiring_keys(user, now, within, terms)
 
 
-def _expiring_keys(user: User, now: datetime, within: timedelta, terms: Terms) -> Iterator[Expiry]:
+def _expiring_keys(user: User, now: datetime, within: timedelta, terms: KeyTerms) -> Iterator[Expiry]:
     usable = terms.usable(user.keys, now)
     lasting = [key for key in usable if not _ends(key, now + within)]
     for key in user.keys:

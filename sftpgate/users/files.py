@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sftpgate.errors import StorageError, UserFileError
-from sftpgate.regular_files import NotRegular, TooLarge, read_regular
+from sftpgate.regular_files import FileTooLarge, NotRegular, read_regular
 
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
@@ -64,7 +64,7 @@ def read_bytes(path: Path, most_bytes: int = MAX_FILE_BYTES) -> bytes | None:
         return None
     except NotRegular as error:
         raise UserFileError(f"{path}: cannot be read: {error.strerror}") from error
-    except TooLarge as error:
+    except FileTooLarge as error:
         raise UserFileError(f"{path}: larger than {most_bytes} bytes") from error
     except OSError as error:
         raise UserFileError(

@@ -28,7 +28,7 @@ from sftpgate.app.serving.worker_process import Running
 from sftpgate.gateway.admission.server import AdmissionServer
 from sftpgate.gateway.workers.listening import Acceptor, bind
 from sftpgate.gateway.workers.worker import work
-from sftpgate.gateway.workers.worker_link import Message, MessageKind, WorkerLink
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerLink, WorkerMessage
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.audit import event_log
@@ -243,7 +243,7 @@ async def serve(settings: Settings, announce: Callable[[int], None], confine: Ca
     ours, theirs = WorkerLink.pair()
     admission_server, numbers = AdmissionServer(plan_of(settings).limits), count(1)
     link = WorkerLink(ours, lambda message, _: admission_server.received(message, link.send), lambda: None)
-    acceptor = Acceptor(listeners, lambda client: link.send(Message(MessageKind.CONNECTION, next(numbers)), client))
+    acceptor = Acceptor(listeners, lambda client: link.send(WorkerMessage(MessageKind.CONNECTION, next(numbers)), client))
     stop_at_signals(running.gate.stop)
 
     async def fits() -> bool:

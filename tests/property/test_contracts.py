@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftpgate.contracts.judge import History, Verdict, judge
+from sftpgate.contracts.judge import ContractVerdict, History, judge
 from sftpgate.settings.contracts import ContractSettings
 
 CONTRACT = ContractSettings.model_validate(
@@ -32,7 +32,7 @@ def written(rows: Table, *, end: str = "\n") -> bytes:
     return text.getvalue().encode()
 
 
-def verdict(content: bytes, last: bytes | None = None) -> Verdict:
+def verdict(content: bytes, last: bytes | None = None) -> ContractVerdict:
     """What the contract says."""
     history = History(open_last=lambda: io.BytesIO(last)) if last is not None else History()
     return judge(io.BytesIO(content), CONTRACT, history)

@@ -21,7 +21,7 @@ from sftpgate.policy.checks import CHECKS, Candidate, first_objection, objection
 from sftpgate.policy.clients import FAMILIES, Family
 from sftpgate.policy.coverage import MAX_RANGES, Coverage
 from sftpgate.policy.evidence import Grade, Signs, WriteTrace, judged, needs_ending, said
-from sftpgate.policy.formats import Finding, Wholeness
+from sftpgate.policy.formats import FormatFinding, Wholeness
 from sftpgate.policy.lifecycle import (
     TRANSITIONS,
     UNCLAIMED_STATES,
@@ -199,12 +199,12 @@ TRACES = st.builds(
     stated=st.booleans(),
     cut_back=st.booleans(),
 )
-FINDINGS = st.builds(Finding, st.sampled_from(Wholeness))
+FINDINGS = st.builds(FormatFinding, st.sampled_from(Wholeness))
 
 
 @pytest.mark.promise("P1")
 @given(TRACES, st.sampled_from(FAMILIES), FINDINGS, st.sampled_from(TextEnd), st.none() | st.booleans())
-def test_evidence(trace: WriteTrace, family: Family, finding: Finding, ending: TextEnd, before: bool | None) -> None:
+def test_evidence(trace: WriteTrace, family: Family, finding: FormatFinding, ending: TextEnd, before: bool | None) -> None:
     """A declared size decides alone, then a format that carries its end; a full write is never believed of who closes after
     an abort, and the ending counts only where it is asked for.
     """

@@ -110,6 +110,7 @@ def test_nobody_sets_what_an_upload_is() -> None:
 
 
 MOST_MODULES = 12
+MANY_CLASSES = 300  # a search that finds fewer does not find
 SHELVES = {"policy", "cli/commands"}  # of small things that one looks up by name
 
 
@@ -118,3 +119,14 @@ def test_no_room_is_too_full() -> None:
     inits = [PACKAGE / "__init__.py", *PACKAGE.rglob("*/__init__.py")]
     counts = {str(init.parent.relative_to(PACKAGE)): len(list(init.parent.glob("[!_]*.py"))) for init in inits}
     assert {room: count for room, count in counts.items() if count > MOST_MODULES and room not in SHELVES} == {}
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """No two modules define a public class of one name: a reader who meets it need not ask which of them is meant."""
+    modules: dict[str, list[str]] = {}
+    for module in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(module.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules.setdefault(node.name, []).append(str(module.relative_to(PACKAGE)))
+    assert len(modules) > MANY_CLASSES
+    assert {name: where for name, where in modules.items() if len(where) > 1} == {}

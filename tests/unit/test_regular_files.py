@@ -14,7 +14,7 @@ from sftpgate.app.doctor.services import find_unit
 from sftpgate.app.tools import settings_file
 from sftpgate.app.tools.pointers import LivePointers
 from sftpgate.errors import SettingsError, UserFileError
-from sftpgate.regular_files import NotRegular, TooLarge, read_regular
+from sftpgate.regular_files import FileTooLarge, NotRegular, read_regular
 from sftpgate.settings.reading import load
 from sftpgate.users.accounts import parse_account
 
@@ -50,7 +50,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path, kind: str) -> Non
     assert kind in str(caught.value.strerror)
     (tmp_path / "file").write_bytes(b"0123456789")
     assert read_regular(tmp_path / "file", 10) == b"0123456789"
-    with pytest.raises(TooLarge, match="larger than 9 bytes"):
+    with pytest.raises(FileTooLarge, match="larger than 9 bytes"):
         read_regular(tmp_path / "file", 9)
 
 

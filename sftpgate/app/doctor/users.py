@@ -20,7 +20,7 @@ from sftpgate.settings.choices import AuthMethod
 from sftpgate.settings.tree import LEAST_RSA_BITS, Settings
 from sftpgate.users.expiry import about_to_expire
 from sftpgate.users.keys.authorized import AuthorizedKey
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.last_whole import ACCESS_MEMORY, Memory
 from sftpgate.users.modes import Unsafe, unsafe
 from sftpgate.users.registry import User, UserRegistry
@@ -84,7 +84,7 @@ def _check_files(directory: Path) -> Findings:
         yield warning("users", f"{path} can be read by everybody: there may be a password's hash in it", f"chmod o-r {path}")
 
 
-def _check_user(user: User, settings: Settings, terms: Terms, now: datetime) -> Findings:
+def _check_user(user: User, settings: Settings, terms: KeyTerms, now: datetime) -> Findings:
     if user.disabled:
         return
     for expiry in about_to_expire([user], now=now, within=timedelta(seconds=settings.expiry_warning), terms=terms):

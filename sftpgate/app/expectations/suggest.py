@@ -12,7 +12,7 @@ from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.expectations import history
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.policy.pointers import matches
-from sftpgate.policy.schedule_proposals import Proposal, proposals
+from sftpgate.policy.schedule_proposals import ScheduleProposal, proposals
 from sftpgate.schedules import ScheduleUnusable, zone_of
 from sftpgate.settings.tree import Settings
 
@@ -21,7 +21,7 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 _ZONES = "zoneinfo/"
 
 
-def suggest(settings: Settings, ledger: Ledger | None, now: datetime, *, zone: str, days: int) -> list[Proposal]:
+def suggest(settings: Settings, ledger: Ledger | None, now: datetime, *, zone: str, days: int) -> list[ScheduleProposal]:
     """Propose what could be expected of files that came in the last ``days`` days, with times in ``zone``. What is expected
     already is left out. Raises SettingsError for an unknown zone, and LedgerError.
     """
@@ -42,7 +42,7 @@ def suggest(settings: Settings, ledger: Ledger | None, now: datetime, *, zone: s
     return proposals(came)
 
 
-def as_toml(proposed: Sequence[Proposal], zone: str) -> str:
+def as_toml(proposed: Sequence[ScheduleProposal], zone: str) -> str:
     """Return proposals as tables for sftpgate.toml, with what was seen as comments."""
     names: set[str] = set()
     return "\n".join(_table(each, zone, _name(each.path, names)) for each in proposed)
@@ -70,7 +70,7 @@ def _name(path: str, taken: set[str]) -> str:
     return name
 
 
-def _table(proposal: Proposal, zone: str, name: str) -> str:
+def _table(proposal: ScheduleProposal, zone: str, name: str) -> str:
     seen = f"# seen: {proposal.files} files of {_quoted(proposal.path)} from {proposal.first} to {proposal.last}"
     if not proposal.by:
         return f"{seen}: {proposal.because}\n"

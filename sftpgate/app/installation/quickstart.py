@@ -81,7 +81,7 @@ class Login:
         return ["sftp", *options, "-i", _short(self.key), "-P", str(self.port), *pinned, f"{USER}@{self.host}"]
 
 
-class Audience(Protocol):
+class SetupAudience(Protocol):
     """Who is told what was done, while it is done."""
 
     def step(self, what: str, detail: str) -> None:
@@ -94,7 +94,7 @@ class Audience(Protocol):
         """Show what `sftpgate show` says of the sample."""
 
 
-def set_up(audience: Audience) -> Login | None:
+def set_up(audience: SetupAudience) -> Login | None:
     """Set everything up and prove it with a sample file; return how to connect, or None if there was no user to prove it with.
 
     Leaves the port of the gate in the environment, for the server that follows in this process. Raises QuickstartFailed.
@@ -122,7 +122,7 @@ def program(*arguments: str) -> list[str]:
 # -- set-up ----------------------------------------------------------------------------------------------------------
 
 
-def _write_config(audience: Audience) -> None:
+def _write_config(audience: SetupAudience) -> None:
     found = config_path(os.environ)
     if found is None:
         Path(DEFAULT_CONFIG_NAME).write_text(CONFIG, encoding="utf-8")
@@ -131,7 +131,7 @@ def _write_config(audience: Audience) -> None:
         audience.step("settings", f"kept: {_short(found)}")
 
 
-def _first_user(key: Path, audience: Audience) -> bool:
+def _first_user(key: Path, audience: SetupAudience) -> bool:
     """Make a user if there is none. Returns whether ``erp`` can log in with ``key``.
 
     The password is shown at once: whatever fails later, it cannot be shown again.
@@ -165,7 +165,7 @@ def _make_key(path: Path) -> None:
     path.with_suffix(".pub").write_text(f"{public} made by sftpgate quickstart\n", encoding="ascii")
 
 
-def _pin_host_keys(keys_dir: Path, host: str, port: int, audience: Audience) -> Path:
+def _pin_host_keys(keys_dir: Path, host: str, port: int, audience: SetupAudience) -> Path:
     """Return a ``known_hosts`` file with the host keys of this gate, as the server has just made or found them."""
     from sftpgate.users.host_keys.files import known_hosts_lines
 
@@ -185,7 +185,7 @@ def _reachable(host: str) -> str:
 # -- the proof -------------------------------------------------------------------------------------------------------
 
 
-def _prove(login: Login, settings: Settings, audience: Audience) -> None:
+def _prove(login: Login, settings: Settings, audience: SetupAudience) -> None:
     with tempfile.TemporaryDirectory() as directory:
         local = Path(directory) / SAMPLE_NAME
         local.write_bytes(SAMPLE)

@@ -48,14 +48,14 @@ _SETTINGS = """\
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class InstallationStep:
     """One thing that is to be done; ``act`` None: it is as it should be."""
 
     what: str
     act: Callable[[], None] | None
 
 
-def installing(wanted: Installation, *, start: bool = True) -> list[Step]:
+def installing(wanted: Installation, *, start: bool = True) -> list[InstallationStep]:
     """Return the steps to a service; with ``start`` it runs at the end.
 
     Raises SettingsError if something in the call cannot be, and Refused if the machine is not fit for it.
@@ -64,11 +64,11 @@ def installing(wanted: Installation, *, start: bool = True) -> list[Step]:
     _require_systemd(start=start)
     steps = [_account(wanted), *_directories(wanted), _settings_file(wanted), *(_unit(name, wanted) for name in units.NAMES)]
     if start:
-        steps.append(Step(f"start {' and '.join(units.STARTED)}, now and with the machine", _start))
+        steps.append(InstallationStep(f"start {' and '.join(units.STARTED)}, now and with the machine", _start))
     return steps
 
 
-def removing() -> list[Step]:
+def removing() -> list[InstallationStep]:
     """Return the steps from a service back to a program and its data. Raises Refused as ``installing``."""
     _require_root()
     found = [UNITS / name for name in reversed(units.NAMES) if (UNITS / name).is_file()]  # the timer first
@@ -78,11 +78,15 @@ def removing() -> list[Step]:
     _require_writable(UNITS)
     if not found:
         return []
-    steps = [Step(f"stop {path.name}, now and at the next start", partial(_stop, path.name)) for path in found]
-    return [*steps, *(Step(f"remove {path}", path.unlink) for path in found), Step("tell systemd", _reload)]
+    steps = [InstallationStep(f"stop {path.name}, now and at the next start", partial(_stop, path.name)) for path in found]
+    return [
+        *steps,
+        *(InstallationStep(f"remove {path}", path.unlink) for path in found),
+        InstallationStep("tell systemd", _reload),
+    ]
 
 
-def carry_out(steps: Sequence[Step]) -> Iterator[Step]:
+def carry_out(steps: Sequence[InstallationStep]) -> Iterator[InstallationStep]:
     """Do the steps one after the other; yield each that was done. Raises Refused with the words of a program that failed."""
     for step in steps:
         if step.act is None:
@@ -163,28 +167,28 @@ def _require_writable(directory: Path) -> None:
 # -- the steps -------------------------------------------------------------------------------------------------------
 
 
-def _account(wanted: Installation) -> Step:
+def _account(wanted: Installation) -> InstallationStep:
     account = _account_named(wanted.user)
     if account is not None:
-        return Step(f"user {wanted.user} is there (uid {account.pw_uid})", None)
+        return InstallationStep(f"user {wanted.user} is there (uid {account.pw_uid})", None)
     command = [
         *("useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(wanted.directory)),
         *("--shell", "/usr/sbin/nologin", wanted.user),
     ]
-    return Step(f"make the system user {wanted.user}, who cannot log in", lambda: _call(*command))
+    return InstallationStep(f"make the system user {wanted.user}, who cannot log in", lambda: _call(*command))
 
 
-def _directories(wanted: Installation) -> Iterator[Step]:
+def _directories(wanted: Installation) -> Iterator[InstallationStep]:
     yield _directory(wanted.directory, "root", "root", 0o755)
     yield _directory(wanted.directory / "data", wanted.user, wanted.group, 0o750)
     yield _directory(wanted.directory / "keys", wanted.user, wanted.user, 0o700)
 
 
-def _directory(path: Path, user: str, group: str, mode: int) -> Step:
+def _directory(path: Path, user: str, group: str, mode: int) -> InstallationStep:
     if path.is_dir():
         if user != "root":
             _require_owned(path, user)
-        return Step(f"{path} is there, and stays as it is", None)
+        return InstallationStep(f"{path} is there, and stays as it is", None)
     if path.exists() or path.is_symlink():
         raise Refused(f"{path} is in the way: it is no directory")
 
@@ -193,7 +197,7 @@ def _directory(path: Path, user: str, group: str, mode: int) -> Step:
         shutil.chown(path, user, group)
         path.chmod(mode)
 
-    return Step(f"make {path}, of {user} and the group {group}, mode {mode:04o}", make)
+    return InstallationStep(f"make {path}, of {user} and the group {group}, mode {mode:04o}", make)
 
 
 def _require_owned(path: Path, user: str) -> None:
@@ -206,28 +210,28 @@ def _require_owned(path: Path, user: str) -> None:
         )
 
 
-def _settings_file(wanted: Installation) -> Step:
+def _settings_file(wanted: Installation) -> InstallationStep:
     path = wanted.directory / DEFAULT_CONFIG_NAME
     if path.exists():
-        return Step(f"{path} is there, and stays as it is", None)
+        return InstallationStep(f"{path} is there, and stays as it is", None)
 
     def write() -> None:
         write_text(path, _SETTINGS, mode=0o640)
         shutil.chown(path, "root", wanted.user)  # it may come to hold a password of the ledger's
 
-    return Step(f"write {path}, with an example in comments", write)
+    return InstallationStep(f"write {path}, with an example in comments", write)
 
 
-def _unit(name: str, wanted: Installation) -> Step:
+def _unit(name: str, wanted: Installation) -> InstallationStep:
     path, text = UNITS / name, units.unit(name, wanted)
     there = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
     if there == text:
-        return Step(f"{path} is there", None)
+        return InstallationStep(f"{path} is there", None)
     if there is None:
-        return Step(f"write {path}", lambda: write_text(path, text, mode=_UNIT_MODE))
+        return InstallationStep(f"write {path}", lambda: write_text(path, text, mode=_UNIT_MODE))
     if not there.startswith(units.WRITTEN):
         raise Refused(f"{path} is there, and somebody else wrote it: rename it, or go on without this command")
-    return Step(
+    return InstallationStep(
         f"write {path} anew: it was written for another version or in another call",
         lambda: write_text(path, text, mode=_UNIT_MODE),
     )

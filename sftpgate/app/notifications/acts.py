@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sftpgate.app.audit import record_act
-from sftpgate.app.notifications.listing import Told, as_told
+from sftpgate.app.notifications.listing import ListedMessage, as_told
 from sftpgate.app.notifications.parts import make_audience, make_ways
 from sftpgate.errors import NotFound, Refused
 from sftpgate.ids import new_id
@@ -35,7 +35,7 @@ class Key:
     for_receiver: str
 
 
-def send_test(site: Site, actor: Actor, receiver: str, user: str = "") -> list[Told]:
+def send_test(site: Site, actor: Actor, receiver: str, user: str = "") -> list[ListedMessage]:
     """Send a test to a receiver at once, and return what became of it, once for each address. ``user``: whose address, if it is
     the senders.
 
@@ -58,7 +58,7 @@ def send_test(site: Site, actor: Actor, receiver: str, user: str = "") -> list[T
     return [as_told(each) for each in done]
 
 
-def resend(site: Site, actor: Actor, beginnings: Sequence[str]) -> list[Told]:
+def resend(site: Site, actor: Actor, beginnings: Sequence[str]) -> list[ListedMessage]:
     """Let messages be delivered once more, under the ids that they have. Raises NotFound, and then none of them is."""
     with site.ledger.transaction() as connection:
         found = [messages.get(connection, each) for each in beginnings]

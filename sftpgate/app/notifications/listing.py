@@ -19,7 +19,7 @@ from sftpgate.upkeep.notifications.audience import MAIL_LANE, Receiver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class ListedMessage:
     """A message. ``said``: what its receiver said last; ``attempts`` are all that are remembered, as time, verdict and words."""
 
     id: str
@@ -40,7 +40,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ReceiverStanding:
     """A receiver: how it is told, where, and whether it is there. ``failures`` are in a row."""
 
     receiver: str
@@ -54,7 +54,9 @@ class Standing:
     passed_by: int
 
 
-def list_messages(settings: Settings, *, state: str | None = None, receiver: str | None = None, limit: int = 100) -> list[Told]:
+def list_messages(
+    settings: Settings, *, state: str | None = None, receiver: str | None = None, limit: int = 100
+) -> list[ListedMessage]:
     """Return the newest messages that fit, the oldest of them first. Raises Refused for a state that there is not."""
     try:
         wanted = MessageState(state) if state else None
@@ -68,7 +70,7 @@ def list_messages(settings: Settings, *, state: str | None = None, receiver: str
             return [as_told(each) for each in messages.listed(connection, state=wanted, receiver=receiver, limit=limit)]
 
 
-def show_message(settings: Settings, beginning: str) -> Told:
+def show_message(settings: Settings, beginning: str) -> ListedMessage:
     """Return the message whose id begins so. Raises NotFound."""
     with ledger_for_reading(settings) as ledger:
         if ledger is None:
@@ -78,7 +80,7 @@ def show_message(settings: Settings, beginning: str) -> Told:
             return as_told(messages.get(connection, beginning))
 
 
-def list_receivers(settings: Settings) -> list[Standing]:
+def list_receivers(settings: Settings) -> list[ReceiverStanding]:
     """Return those who are told, with what is known of them. Raises SettingsError."""
     audience = make_audience(settings)
     known: Mapping[str, Lane] = {}
@@ -92,10 +94,10 @@ def list_receivers(settings: Settings) -> list[Standing]:
     return [_standing(each, known.get(each.lane) or Lane(name=each.lane), rules[each.name]) for each in found]
 
 
-def as_told(message: Message) -> Told:
+def as_told(message: Message) -> ListedMessage:
     """Return a message as plain values."""
     about = [{"at": each.at, "event": each.event, "path": each.path, "user": each.user} for each in message.content.events]
-    return Told(
+    return ListedMessage(
         id=message.id,
         state=message.state,
         receiver=message.receiver,
@@ -114,9 +116,9 @@ def as_told(message: Message) -> Told:
     )
 
 
-def _standing(receiver: Receiver, lane: Lane, rules: Sequence[str]) -> Standing:
+def _standing(receiver: Receiver, lane: Lane, rules: Sequence[str]) -> ReceiverStanding:
     told = receiver.settings
-    return Standing(
+    return ReceiverStanding(
         receiver=receiver.name,
         way="mail" if told is None else told.way,
         where=_where(receiver),

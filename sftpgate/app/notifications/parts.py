@@ -16,7 +16,7 @@ from sftpgate.policy.reachable_addresses import networks
 from sftpgate.settings.choices import Language
 from sftpgate.settings.tree import Settings
 from sftpgate.threads import Threads
-from sftpgate.upkeep.followers import Follower
+from sftpgate.upkeep.followers import FeedFollower
 from sftpgate.upkeep.notifications.audience import Audience, Correspondent, Receiver, audience_of
 from sftpgate.upkeep.notifications.courier import Courier
 from sftpgate.upkeep.notifications.follower import NAME, Announcer, leave
@@ -40,7 +40,7 @@ def correspondent(keys_dir: Path, language: Language, user: str) -> Corresponden
     return Correspondent(account.mail, account.language or language)
 
 
-def follower(settings: Settings, ledger: Ledger, clock: Clock) -> list[Follower]:
+def follower(settings: Settings, ledger: Ledger, clock: Clock) -> list[FeedFollower]:
     """Return the follower that writes into the outbox; none if nobody is to be told of anything. Then the record does not wait
     for it either.
     """
@@ -59,7 +59,7 @@ def follower(settings: Settings, ledger: Ledger, clock: Clock) -> list[Follower]
         announcer.join()
         return announcer.read_on() > 0
 
-    return [Follower(name=NAME, step=step, pause_seconds=FOLLOW_SECONDS)]
+    return [FeedFollower(name=NAME, step=step, pause_seconds=FOLLOW_SECONDS)]
 
 
 def make_courier(settings: Settings, ledger: Ledger, threads: Threads, clock: Clock) -> Courier:

@@ -18,7 +18,7 @@ from sftpgate.runners.claims import Claims
 from sftpgate.settings.tree import Settings
 
 if TYPE_CHECKING:
-    from sftpgate.runners.runner import Audience, PassResult
+    from sftpgate.runners.runner import PassAudience, PassResult
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -72,7 +72,7 @@ def run_pass(
     settings: Settings,
     claims: Claims,
     tools: Sequence[str],
-    audience: Audience,
+    audience: PassAudience,
     *,
     limit: int | None = None,
     leave_out: Collection[str] = (),

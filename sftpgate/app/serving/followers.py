@@ -29,7 +29,7 @@ from sftpgate.settings.tree import Settings
 from sftpgate.store.disk import Disk
 from sftpgate.store.layout import Layout
 from sftpgate.upkeep.expectations import NAME, PAUSE_SECONDS, Expectations, Pace
-from sftpgate.upkeep.followers import Follower, run_followers
+from sftpgate.upkeep.followers import FeedFollower, run_followers
 from sftpgate.upkeep.receipts.references import References
 from sftpgate.upkeep.receipts.writer import ReceiptRules, Receipts
 from sftpgate.users.host_keys.signatures import Signers
@@ -44,7 +44,7 @@ NEVER_MIND_SECONDS = 3600.0  # between two steps of a follower that nobody wants
 LOCK_SECONDS = 1.0  # between two looks whether the lock is free
 
 
-def followers_of(settings: Settings, ledger: Ledger, clock: Clock) -> Sequence[Follower]:
+def followers_of(settings: Settings, ledger: Ledger, clock: Clock) -> Sequence[FeedFollower]:
     """Return the followers that these settings want. One more is a line here; each joins the feed at its first step."""
     return (
         _receipts(settings, ledger, clock),
@@ -53,21 +53,21 @@ def followers_of(settings: Settings, ledger: Ledger, clock: Clock) -> Sequence[F
     )
 
 
-def _receipts(settings: Settings, ledger: Ledger, clock: Clock) -> Follower:
+def _receipts(settings: Settings, ledger: Ledger, clock: Clock) -> FeedFollower:
     rules = ReceiptRules(wants=partial(receipts_wanted, settings.keys_dir), signer=Signers(settings.keys_dir).current)
     receipts = Receipts(ledger, clock, References(Layout(settings.store, settings.drop), Disk()), rules)
     step = receipts.step if settings.receipts else receipts.leave
-    return Follower(name="receipts", step=step, pause_seconds=RECEIPT_SECONDS if settings.receipts else NEVER_MIND_SECONDS)
+    return FeedFollower(name="receipts", step=step, pause_seconds=RECEIPT_SECONDS if settings.receipts else NEVER_MIND_SECONDS)
 
 
-def _expectations(settings: Settings, ledger: Ledger, clock: Clock) -> Follower:
+def _expectations(settings: Settings, ledger: Ledger, clock: Clock) -> FeedFollower:
     """Return the follower that knows which expected files came. If none is expected, it stops following."""
     pace = Pace(
         sweeps=timedelta(seconds=settings.sweep_interval + settings.settle_seconds),
         keep=timedelta(seconds=settings.keep_records) if settings.keep_records else None,
     )
     expectations = Expectations(ledger, LiveTerms(settings, clock), pace, clock)
-    return Follower(name=NAME, step=expectations.step, pause_seconds=PAUSE_SECONDS)
+    return FeedFollower(name=NAME, step=expectations.step, pause_seconds=PAUSE_SECONDS)
 
 
 def run_until(settings: Settings, stopping: Event, parent: int) -> None:

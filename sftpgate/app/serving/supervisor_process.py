@@ -18,7 +18,7 @@ from sftpgate.errors import SftpgateError
 from sftpgate.gateway.admission.rules import Limits
 from sftpgate.gateway.workers.listening import bind
 from sftpgate.gateway.workers.sandbox import become
-from sftpgate.gateway.workers.supervisor import Plan, Start, Supervisor
+from sftpgate.gateway.workers.supervisor import Start, Supervisor, SupervisorPlan
 from sftpgate.logs import get_logger
 from sftpgate.settings.reading import load
 from sftpgate.settings.tree import Settings
@@ -78,14 +78,14 @@ def require_calendars(settings: Settings) -> None:
         terms_of(settings, datetime.now(UTC).date())
 
 
-def plan_of(settings: Settings) -> Plan:
+def plan_of(settings: Settings) -> SupervisorPlan:
     """Return what the settings ask of a supervisor."""
     limits = Limits(
         max_connections=settings.max_connections,
         max_unauthenticated=settings.max_unauthenticated,
         max_unauthenticated_per_address=settings.max_unauthenticated_per_address,
     )
-    return Plan(workers=settings.worker_count, limits=limits)
+    return SupervisorPlan(workers=settings.worker_count, limits=limits)
 
 
 async def launch_worker(start: Start, link: socket.socket) -> asyncio.subprocess.Process:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sftpgate.runners.commands.command import obstacle
-from sftpgate.runners.commands.system_accounts import Account, Obstacle, Unusable, account_of, closed_way
+from sftpgate.runners.commands.system_accounts import Obstacle, SystemAccount, Unusable, account_of, closed_way
 
 if TYPE_CHECKING:
     from sftpgate.runners.claims import Claims
@@ -70,7 +70,7 @@ def sudo_obstacle(settings: Settings, tool: ToolSettings) -> Obstacle | None:
     return None
 
 
-def sudo_account(tool: ToolSettings) -> Account | None:
+def sudo_account(tool: ToolSettings) -> SystemAccount | None:
     """Return the account that a hand-written sudo at the beginning of a command becomes; None if there is none that we can
     tell.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sftpgate.app.runs.claims import make_claims
 from sftpgate.app.tools.checks import obstacle_of
 from sftpgate.errors import SettingsError
-from sftpgate.runners.commands.keepers import Keepers, Way
+from sftpgate.runners.commands.keepers import AccountSwitch, Keepers
 from sftpgate.runners.commands.system_accounts import Unusable
 from sftpgate.settings.tools import ToolSettings
 from sftpgate.site import Site
@@ -19,7 +19,7 @@ class Trial:
     """How a command would be started: as which user and groups (ids), by which way, where, and with which variables."""
 
     tool: ToolSettings
-    way: Way
+    way: AccountSwitch
     user: object
     group: object
     groups: Sequence[object]

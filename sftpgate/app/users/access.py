@@ -17,7 +17,7 @@ from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.audit.event_log import Detail
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.settings.tree import Settings
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import UserRegistry
 
 
@@ -33,7 +33,7 @@ class Access:
         object.__setattr__(self, "registry", UserRegistry(self.settings.keys_dir))
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> KeyTerms:
         """On which terms the gate accepts keys, now."""
         return terms_of(self.settings, self.registry)
 
@@ -48,9 +48,9 @@ class Access:
         record_act(self.settings, self.actor, event, **details)
 
 
-def terms_of(settings: Settings, registry: UserRegistry) -> Terms:
+def terms_of(settings: Settings, registry: UserRegistry) -> KeyTerms:
     """Return on which terms the gate of these settings accepts keys, now."""
-    return Terms(
+    return KeyTerms(
         min_rsa_bits=settings.min_rsa_bits,
         signature_algs=offer(settings.algorithms).signature_algs,
         revoked=registry.revocations.in_force(),

@@ -15,7 +15,7 @@ from sftpgate.users.keys.authorized import AuthorizedKey, check_strength, parse_
 from sftpgate.users.keys.changes import full_fingerprint, limited
 from sftpgate.users.keys.formats import decode_key_file
 from sftpgate.users.keys.revocations import key_of_certificate
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import User
 
 MAX_KEY_FILE_BYTES = 64 * 1024  # a public key of 16384 bits has 3 KB
@@ -52,7 +52,7 @@ def key_text(content: bytes, source: str) -> str:
         raise KeyRefused(f"{source}: {error.message}") from error
 
 
-def public_key(text: str, source: str, terms: Terms) -> AuthorizedKey:
+def public_key(text: str, source: str, terms: KeyTerms) -> AuthorizedKey:
     """Return the key in ``text``, for a user. Raises KeyRefused, with ``source``, if it is none or not accepted on ``terms``."""
     try:
         key = parse_public_key(text)
@@ -98,7 +98,7 @@ def add(
     return key
 
 
-def replaceable(user: User, fingerprint: str, terms: Terms) -> AuthorizedKey:
+def replaceable(user: User, fingerprint: str, terms: KeyTerms) -> AuthorizedKey:
     """Return the key of ``user`` that a new one may take the place of: the one with that fingerprint; without it, the only one
     that is in use. Raises NotFound, and Refused if several could be meant.
     """

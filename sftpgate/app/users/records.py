@@ -21,7 +21,7 @@ from sftpgate.store.layout import Layout
 from sftpgate.uploads.quota.directory_counts import DirectoryCounts
 from sftpgate.users.accounts import QUOTA_KEYS
 from sftpgate.users.keys.authorized import AuthorizedKey
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import User
 
 Uses = Mapping[tuple[str, str], LastUse]  # by user and fingerprint
@@ -161,7 +161,7 @@ def quota_record(access: Access, user: User) -> QuotaRecord:
     )
 
 
-def key_record(user: str, key: AuthorizedKey, uses: Uses, terms: Terms) -> KeyRecord:
+def key_record(user: str, key: AuthorizedKey, uses: Uses, terms: KeyTerms) -> KeyRecord:
     """Return a key for a listing."""
     use = uses.get((user, key.fingerprint))
     return KeyRecord(
@@ -193,7 +193,7 @@ def _state_of_user(user: User) -> str:
     return "active"
 
 
-def _state_of_key(key: AuthorizedKey, terms: Terms) -> str:
+def _state_of_key(key: AuthorizedKey, terms: KeyTerms) -> str:
     match terms.refusal(key, datetime.now(UTC)):
         case None:
             return "authority" if key.cert_authority else "active"

@@ -13,7 +13,7 @@ from sftpgate.cli.command_record import looks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sftpgate.contracts.judge import Verdict
+    from sftpgate.contracts.judge import ContractVerdict
     from sftpgate.contracts.objections import Objection
     from sftpgate.settings.choices import Language
 
@@ -114,7 +114,7 @@ def contract_learn(tool: Tool) -> None:
     typer.echo(proposal.text, nl=False)
 
 
-def verdict_row(verdict: Verdict) -> dict[str, object]:
+def verdict_row(verdict: ContractVerdict) -> dict[str, object]:
     """Return a verdict for a script: codes, lines and details, with the sentences in both languages."""
     whole = verdict.difference.whole if verdict.difference is not None else None
     return {
@@ -149,7 +149,7 @@ def objection_rows(objections: Sequence[Objection]) -> list[dict[str, object]]:
     ]
 
 
-def objection_lines(verdict: Verdict, language: Language) -> list[str]:
+def objection_lines(verdict: ContractVerdict, language: Language) -> list[str]:
     """Return a line for each objection: its code, the sentence, and what to do."""
     return [f"{each.code}: {each.sentence(language)} {each.advice(language)}" for each in verdict.objections]
 

@@ -9,7 +9,7 @@ import typer
 from sftpgate.cli.command_record import changes, looks
 
 if TYPE_CHECKING:
-    from sftpgate.app.notifications.listing import Told
+    from sftpgate.app.notifications.listing import ListedMessage
 
 notify_app = typer.Typer(help="Notifications: mail, webhooks, commands and chat.", no_args_is_help=True)
 
@@ -158,7 +158,7 @@ def notify_key(
     emit_record({"for_sftpgate.toml": made.secret, "for_the_receiver": made.for_receiver}, json=json)
 
 
-def _print(done: list[Told], *, json: bool) -> None:
+def _print(done: list[ListedMessage], *, json: bool) -> None:
     from dataclasses import asdict
 
     from sftpgate.cli.output import emit

@@ -13,7 +13,7 @@ from sftpgate.cli.command_record import only_looked, records_itself
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sftpgate.app.installation.service import Step
+    from sftpgate.app.installation.service import InstallationStep
 
 service_app = typer.Typer(help="The gate as a service that starts with the machine.", no_args_is_help=True)
 
@@ -59,7 +59,7 @@ def service_remove(dry_run: DryRun = False, yes: Yes = False) -> None:
         typer.echo("data, keys, sftpgate.toml and the system user are still there")
 
 
-def _carried_out(steps: Sequence[Step], *, dry_run: bool, yes: bool) -> bool:
+def _carried_out(steps: Sequence[InstallationStep], *, dry_run: bool, yes: bool) -> bool:
     """Show the steps, ask, and do them; return whether something was done."""
     from sftpgate.app.installation.service import carry_out
     from sftpgate.errors import Refused

@@ -20,7 +20,7 @@ from sftpgate.ledger import bans
 from sftpgate.ledger.bans import Failures
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.logs import Logger
-from sftpgate.policy.bans import BanRules, Offence, Standing, is_exempt, source_of, weight_of
+from sftpgate.policy.bans import BanRules, Offence, SourceStanding, is_exempt, source_of, weight_of
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.threads import Threads
 
@@ -62,14 +62,14 @@ class Bans:
         self._named = named
         self._log = log
         self._exempt: PatternLists = ()
-        self._banned: dict[str, Standing] = {}
+        self._banned: dict[str, SourceStanding] = {}
         self._generation: str | None = None
         self._pending: dict[str, _Pending] = {}
         self._cleared: set[str] = set()
         self._rounds = 0
         self.refreshed: Callable[[], None] = lambda: None  # called after each refresh
 
-    def ban_of(self, address: str) -> Standing | None:
+    def ban_of(self, address: str) -> SourceStanding | None:
         """Return the ban by which a connection from ``address`` is refused, or None."""
         source = source_of(address)
         standing = self._banned.get(source) if source is not None else None

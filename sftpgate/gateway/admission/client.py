@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 from sftpgate.gateway.admission.rules import Stage, Visitor
-from sftpgate.gateway.workers.worker_link import Message, MessageKind
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerMessage
 
 ANSWER_SECONDS = 10.0  # far above what a supervisor needs that is at work at all
 _NO_ANSWER = "the supervisor does not answer"
@@ -19,7 +19,7 @@ _NO_ANSWER = "the supervisor does not answer"
 class AdmissionClient:
     """The way in of one connection, which has the supervisor's ``number``."""
 
-    def __init__(self, number: int, send: Callable[[Message], None]) -> None:
+    def __init__(self, number: int, send: Callable[[WorkerMessage], None]) -> None:
         self._number = number
         self._send = send
         self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -28,7 +28,7 @@ class AdmissionClient:
 
     async def enter(self, visitor: Visitor) -> str | None:
         """Ask whether the visitor may come in; the reason if it may not. It is hung up on if it has to make room."""
-        self._send(Message(MessageKind.ENTER, self._number, visitor.address, visitor.named))
+        self._send(WorkerMessage(MessageKind.ENTER, self._number, visitor.address, visitor.named))
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 refusal = await self._answer or self._sent_away
@@ -41,19 +41,19 @@ class AdmissionClient:
 
     def progressed(self, stage: Stage) -> None:
         """Tell the supervisor that the visitor has made a step towards its login."""
-        self._send(Message(MessageKind.PROGRESS, self._number, stage))
+        self._send(WorkerMessage(MessageKind.PROGRESS, self._number, stage))
 
     def logged_in(self) -> None:
         """Tell the supervisor that the visitor has logged in: it makes room for nobody any more."""
         self._visitor = None
-        self._send(Message(MessageKind.LOGGED_IN, self._number))
+        self._send(WorkerMessage(MessageKind.LOGGED_IN, self._number))
 
     def gone(self) -> None:
         """Tell the supervisor that the connection has ended. Called once, however far it came."""
         self._visitor = None
-        self._send(Message(MessageKind.CLOSED, self._number))
+        self._send(WorkerMessage(MessageKind.CLOSED, self._number))
 
-    def received(self, message: Message) -> None:
+    def received(self, message: WorkerMessage) -> None:
         """Take what the supervisor says of this connection."""
         if message.kind is MessageKind.ANSWER and not self._answer.done():
             self._answer.set_result(message.text)

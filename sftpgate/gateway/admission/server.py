@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sftpgate.gateway.admission.rules import Limits, Stage, Visitor, Visitors
-from sftpgate.gateway.workers.worker_link import Message, MessageKind
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerMessage
 
-Answer = Callable[[Message], None]
+Answer = Callable[[WorkerMessage], None]
 
 
 class AdmissionServer:
@@ -31,7 +31,7 @@ class AdmissionServer:
         """Have other limits from now on. If they are lower, strangers go when the next one comes, and users stay."""
         self._admission.limits = limits
 
-    def received(self, message: Message, answer: Answer) -> None:
+    def received(self, message: WorkerMessage, answer: Answer) -> None:
         """Deal with what a worker says; ``answer`` sends it a message."""
         match message.kind:
             case MessageKind.ENTER:
@@ -52,12 +52,14 @@ class AdmissionServer:
         if (visitor := self._visitors.pop(connection, None)) is not None:
             self._admission.leave(visitor)
 
-    def _enter(self, message: Message, answer: Answer) -> None:
+    def _enter(self, message: WorkerMessage, answer: Answer) -> None:
         number = message.connection
         if number in self._visitors:
             return
-        visitor = Visitor(message.text, lambda reason: answer(Message(MessageKind.HANG_UP, number, reason)), named=message.named)
+        visitor = Visitor(
+            message.text, lambda reason: answer(WorkerMessage(MessageKind.HANG_UP, number, reason)), named=message.named
+        )
         refusal = self._admission.enter(visitor)
         if refusal is None:
             self._visitors[number] = visitor
-        answer(Message(MessageKind.ANSWER, number, refusal or ""))
+        answer(WorkerMessage(MessageKind.ANSWER, number, refusal or ""))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(slots=True)
-class Counts:
+class SessionCounts:
     """The last log line of a session has it."""
 
     requests: int = 0

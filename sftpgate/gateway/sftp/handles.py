@@ -19,7 +19,7 @@ from asyncssh import SFTPAttrs, SFTPName
 
 from sftpgate.errors import InvalidHandle, IsADirectory, PlaceRefused, SftpgateError, TooMany, UploadFailed
 from sftpgate.gateway.sftp import wire
-from sftpgate.gateway.sftp.counts import Counts
+from sftpgate.gateway.sftp.counts import SessionCounts
 from sftpgate.gateway.sftp.view import View, times_of
 from sftpgate.gateway.shared import Shared
 from sftpgate.ledger.arrivals import Arrival
@@ -46,26 +46,26 @@ class Writing:
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
+class ReadHandle:
     """A handle opened for reading."""
 
     fd: int
 
 
 @dataclass(slots=True, eq=False)
-class Listing:
+class DirectoryHandle:
     """A directory handle."""
 
     entries: Iterator[SFTPName]
 
 
-Handle = Writing | Reading | Listing
+Handle = Writing | ReadHandle | DirectoryHandle
 
 
 class Handles:
     """The open handles of a session, by the names that the client has for them."""
 
-    def __init__(self, shared: Shared, view: View, log: Logger, counts: Counts) -> None:
+    def __init__(self, shared: Shared, view: View, log: Logger, counts: SessionCounts) -> None:
         self._shared = shared
         self._disk = shared.site.disk
         self._view = view
@@ -165,7 +165,7 @@ class Handles:
         more to say than what was read.
         """
         handle = self._open.get(name)
-        if not isinstance(handle, Reading) or offset > MAX_OFFSET:
+        if not isinstance(handle, ReadHandle) or offset > MAX_OFFSET:
             return None
         try:
             return os.preadv(handle.fd, [buffer], offset, os.RWF_NOWAIT) or None
@@ -178,7 +178,7 @@ class Handles:
         length = min(length, wire.MAX_READ_BYTES)
         if offset > MAX_OFFSET and handle is not None:
             return b""
-        if isinstance(handle, Reading):
+        if isinstance(handle, ReadHandle):
             return await self._read_file(handle.fd, offset, length)
         if isinstance(handle, Writing) and handle.readable:
             return handle.upload.read(offset, length)
@@ -197,7 +197,7 @@ class Handles:
     async def copy(self, source_name: bytes, source_offset: int, length: int, target_name: bytes, target_offset: int) -> None:
         """Copy between two handles (draft-ietf-secsh-filexfer-extensions-00 §7); a length of 0 means to the end."""
         source, target = self.find(source_name), self.find(target_name)
-        if not isinstance(source, Reading) or not isinstance(target, Writing):
+        if not isinstance(source, ReadHandle) or not isinstance(target, Writing):
             raise UploadFailed("copy-data needs a handle for reading and one for writing")
         done = 0
         while not length or done < length:
@@ -218,7 +218,7 @@ class Handles:
     async def names(self, name: bytes) -> list[SFTPName]:
         """Return the next names of a directory; none at its end."""
         handle = self.find(name)
-        if not isinstance(handle, Listing):
+        if not isinstance(handle, DirectoryHandle):
             raise InvalidHandle("this handle is a file's")
         return await self._shared.threads.run(_take, handle.entries, NAMES_PER_REPLY)
 
@@ -229,9 +229,9 @@ class Handles:
         match self.find(name):
             case Writing(upload=upload):
                 return self._view.of_upload(upload)
-            case Reading(fd=fd):
+            case ReadHandle(fd=fd):
                 return self._view.of_descriptor(fd)
-            case Listing():
+            case DirectoryHandle():
                 raise InvalidHandle("this handle is a directory's")
 
     def set_attributes(self, name: bytes, attrs: SFTPAttrs) -> None:
@@ -242,10 +242,10 @@ class Handles:
                     upload.truncate(self._disk, attrs.size)
                 if times := times_of(attrs, upload.current_times_ns):
                     upload.set_times(times)
-            case Reading():
+            case ReadHandle():
                 if attrs.size is not None:
                     raise PlaceRefused("this file was opened for reading only")
-            case Listing():
+            case DirectoryHandle():
                 if attrs.size is not None:
                     raise IsADirectory()
 
@@ -260,9 +260,9 @@ class Handles:
         match handle:
             case Writing(upload=upload):
                 await self._publish(upload)
-            case Reading(fd=fd):
+            case ReadHandle(fd=fd):
                 os.close(fd)
-            case Listing():
+            case DirectoryHandle():
                 pass
             case None:
                 raise InvalidHandle()
@@ -315,9 +315,9 @@ class Handles:
             match handle:
                 case Writing(upload=upload):
                     await self._interrupt(upload, "the session ended without a CLOSE")
-                case Reading(fd=fd):
+                case ReadHandle(fd=fd):
                     os.close(fd)
-                case Listing():
+                case DirectoryHandle():
                     pass
         self._open.clear()
 

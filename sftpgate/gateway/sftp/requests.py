@@ -16,7 +16,7 @@ from asyncssh.packet import SSHPacket
 from sftpgate.drop.opening import OpenMode
 from sftpgate.errors import SftpgateError, ShuttingDown, Unsupported
 from sftpgate.gateway.sftp import wire
-from sftpgate.gateway.sftp.handles import Handles, Listing, Reading, Writing
+from sftpgate.gateway.sftp.handles import DirectoryHandle, Handles, ReadHandle, Writing
 from sftpgate.gateway.sftp.status import Status
 from sftpgate.gateway.sftp.view import View, times_of
 from sftpgate.gateway.sftp.wire import Open, Request
@@ -121,7 +121,7 @@ class Requests:
         self._handles.require_room()
         if not flags & (Open.WRITE | Open.APPEND):
             new = bool(flags & Open.CREAT and flags & Open.EXCL)
-            return self._handles.add(Reading(await self._hop(partial(self._view.open_for_reading, path, new=new))), path)
+            return self._handles.add(ReadHandle(await self._hop(partial(self._view.open_for_reading, path, new=new))), path)
         if self._shared.tasks.stopping.is_set():
             raise ShuttingDown()
         mode = OpenMode(
@@ -145,7 +145,7 @@ class Requests:
     async def _open_directory(self, packet: SSHPacket) -> bytes:
         self._handles.require_room()
         path = packet.get_string()
-        return self._handles.add(Listing(await self._hop(self._view.entries, path)), path)
+        return self._handles.add(DirectoryHandle(await self._hop(self._view.entries, path)), path)
 
     async def _read_directory(self, number: int, packet: SSHPacket) -> bytes:
         found = await self._handles.names(packet.get_string())

@@ -32,7 +32,7 @@ from sftpgate.errors import (
     UploadIncomplete,
 )
 from sftpgate.gateway.sftp import wire
-from sftpgate.gateway.sftp.counts import Counts
+from sftpgate.gateway.sftp.counts import SessionCounts
 from sftpgate.gateway.sftp.failures import facts_of, hands_over, rule_of
 from sftpgate.gateway.sftp.handles import Handles
 from sftpgate.gateway.sftp.requests import Requests
@@ -41,7 +41,7 @@ from sftpgate.gateway.sftp.stream import RequestStream
 from sftpgate.gateway.sftp.view import View
 from sftpgate.gateway.sftp.wire import Request
 from sftpgate.gateway.shared import Shared
-from sftpgate.gateway.ssh.fast_path import Lane, lane_for
+from sftpgate.gateway.ssh.fast_path import ChannelLane, lane_for
 from sftpgate.logs import Logger
 
 QUEUE_BYTES = 4 * 1024 * 1024  # requests that may wait while one is being done; one receive window of the default size
@@ -68,7 +68,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._told_last = ""
         self._on_end = on_end
         self._channel: asyncssh.SSHServerChannel[bytes]
-        self._lane: Lane | None = None
+        self._lane: ChannelLane | None = None
         self._stream = RequestStream()
         self._queue: list[list[memoryview]] = []
         self._queued_bytes = 0
@@ -78,7 +78,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._ended = False
         self._finished = False
         self._version = 0
-        self.counts = Counts()
+        self.counts = SessionCounts()
         self._handles = Handles(shared, view, log, self.counts)
         self._requests: Requests
         self._quick_left = 0

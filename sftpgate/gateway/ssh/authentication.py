@@ -38,7 +38,7 @@ MAX_REFUSED_CHANNELS = 100  # more than any client asks for by mistake
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ClaimedIdentity:
     """Whom a client says it is, as the keys directory has it at a moment, and which keys are revoked; None: nobody knows."""
 
     name: str
@@ -69,7 +69,7 @@ class Gatekeeper(asyncssh.SSHServer):
         self._refused_channels = 0
         self._asked = 0
         self._stage = Stage.CONNECTED
-        self._found = Found("", None, None)
+        self._found = ClaimedIdentity("", None, None)
         self._checking = asyncio.Lock()  # held while a password is checked
         self._dropped = False
         self.came_at = self.quiet_since = asyncio.get_running_loop().time()  # quiet: without a session
@@ -275,7 +275,7 @@ class Gatekeeper(asyncssh.SSHServer):
             user, revoked = await self._shared.login_threads.run(
                 lambda: (registry.get(username), registry.revocations.in_force())
             )
-            self._found = Found(username, user, revoked)
+            self._found = ClaimedIdentity(username, user, revoked)
             if last_look or not registry.is_settling(username):
                 return
             await asyncio.sleep(SETTLE_SECONDS)  # a file was changed just now, and may be half written

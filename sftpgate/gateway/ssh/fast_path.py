@@ -82,13 +82,13 @@ def install(connection: asyncssh.SSHServerConnection, ciphers: Sequence[str]) ->
     transport.set_protocol(front)
 
 
-def lane_for(channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> Lane | None:
+def lane_for(channel: asyncssh.SSHServerChannel[bytes], session: BufferReceiver) -> ChannelLane | None:
     """Return the quick way of a channel that was just opened; None if its connection has none."""
     front = getattr(channel.get_connection(), "fastpath", None)
     return front.add(channel, session) if isinstance(front, Front) else None
 
 
-class Receiver(Protocol):
+class BufferReceiver(Protocol):
     """A session that takes its data in a buffer that is used again, and is told when."""
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -144,12 +144,12 @@ class Front(asyncio.BufferedProtocol):
         self._asked = self._taken = 0  # bytes: the room for this read, and what was read in this turn
         self._turn = -1
         self._keepalive_at = 0.0
-        self._fed: list[Lane] = []  # those that have something to do at the end of this read
+        self._fed: list[ChannelLane] = []  # those that have something to do at the end of this read
         self.gathering = False
         self._gathered: list[bytes] = []  # packets that wait for the end of the read
         self._gathered_bytes = 0
         self._quick_reads = -1  # how many more are acknowledged at once; -1: all
-        self._lanes: dict[int, Lane] = {}
+        self._lanes: dict[int, ChannelLane] = {}
         self._sending: _Keys = (None, None)
         self._receiving: _Keys = (None, None)
         self.transport_full = False
@@ -337,7 +337,7 @@ class Front(asyncio.BufferedProtocol):
         right behind that of the one before, whose last bytes are put back when its head was read.
         """
         position, end, plain = 0, len(view), _buffer.plain
-        lane: Lane | None = None  # whose data lie between ``start`` and ``fill``, to be delivered
+        lane: ChannelLane | None = None  # whose data lie between ``start`` and ``fill``, to be delivered
         start = fill = _HEAD_BYTES
         gcm = self._receiver()
         while end - position >= _LENGTH.size:
@@ -377,7 +377,7 @@ class Front(asyncio.BufferedProtocol):
         self._deliver(lane, start, fill)
         _buffer.leave(view[position:])
 
-    def _data_of(self, packet: memoryview) -> tuple[Lane, int] | None:
+    def _data_of(self, packet: memoryview) -> tuple[ChannelLane, int] | None:
         """Return whose channel data a packet has, and how many bytes; None if it is not such a packet, or not the time for it."""
         if len(packet) < _HEAD_BYTES:
             return None
@@ -388,13 +388,13 @@ class Front(asyncio.BufferedProtocol):
         self._connection._recv_seq = (self._connection._recv_seq + 1) & _SEQUENCE
         return lane, size
 
-    def _deliver(self, lane: Lane | None, start: int, end: int) -> None:
+    def _deliver(self, lane: ChannelLane | None, start: int, end: int) -> None:
         """Give what was decrypted to its session."""
         if lane is not None:
             self.note(lane)
             lane.deliver(_buffer.plain[start:end])
 
-    def note(self, lane: Lane) -> None:
+    def note(self, lane: ChannelLane) -> None:
         """Note that the lane has something to do at the end of this read."""
         if lane not in self._fed:
             self._fed.append(lane)
@@ -454,13 +454,13 @@ class Front(asyncio.BufferedProtocol):
             gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
             self._transport.writelines(gathered)
 
-    def add(self, channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> Lane:
+    def add(self, channel: asyncssh.SSHServerChannel[bytes], session: BufferReceiver) -> ChannelLane:
         """Return the lane of a channel."""
         self._quick_reads = ACKNOWLEDGED_READS
         connection = self._connection
         if connection._kex_complete and connection._kex is None:  # 3 KiB that the next key exchange makes anew
             connection._client_kexinit = connection._server_kexinit = b""
-        lane = self._lanes[channel._recv_chan] = Lane(self, channel, session)
+        lane = self._lanes[channel._recv_chan] = ChannelLane(self, channel, session)
         return lane
 
     def remove(self, channel: int) -> None:
@@ -468,7 +468,7 @@ class Front(asyncio.BufferedProtocol):
         self._lanes.pop(channel, None)
 
 
-class Lane:
+class ChannelLane:
     """The quick way of one channel."""
 
     __slots__ = (
@@ -484,7 +484,7 @@ class Lane:
         "_told_full",
     )
 
-    def __init__(self, front: Front, channel: asyncssh.SSHServerChannel[bytes], session: Receiver) -> None:
+    def __init__(self, front: Front, channel: asyncssh.SSHServerChannel[bytes], session: BufferReceiver) -> None:
         self._front = front
         self._channel = channel
         self._session = session
@@ -611,4 +611,4 @@ class Lane:
                 self._session.resume_writing()
 
 
-_wide: set[Lane] = set()
+_wide: set[ChannelLane] = set()

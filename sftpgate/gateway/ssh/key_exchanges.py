@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from sftpgate.policy.exchanges import PAYER, SHARED, Allowance, Group, Rank
+from sftpgate.policy.exchanges import PAYER, SHARED, ExchangeBudget, Group, Rank
 
 T = TypeVar("T")
 
@@ -49,8 +49,8 @@ class Exchanges:
         self._spent = spent
         self._numbers = itertools.count()
         self._waiting: list[_Waiting] = []
-        self._payers: dict[Payer, Allowance] = {}
-        self._shared = {group: Allowance.full(rate, clock()) for group, rate in SHARED.items() if rate is not None}
+        self._payers: dict[Payer, ExchangeBudget] = {}
+        self._shared = {group: ExchangeBudget.full(rate, clock()) for group, rate in SHARED.items() if rate is not None}
         self._costs: dict[str, float] = {}  # seconds that an exchange of a kind took lately
         self._known: dict[str, float] = {}  # until when
         self._free_at = 0.0
@@ -106,12 +106,12 @@ class Exchanges:
         self._costs[kind] = before + (seconds - before) / 8
         self._free_at = now + passed_seconds  # the others have the loop for as long
 
-    def _allowances(self, payer: Payer) -> list[Allowance]:
+    def _allowances(self, payer: Payer) -> list[ExchangeBudget]:
         own = self._payers.get(payer)
         if own is None:
             if len(self._payers) >= MOST_PAYERS:
                 self._forget()
-            own = self._payers[payer] = Allowance.full(PAYER, self._clock())
+            own = self._payers[payer] = ExchangeBudget.full(PAYER, self._clock())
         shared = self._shared.get(payer.group)
         return [own] if shared is None else [own, shared]
 

@@ -23,7 +23,7 @@ from sftpgate.errors import ExitCode, SftpgateError, only_error
 from sftpgate.gateway.admission.rules import Limits
 from sftpgate.gateway.admission.server import AdmissionServer
 from sftpgate.gateway.workers.listening import Acceptor
-from sftpgate.gateway.workers.worker_link import Message, MessageKind, WorkerLink
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerLink, WorkerMessage
 from sftpgate.logs import get_logger
 
 log = get_logger("supervisor")
@@ -44,7 +44,7 @@ class WorkerFailed(SftpgateError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SupervisorPlan:
     """What the settings ask of a supervisor. ``limits``: of admission, of all workers together."""
 
     workers: int
@@ -78,7 +78,7 @@ class Worker:
     retiring: bool = False
     has_stale_sandbox: bool = False
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: WorkerMessage) -> None:
         """Send a message that carries nothing."""
         if self.link is not None:
             self.link.send(message)
@@ -87,7 +87,7 @@ class Worker:
 class Supervisor:
     """Runs workers behind ``listeners``. ``launch`` starts a process that has the other end of a link."""
 
-    def __init__(self, launch: Launch, listeners: Sequence[socket.socket], plan: Plan, *, stop_seconds: float) -> None:
+    def __init__(self, launch: Launch, listeners: Sequence[socket.socket], plan: SupervisorPlan, *, stop_seconds: float) -> None:
         self._launch = launch
         self._plan = plan
         self._admission_server = AdmissionServer(plan.limits)
@@ -99,7 +99,7 @@ class Supervisor:
         self._waiting: list[socket.socket] = []  # accepted while no worker was ready
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._stopping = asyncio.Event()
-        self._reloads: asyncio.Queue[Plan] = asyncio.Queue(1)
+        self._reloads: asyncio.Queue[SupervisorPlan] = asyncio.Queue(1)
         self._tasks: asyncio.TaskGroup
         self.sandbox_stale: Callable[[], None] = lambda: None  # called if a worker asks for others, because of its sandbox
 
@@ -112,7 +112,7 @@ class Supervisor:
         """Ask ``run`` to end; may be called again."""
         self._stopping.set()
 
-    def reload(self, plan: Plan) -> None:
+    def reload(self, plan: SupervisorPlan) -> None:
         """Replace all workers by new ones, which read their settings anew. One more while one is under way is done after it; of
         several more, the last.
         """
@@ -211,7 +211,7 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _received(self, worker: Worker, message: Message, carried: socket.socket | None) -> None:
+    def _received(self, worker: Worker, message: WorkerMessage, carried: socket.socket | None) -> None:
         if carried is not None:
             carried.close()
         worker.heard_at = asyncio.get_running_loop().time()
@@ -254,7 +254,7 @@ class Supervisor:
         number = next(self._connections)
         worker.connections.add(number)
         assert worker.link is not None
-        worker.link.send(Message(MessageKind.CONNECTION, number), connection)
+        worker.link.send(WorkerMessage(MessageKind.CONNECTION, number), connection)
 
     def _hand_out_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -267,7 +267,7 @@ class Supervisor:
         while True:
             await self._reload(await self._reloads.get())
 
-    async def _reload(self, plan: Plan) -> None:
+    async def _reload(self, plan: SupervisorPlan) -> None:
         """Start new workers first; the old ones take no more as soon as a new one is ready."""
         old = [worker for worker in self._workers if not worker.retiring]
         first = await self._start(leader=True, on_trial=True)
@@ -280,7 +280,7 @@ class Supervisor:
         self._admission_server.use(plan.limits)
         for worker in old:
             worker.retiring = True
-            worker.tell(Message(MessageKind.RETIRE))
+            worker.tell(WorkerMessage(MessageKind.RETIRE))
         for _ in range(plan.workers - 1):
             await self._start()
         log.info("reload.done", workers=plan.workers, retiring=len(old))
@@ -291,7 +291,7 @@ class Supervisor:
             connection.close()
         workers = list(self._workers)
         for worker in workers:
-            worker.tell(Message(MessageKind.STOP))
+            worker.tell(WorkerMessage(MessageKind.STOP))
         ends = [asyncio.ensure_future(worker.process.wait()) for worker in workers]
         if ends:
             _, late = await asyncio.wait(ends, timeout=self._stop_seconds)

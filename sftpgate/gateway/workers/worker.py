@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from sftpgate.gateway.admission.client import AdmissionClient
 from sftpgate.gateway.gate import Gate
 from sftpgate.gateway.workers.supervisor import HEARTBEAT_SECONDS
-from sftpgate.gateway.workers.worker_link import Message, MessageKind, WorkerLink
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerLink, WorkerMessage
 from sftpgate.logs import get_logger
 
 log = get_logger("gate")
@@ -29,12 +29,12 @@ async def work(gate: Gate, supervisor: socket.socket, sandbox_stale: Callable[[]
     retiring, misfit = asyncio.Event(), asyncio.Event()
     admission_clients: dict[int, AdmissionClient] = {}
 
-    def send(message: Message) -> None:
+    def send(message: WorkerMessage) -> None:
         if message.kind is MessageKind.CLOSED:
             del admission_clients[message.connection]
         link.send(message)
 
-    def received(message: Message, carried: socket.socket | None) -> None:
+    def received(message: WorkerMessage, carried: socket.socket | None) -> None:
         number = message.connection
         match message.kind:
             case MessageKind.CONNECTION if carried is not None:
@@ -70,7 +70,7 @@ async def work(gate: Gate, supervisor: socket.socket, sandbox_stale: Callable[[]
         if retiring.is_set():
             gate.stop()
         elif leader:
-            link.send(Message(MessageKind.SANDBOX_STALE))
+            link.send(WorkerMessage(MessageKind.SANDBOX_STALE))
 
     beside = [asyncio.create_task(_beat(gate, link)), asyncio.create_task(watch_bounds())]
     try:
@@ -84,7 +84,7 @@ async def work(gate: Gate, supervisor: socket.socket, sandbox_stale: Callable[[]
 async def _beat(gate: Gate, link: WorkerLink) -> None:
     """Say that the loop turns."""
     await gate.ready.wait()
-    link.send(Message(MessageKind.READY))
+    link.send(WorkerMessage(MessageKind.READY))
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)
-        link.send(Message(MessageKind.ALIVE))
+        link.send(WorkerMessage(MessageKind.ALIVE))

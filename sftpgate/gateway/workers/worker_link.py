@@ -40,7 +40,7 @@ class MessageKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class WorkerMessage:
     """One message. ``connection`` is the supervisor's number of a client's connection, 0 if it speaks of none. ``named``: its
     address is one that the admin named.
     """
@@ -55,13 +55,13 @@ class Message:
         return json.dumps([self.kind, self.connection, self.text, self.named]).encode()
 
     @classmethod
-    def decode(cls, raw: bytes) -> Message:
+    def decode(cls, raw: bytes) -> WorkerMessage:
         """Return the message that ``encode`` made ``raw`` of."""
         kind, connection, text, named = json.loads(raw)
         return cls(MessageKind(kind), int(connection), str(text), bool(named))
 
 
-Received = Callable[[Message, socket.socket | None], None]
+Received = Callable[[WorkerMessage, socket.socket | None], None]
 
 
 class WorkerLink:
@@ -82,7 +82,7 @@ class WorkerLink:
         """Return both ends of a new link, as sockets: one is inherited by the worker."""
         return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-    def send(self, message: Message, carrying: socket.socket | None = None) -> None:
+    def send(self, message: WorkerMessage, carrying: socket.socket | None = None) -> None:
         """Send a message; the socket that it carries is closed here when it is on its way. Nothing happens if the other
         end is gone.
         """
@@ -135,7 +135,7 @@ class WorkerLink:
             if not raw:
                 self._end()
                 return
-            self._received(Message.decode(raw), _socket_of(descriptors))
+            self._received(WorkerMessage.decode(raw), _socket_of(descriptors))
 
     def _end(self) -> None:
         self.close()

@@ -28,7 +28,7 @@ from sftpgate.ledger.audit.event_log import Event
 from sftpgate.ledger.database import identity as records
 from sftpgate.ledger.database.connection import Connection, Ledger
 from sftpgate.logs import get_logger
-from sftpgate.policy.identity import WHAT_TO_DO, Age, Mismatch, Seen, age, mismatch
+from sftpgate.policy.identity import WHAT_TO_DO, Age, FoundIdentity, Mismatch, age, mismatch
 from sftpgate.policy.locations import NAMED_BY_ID, area_of
 from sftpgate.policy.managed import MANAGED_AREAS
 from sftpgate.store.disk import Disk
@@ -43,13 +43,13 @@ _PAGE = 500
 _KEPT = NAMED_BY_ID | MANAGED_AREAS
 
 
-def look(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = None) -> Seen:
+def look(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = None) -> FoundIdentity:
     """Return what there is, without making anything; ``remembered`` beside the keys.
 
     Raises StorageError or LedgerError if that cannot be seen.
     """
     there = disk.is_dir(DiskPath(layout.store, "")), disk.is_dir(DiskPath(layout.drop, ""))
-    seen = Seen(
+    seen = FoundIdentity(
         store=read_id(disk, layout.identity) if there[0] else None,
         drop=read_id(disk, layout.drop_identity) if there[1] else None,
         ledger=None,
@@ -66,7 +66,7 @@ def look(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = No
         return _with_files(seen, layout, disk, connection, ledger)
 
 
-def _with_files(seen: Seen, layout: Layout, disk: Disk, connection: Connection, ledger: Ledger) -> Seen:
+def _with_files(seen: FoundIdentity, layout: Layout, disk: Disk, connection: Connection, ledger: Ledger) -> FoundIdentity:
     """Return the same with what tells whether the store is the one of a ledger without an id."""
     expected = records.expected_files(connection)
     kept = [item for item in expected if item.location is not None and area_of(item.location) in _KEPT]
@@ -99,7 +99,7 @@ def is_there(layout: Layout, disk: Disk, item: Arrival) -> bool:
     return False
 
 
-def require_fit(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = None) -> Seen:
+def require_fit(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = None) -> FoundIdentity:
     """Return what was seen, if a gate may start on it. Raises IdentityError, which says what does not fit and what to do."""
     seen = look(layout, disk, ledger, remembered)
     if found := mismatch(seen):
@@ -129,7 +129,7 @@ def join(layout: Layout, disk: Disk, ledger: Ledger, clock: Clock) -> str:
     return value
 
 
-def _give(layout: Layout, disk: Disk, ledger: Ledger, seen: Seen, value: str) -> None:
+def _give(layout: Layout, disk: Disk, ledger: Ledger, seen: FoundIdentity, value: str) -> None:
     if seen.store != value:
         write_id(disk, layout.identity, value)
     if seen.drop != value:

@@ -30,7 +30,7 @@ _JUDGED = frozenset({HoldReason.UNCHECKED, HoldReason.CONTRACT})  # why a file i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ContractTerms:
     """By what a file is judged: the contract of its tool, its digest, and the SHA-256 of the file that it is compared with."""
 
     tool: str
@@ -78,7 +78,7 @@ class ContractVerdicts:
         """Return whether the tool of a path has a contract."""
         return bool(self._contracts) and tool_for(path, self._pointers()) in self._contracts
 
-    def terms_of(self, connection: Connection, path: str) -> Terms | None:
+    def terms_of(self, connection: Connection, path: str) -> ContractTerms | None:
         """Return by what a file under ``path`` is judged; None if its tool has no contract, or no tool takes it."""
         if not self._contracts:
             return None
@@ -87,7 +87,7 @@ class ContractVerdicts:
         if tool is None or found is None:
             return None
         last = runs.processed_by(connection, tool, 1)
-        return Terms(tool=tool, contract=found[0], digest=found[1], against=last[0].sha256 if last else "")
+        return ContractTerms(tool=tool, contract=found[0], digest=found[1], against=last[0].sha256 if last else "")
 
     def of(self, connection: Connection, item: Arrival) -> Judged:
         """Return what is known of a file under its path; what people approved is no objection."""
@@ -106,11 +106,11 @@ class ContractVerdicts:
             return Judged()
         return Judged(objections=objections)
 
-    def _is_let_go(self, connection: Connection, item: Arrival, terms: Terms) -> bool:
+    def _is_let_go(self, connection: Connection, item: Arrival, terms: ContractTerms) -> bool:
         return self._approvals.let_go(connection, item, terms.subject(item), needed=terms.needed)
 
     @staticmethod
-    def _what_changed(connection: Connection, item: Arrival, terms: Terms) -> str:
+    def _what_changed(connection: Connection, item: Arrival, terms: ContractTerms) -> str:
         """Return why a file that is held by an earlier verdict has to be judged again; empty for any other file."""
         if item.hold_reason is HoldReason.UNCHECKED:
             return item.hold_detail or ""  # it was said when the file was held for that

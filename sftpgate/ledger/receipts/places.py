@@ -16,7 +16,7 @@ from sftpgate.ledger.receipts.records import ALL, Receipt, file_name, one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ListedReceipt:
     """What a listing says of a receipt."""
 
     seq: int
@@ -71,7 +71,9 @@ def is_directory(connection: Connection, owner: str, directory: str) -> bool:
     return connection.execute(select(receipts.c.seq).where(*below).limit(1)).first() is not None
 
 
-def entries_in(connection: Connection, owner: str, directory: str, name: str, *, after: int = 0, limit: int) -> list[Entry]:
+def entries_in(
+    connection: Connection, owner: str, directory: str, name: str, *, after: int = 0, limit: int
+) -> list[ListedReceipt]:
     """Return the first ``limit`` receipts behind number ``after`` about files of a place, in the order in which they came."""
     query = (
         select(
@@ -89,7 +91,7 @@ def entries_in(connection: Connection, owner: str, directory: str, name: str, *,
         .limit(limit)
     )
     return [
-        Entry(
+        ListedReceipt(
             seq=row.seq,
             file=file_name(row.name, row.arrival, row.number, row.state),
             at=row.at,

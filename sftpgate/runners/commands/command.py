@@ -24,7 +24,7 @@ from typing import cast
 from sftpgate.policy.phrases import Sentence, sentence
 from sftpgate.runners.commands import control_groups, processes
 from sftpgate.runners.commands.keeper import STOP
-from sftpgate.runners.commands.keepers import ANSWER_SECONDS, Keepers, Message, Pipes, Task, Words, collect
+from sftpgate.runners.commands.keepers import ANSWER_SECONDS, Keepers, KeeperWords, Message, Pipes, Task, collect
 from sftpgate.runners.commands.processes import STAYS_AFTER_SECONDS, become_subreaper, children, wait_for_end
 from sftpgate.runners.commands.system_accounts import Obstacle, Unusable
 
@@ -169,7 +169,7 @@ class _Said:
     """What a keeper says, as it says it."""
 
     def __init__(self, fd: int) -> None:
-        self.words = Words()
+        self.words = KeeperWords()
         self.told: dict[str, object] = {}
         self.begun = asyncio.Event()  # or it has ended without that
         self.over = asyncio.Event()  # it has said all

@@ -65,7 +65,7 @@ def framed(data: bytes) -> bytes:
     return f"{len(data):0{_LENGTH_DIGITS}d}".encode() + data
 
 
-class Order:
+class KeeperOrder:
     """What a keeper is to do. ``account`` is whom the command becomes: user, group, groups; None: whoever the keeper is."""
 
     def __init__(self, values: dict[str, object]) -> None:
@@ -86,11 +86,11 @@ class Order:
         self.grace_seconds: float = float(values.get("grace_seconds") or 0)  # type: ignore[arg-type]
 
 
-def main(order: Order | None = None) -> None:
+def main(order: KeeperOrder | None = None) -> None:
     """Do what the order on standard input says (or this one), and end the process."""
     try:
         if order is None:
-            order = Order(json.loads(_read_exactly(int(_read_exactly(_LENGTH_DIGITS)))))
+            order = KeeperOrder(json.loads(_read_exactly(int(_read_exactly(_LENGTH_DIGITS)))))
         Keeper(order).work()
     except BrokenPipeError:  # nobody listens any more, and nothing is left to be done
         pass
@@ -110,7 +110,7 @@ def _read_exactly(count: int) -> bytes:
 class Keeper:
     """Does one order. ``0``, ``1`` and ``2`` are control, output and what it says."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: KeeperOrder) -> None:
         self._order = order
         self._control = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, 3)
         self._saying = fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, 3)

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sftpgate.runners.commands import control_groups, keeper, processes
-from sftpgate.runners.commands.system_accounts import Account, Obstacle, Unusable, account_of, untrusted
+from sftpgate.runners.commands.system_accounts import Obstacle, SystemAccount, Unusable, account_of, untrusted
 from sftpgate.settings.tools import ToolSettings
 
 FILE = "{file}"
@@ -45,7 +45,7 @@ _SETGID_AND_SETUID = 1 << 6 | 1 << 7  # linux/capability.h
 Message = Mapping[str, object]
 
 
-class Way(StrEnum):
+class AccountSwitch(StrEnum):
     """How a keeper becomes who it has to be."""
 
     OURSELVES = "as the user that sftpgate runs as"
@@ -113,7 +113,7 @@ class Pipes:
         os.close(self.said)
 
 
-class Words:
+class KeeperWords:
     """What a keeper said, put together from pieces. ``other`` is what somebody else said there, such as sudo."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class Keepers:
         self._settings_file = settings_file
         self._launcher = launcher
 
-    def account(self, tool: str) -> Account | None:
+    def account(self, tool: str) -> SystemAccount | None:
         """Return the account that a tool runs as; None for ours, also if it is named. Raises Unusable."""
         found = account_of(self._tools[tool]) if tool in self._tools else None
         if found is not None and (found.uid, found.gid) == (os.geteuid(), os.getegid()):
@@ -163,15 +163,15 @@ class Keepers:
         """Return the first word of a tool's command."""
         return self._tools[tool].command[0]
 
-    def way(self, tool: str) -> Way:
+    def way(self, tool: str) -> AccountSwitch:
         """Return how the tool's user is become. Raises Unusable if there is no way."""
         account = self.account(tool)
         if account is None:
-            return Way.OURSELVES
+            return AccountSwitch.OURSELVES
         if self._launcher is not None or may_switch():
             if obstacle := untrusted(self._settings_file):
                 raise Unusable(obstacle)
-            return Way.LAUNCHER if self._launcher is not None else Way.SWITCH
+            return AccountSwitch.LAUNCHER if self._launcher is not None else AccountSwitch.SWITCH
         if shutil.which("sudo") is None:
             raise Unusable(
                 Obstacle(
@@ -185,7 +185,7 @@ class Keepers:
                     "remove NoNewPrivileges from the unit, and what implies it (docs/runners.md has the three ways)",
                 )
             )
-        return Way.SUDO
+        return AccountSwitch.SUDO
 
     def start(
         self, task: Task, pipes: Pipes, inherited: Sequence[int] = (), group: Path | None = None
@@ -194,7 +194,7 @@ class Keepers:
         Unusable, OSError.
         """
         way = self.way(task.tool)
-        if way is Way.LAUNCHER:
+        if way is AccountSwitch.LAUNCHER:
             assert self._launcher is not None
             self._launcher.start(task, [*pipes.theirs, *inherited])
             pipes.close_theirs()
@@ -203,7 +203,7 @@ class Keepers:
         order = order_of(self._tools.get(task.tool), account, task, os.environ)
         order["inherited"] = list(inherited)
         words = [keeper_python(account), "-I", "-S", "-c", keeper.BOOTSTRAP]
-        if way is Way.SUDO:
+        if way is AccountSwitch.SUDO:
             assert account is not None
             order |= {"account": None, "inherited": [], "lock": f"{task.directory}/{LOCK_NAME}"}
             words = [*sudo_words(self._tools[task.tool]), *words]
@@ -213,7 +213,7 @@ class Keepers:
             stdin=pipes.theirs[0],
             stdout=pipes.theirs[1],
             stderr=pipes.theirs[2],
-            pass_fds=() if way is Way.SUDO else tuple(inherited),
+            pass_fds=() if way is AccountSwitch.SUDO else tuple(inherited),
             start_new_session=True,  # a signal that a terminal sends to our group is not meant for it
             cwd="/",
         )
@@ -232,7 +232,7 @@ class Keepers:
         process = None
         try:
             process = self.start(task, pipes)
-            words = Words()
+            words = KeeperWords()
             messages: list[Message] = []
             deadline = time.monotonic() + ANSWER_SECONDS
             while True:
@@ -259,11 +259,11 @@ class Keepers:
             if process is not None:
                 collect(process)
 
-    def not_begun(self, tool: str, words: Words) -> Obstacle:
+    def not_begun(self, tool: str, words: KeeperWords) -> Obstacle:
         """Return why a keeper never said anything: most of all because sudo refuses."""
         said = " ".join(words.other.split())[:500] or "it ended without a word"
         account = self.account(tool)
-        if account is not None and self.way(tool) is Way.SUDO:
+        if account is not None and self.way(tool) is AccountSwitch.SUDO:
             group = f":{self._tools[tool].run_group}" if self._tools[tool].run_group else ""
             line = f"{_me()} ALL=({account.name}{group}) NOPASSWD: ALL"
             return Obstacle(
@@ -272,7 +272,7 @@ class Keepers:
         return Obstacle(f"its keeper cannot be started ({said})", "see the message")
 
 
-def order_of(tool: ToolSettings | None, account: Account | None, task: Task, ours: Mapping[str, str]) -> dict[str, object]:
+def order_of(tool: ToolSettings | None, account: SystemAccount | None, task: Task, ours: Mapping[str, str]) -> dict[str, object]:
     """Return the order of a task, as ``keeper.Order`` reads it. ``ours`` is the environment that the command's is made from."""
     order: dict[str, object] = {
         "act": task.act,
@@ -297,7 +297,7 @@ def order_of(tool: ToolSettings | None, account: Account | None, task: Task, our
 
 
 def environment_of(
-    tool: ToolSettings, account: Account | None, about: Mapping[str, str], ours: Mapping[str, str]
+    tool: ToolSettings, account: SystemAccount | None, about: Mapping[str, str], ours: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the environment of a command: ours without our own settings, who it is, what the tool adds, and what the claim
     says.
@@ -332,7 +332,7 @@ def _programs() -> tuple[str, ...]:
     return tuple(dict.fromkeys((ours, "/usr/bin/python3", "/usr/local/bin/python3")))
 
 
-def keeper_python(account: Account | None) -> str:
+def keeper_python(account: SystemAccount | None) -> str:
     """Return a Python that an account may execute: ours, or the system's. Raises Unusable."""
     from sftpgate.runners.commands.system_accounts import closed_way, may
 

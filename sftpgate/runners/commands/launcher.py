@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from sftpgate.runners.commands import keeper
 from sftpgate.runners.commands.keepers import Launch, Task, as_json, order_of
-from sftpgate.runners.commands.system_accounts import Account, Unusable, account_of
+from sftpgate.runners.commands.system_accounts import SystemAccount, Unusable, account_of
 from sftpgate.settings.tools import ToolSettings
 from sftpgate.settings.tree import Settings
 
@@ -82,10 +82,10 @@ def _become_keeper(
             os.close(fd)
         task = Task(**json.loads(data))
         tool = tools.get(task.tool)
-        account: Account | None = account_of(tool) if tool else None
+        account: SystemAccount | None = account_of(tool) if tool else None
         order = order_of(tool, account, _checked(task, runs), os.environ)
         order["inherited"] = list(descriptors[3:])
-        keeper.main(keeper.Order(order))
+        keeper.main(keeper.KeeperOrder(order))
     except Unusable as problem:
         os.write(2, f"{problem}\n".encode())
     except Exception as error:  # noqa: BLE001 - nothing may come back from here

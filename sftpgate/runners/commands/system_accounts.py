@@ -36,7 +36,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class SystemAccount:
     """A user of this machine as a command runs as it. ``groups`` are all of its groups, ``gid`` among them."""
 
     name: str
@@ -51,7 +51,7 @@ class Account:
         return {"HOME": self.home, "USER": self.name, "LOGNAME": self.name, "SHELL": self.shell or "/bin/sh"}
 
 
-def account_of(tool: ToolSettings) -> Account | None:
+def account_of(tool: ToolSettings) -> SystemAccount | None:
     """Return the account that a tool runs as; None for whoever sftpgate runs as. Raises Unusable."""
     if not tool.run_as:
         return None
@@ -65,7 +65,7 @@ def account_of(tool: ToolSettings) -> Account | None:
         raise Unusable(Obstacle("run_as: a command does not run as root", "name the platform's user, such as www-data"))
     gid = group_of(tool, user.pw_gid)
     groups = tuple(sorted({*os.getgrouplist(user.pw_name, gid), gid}))
-    return Account(name=user.pw_name, uid=user.pw_uid, gid=gid, groups=groups, home=user.pw_dir, shell=user.pw_shell)
+    return SystemAccount(name=user.pw_name, uid=user.pw_uid, gid=gid, groups=groups, home=user.pw_dir, shell=user.pw_shell)
 
 
 def group_of(tool: ToolSettings, default: int) -> int:
@@ -100,7 +100,7 @@ def untrusted(settings_file: Path | None) -> Obstacle | None:
     return None
 
 
-def closed_way(account: Account, path: Path) -> Path | None:
+def closed_way(account: SystemAccount, path: Path) -> Path | None:
     """Return the first directory on the way to ``path`` that the account may not pass through, by its mode; None if it may
     pass all.
 
@@ -116,7 +116,7 @@ def closed_way(account: Account, path: Path) -> Path | None:
     return None
 
 
-def may(account: Account, status: os.stat_result, wanted: int) -> bool:
+def may(account: SystemAccount, status: os.stat_result, wanted: int) -> bool:
     """Return whether the mode of a file gives an account what is wanted: 4 to read, 2 to write, 1 to execute or pass through."""
     if status.st_uid == account.uid:
         return status.st_mode >> 6 & wanted == wanted

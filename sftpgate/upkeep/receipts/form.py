@@ -19,7 +19,7 @@ from sftpgate.ledger.receipts.records import Receipt
 from sftpgate.ledger.runs import Run
 from sftpgate.policy.disclosure import public_text
 from sftpgate.policy.phrases import in_language, recognised
-from sftpgate.policy.receipts import Standing
+from sftpgate.policy.receipts import FileStatement
 from sftpgate.settings.choices import Language
 
 FORMAT = "sftpgate-receipt"
@@ -35,7 +35,7 @@ class Facts:
     arrival: Arrival
     path: str
     record: Record
-    standing: Standing
+    standing: FileStatement
     reference: str | None = None
     run: Run | None = None
     objections: Sequence[Objection] = ()
@@ -100,7 +100,7 @@ def _with_body(unsigned: Receipt, facts: Facts, previous: Receipt | None) -> Rec
     return replace(unsigned, body=json.dumps(body, ensure_ascii=False, indent=1) + "\n")
 
 
-def _texts(standing: Standing) -> dict[str, str]:
+def _texts(standing: FileStatement) -> dict[str, str]:
     return {
         language.value: " ".join(text.in_language(language) for text in standing.texts)
         for language in (Language.ENGLISH, Language.FRENCH)

@@ -32,7 +32,7 @@ from sftpgate.policy.disclosure import public_text
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.policy.names import join
 from sftpgate.policy.phrases import Sentence, Words, recognised
-from sftpgate.policy.receipts import EVENTS, Happened, ReceiptState, Told, is_news, standing
+from sftpgate.policy.receipts import EVENTS, LastReceipt, ReceiptState, RecordedEvent, is_news, standing
 from sftpgate.upkeep.receipts.form import Facts, body_of, make
 from sftpgate.upkeep.receipts.references import References
 from sftpgate.users.host_keys.signatures import Signer
@@ -162,12 +162,12 @@ class Receipts:
         return found
 
 
-def _happened(connection: Connection, item: Arrival, record: Record, run: Run | None) -> Happened:
+def _happened(connection: Connection, item: Arrival, record: Record, run: Run | None) -> RecordedEvent:
     details = record.event.details
     reason = details.get("reason")
     held = HoldReason(str(reason)) if reason is not None else None
     detail = str(details.get("detail", ""))
-    return Happened(
+    return RecordedEvent(
         event=record.event.event,
         path=_as_seen(str(details.get("path", item.path)), item.home),
         state=ArrivalState(str(details.get("state", item.state))),
@@ -209,11 +209,11 @@ def _arrival_of(record: Record) -> str:
     return record.event.arrival or ""
 
 
-def _told(receipt: Receipt) -> Told:
+def _told(receipt: Receipt) -> LastReceipt:
     body = body_of(receipt)
     text = body["text"]
     english = str(text["en"]) if isinstance(text, dict) else ""
-    return Told(state=ReceiptState(receipt.state), code=str(body["code"]), path=str(body["path"]), text=english)
+    return LastReceipt(state=ReceiptState(receipt.state), code=str(body["code"]), path=str(body["path"]), text=english)
 
 
 def _reference_of(receipt: Receipt) -> str | None:

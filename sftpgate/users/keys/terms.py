@@ -14,7 +14,7 @@ from sftpgate.users.keys.authorized import AuthorizedKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class KeyTerms:
     """What decides. ``signature_algs``: the names that the profile accepts; ``revoked``: see ``revocation_refusal``."""
 
     min_rsa_bits: int

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sftpgate.contracts.judge import History, Processed, Verdict, judge
+from sftpgate.contracts.judge import ContractVerdict, History, Processed, judge
 from sftpgate.contracts.objections import TEXTS
 from sftpgate.settings.choices import Language
 from sftpgate.settings.contracts import ContractSettings
@@ -192,7 +192,7 @@ CASES = [
 ]
 
 
-def verdict(content: bytes, contract: dict[str, Any], last: bytes | None = None) -> Verdict:
+def verdict(content: bytes, contract: dict[str, Any], last: bytes | None = None) -> ContractVerdict:
     """What a contract says of a file, with the file that was processed last."""
     history = History()
     if last is not None:

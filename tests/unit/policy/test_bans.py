@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sftpgate.policy.bans import (
     BanRules,
     Offence,
-    Standing,
+    SourceStanding,
     after_failures,
     is_exempt,
     is_forgotten,
@@ -27,7 +27,9 @@ MINUTE = timedelta(minutes=1)
 RULES = BanRules(threshold=10.0, half_life=10 * MINUTE, first_ban=10 * MINUTE, longest_ban=timedelta(days=1))
 
 
-def failing(times: int, failure: LoginRefusal | Offence, every: timedelta, standing: Standing | None = None) -> Standing:
+def failing(
+    times: int, failure: LoginRefusal | Offence, every: timedelta, standing: SourceStanding | None = None
+) -> SourceStanding:
     """The standing after so many failures."""
     now = NOW
     for _ in range(times):
@@ -95,7 +97,7 @@ def test_a_threshold_of_zero_bans_nobody() -> None:
 @given(st.floats(0, 1e6), st.integers(-(10**7), 10**7))
 def test_a_score_never_grows_by_time(score: float, seconds: int) -> None:
     """Whatever the clock does, time alone never raises a score."""
-    standing = Standing(source="192.0.2.1", score=score, scored_at=NOW)
+    standing = SourceStanding(source="192.0.2.1", score=score, scored_at=NOW)
     assert 0 <= score_at(standing, NOW + timedelta(seconds=seconds), RULES) <= score
 
 
@@ -127,7 +129,7 @@ def test_what_is_forgotten() -> None:
     assert is_forgotten(failed, soon, RULES)
     assert not is_forgotten(banned, soon, RULES)
     assert is_forgotten(banned, NOW + RULES.memory + timedelta(hours=1), RULES)
-    for_good = Standing(source="192.0.2.1", score=0, scored_at=NOW, banned_at=NOW, by_admin=True)
+    for_good = SourceStanding(source="192.0.2.1", score=0, scored_at=NOW, banned_at=NOW, by_admin=True)
     assert not is_forgotten(for_good, NOW + timedelta(days=999), RULES)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sftpgate.policy import checks
 from sftpgate.policy.actions import Action
-from sftpgate.policy.checks import CHECKS, MAX_DETAIL, Candidate, Check, HeldFile, Objection, check_of, objections
+from sftpgate.policy.checks import CHECKS, MAX_DETAIL, Candidate, Check, HeldFile, HoldCause, check_of, objections
 from sftpgate.policy.evidence import Grade
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.policy.phrases import sentence
@@ -99,8 +99,8 @@ def test_an_entry_is_all_of_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place(Situation(file=small)) == held
     locked = replace(small, batch_lock="alock.txt")
     assert list(objections(locked)) == [
-        Objection(HoldReason.BATCH_LOCK, "alock.txt"),
-        Objection(HoldReason.INCOMPLETE, "3 rows, 300 are due"),
+        HoldCause(HoldReason.BATCH_LOCK, "alock.txt"),
+        HoldCause(HoldReason.INCOMPLETE, "3 rows, 300 are due"),
     ]
 
 

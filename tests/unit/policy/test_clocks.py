@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftpgate.policy.bans import Standing
+from sftpgate.policy.bans import SourceStanding
 from sftpgate.policy.clocks import APART_SECONDS, Anchor, Reading, is_due
-from sftpgate.policy.quiet import Look, Seen, is_quiet
+from sftpgate.policy.quiet import Look, Observation, is_quiet
 
 WALL, UPTIME = 1_800_000_000.0, 5000.0
 HOUR, YEAR = 3600.0, 365 * 86400.0
@@ -58,12 +58,12 @@ def test_over_a_restart_of_the_machine() -> None:
         (WALL + 9, math.inf, None, False),
         (WALL + YEAR, 9.0, None, False),  # the clock was set forward just now
         (WALL - YEAR, math.inf, None, False),  # it was set back
-        (WALL - YEAR, math.inf, Seen(FILE, UPTIME - 10), True),  # and the file was seen as it is for long enough
-        (WALL - YEAR, math.inf, Seen(FILE, UPTIME - 9), False),
-        (WALL - YEAR, math.inf, Seen(Look(1, 3, FILE.changed_ns), UPTIME - 99), False),
+        (WALL - YEAR, math.inf, Observation(FILE, UPTIME - 10), True),  # and the file was seen as it is for long enough
+        (WALL - YEAR, math.inf, Observation(FILE, UPTIME - 9), False),
+        (WALL - YEAR, math.inf, Observation(Look(1, 3, FILE.changed_ns), UPTIME - 99), False),
     ],
 )
-def test_quiet(wall: float, steady: float, seen: Seen | None, quiet: bool) -> None:
+def test_quiet(wall: float, steady: float, seen: Observation | None, quiet: bool) -> None:
     """A local file is complete when it did not change for ten seconds that passed, whatever the clock says."""
     assert is_quiet(FILE, seen, 10.0, wall=wall, uptime=UPTIME, steady=steady) is quiet
 
@@ -74,5 +74,5 @@ def test_retries_and_bans_after_a_clock_was_set_back() -> None:
     assert not is_due(later, NOW, NOW)
     assert is_due(later, NOW, later)
     assert is_due(later, NOW, NOW - timedelta(days=365))
-    ban = Standing(source="192.0.2.1", score=0, scored_at=NOW, banned_at=NOW, banned_until=later)
+    ban = SourceStanding(source="192.0.2.1", score=0, scored_at=NOW, banned_at=NOW, banned_until=later)
     assert [ban.is_banned(NOW + timedelta(days=days)) for days in (-365, 0, 365)] == [False, True, False]

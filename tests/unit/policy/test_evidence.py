@@ -6,7 +6,7 @@ import pytest
 
 from sftpgate.policy.clients import CAREFUL, FAMILIES, LONGEST_OFFERED_WRITE, OPENSSH, THROUGH_OPENSSH, Family, family_of
 from sftpgate.policy.evidence import Grade, Signs, WriteTrace, has_usual_size, judged, said
-from sftpgate.policy.formats import NOTHING, Finding, Wholeness
+from sftpgate.policy.formats import NOTHING, FormatFinding, Wholeness
 from sftpgate.policy.texts import TextEnd
 
 BY_NAME = {family.name.partition(" ")[0]: family for family in FAMILIES}
@@ -167,7 +167,7 @@ def test_usual_sizes(size: int, earlier: list[tuple[int, str]], ends_line: bool,
 def test_the_content_decides_before_the_way(family: Family) -> None:
     """A format that carries its own end is proof either way, whoever sent it and however."""
     for found in (trace(FULL, FULL), trace(20_000), trace()):
-        whole, cut = (judged(found, family, Finding(told, "gzip")) for told in (Wholeness.WHOLE, Wholeness.CUT))
+        whole, cut = (judged(found, family, FormatFinding(told, "gzip")) for told in (Wholeness.WHOLE, Wholeness.CUT))
         assert (whole.grade, cut.grade) == (Grade.PROVEN, Grade.SUSPECT)
         assert "gzip" in str(whole.why) and "gzip" in str(cut.why)
 

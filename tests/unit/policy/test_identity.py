@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from sftpgate.policy.identity import Age, Mismatch, Seen, age, mismatch
+from sftpgate.policy.identity import Age, FoundIdentity, Mismatch, age, mismatch
 
-WHOLE = Seen(store="A", drop="A", ledger="A", store_used=True, ledger_used=True)
+WHOLE = FoundIdentity(store="A", drop="A", ledger="A", store_used=True, ledger_used=True)
 EARLIER = replace(WHOLE, store=None, drop=None, ledger=None)
 NEW = replace(EARLIER, store_used=False, ledger_used=False)
 
@@ -28,7 +28,7 @@ NEW = replace(EARLIER, store_used=False, ledger_used=False)
         replace(EARLIER, taken_expected=2, remembered="A"),
     ],
 )
-def test_what_belongs_together(seen: Seen) -> None:
+def test_what_belongs_together(seen: FoundIdentity) -> None:
     """A gate starts where all is its own, where nothing is yet, and where an earlier version or a cut-off start left no id."""
     assert mismatch(seen) is None
 
@@ -53,7 +53,7 @@ def test_what_belongs_together(seen: Seen) -> None:
         (replace(EARLIER, store="A", drop="A", kept_expected=3), Mismatch.STORE_STRANGE),  # another gate's, with an old ledger
     ],
 )
-def test_what_does_not(seen: Seen, expected: Mismatch) -> None:
+def test_what_does_not(seen: FoundIdentity, expected: Mismatch) -> None:
     """A store or drop that is missing or another one is never taken for one whose files were taken."""
     assert mismatch(seen) is expected
 

@@ -9,21 +9,21 @@ import pytest
 
 from sftpgate.policy.actions import Action
 from sftpgate.policy.lifecycle import FINAL_STATES, TRANSITIONS, ArrivalEvent, ArrivalState, HoldReason
-from sftpgate.policy.receipts import EVENTS, Happened, ReceiptState, Standing, Told, is_news, standing
+from sftpgate.policy.receipts import EVENTS, FileStatement, LastReceipt, ReceiptState, RecordedEvent, is_news, standing
 from sftpgate.policy.runs import RunOutcome
 
 DOCUMENT = (Path(__file__).resolve().parents[3] / "docs/receipts/README.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `(?P<state>[a-z]+)` \| (?P<codes>`.+?`) \| (?P<final>yes|no) \| `(?P<action>[a-z]+)` \|", re.MULTILINE)
-BEFORE = Told(state=ReceiptState.HELD, code="incomplete", path="a.csv", text="x")
+BEFORE = LastReceipt(state=ReceiptState.HELD, code="incomplete", path="a.csv", text="x")
 
 
-def happened(event: ArrivalEvent, state: ArrivalState, **more: object) -> Happened:
+def happened(event: ArrivalEvent, state: ArrivalState, **more: object) -> RecordedEvent:
     """Something that happened to ``a.csv``."""
     name = f"arrival.{event.replace(' ', '_')}"
-    return Happened(event=name, path="a.csv", state=state, **more)  # type: ignore[arg-type]  # of the parameters
+    return RecordedEvent(event=name, path="a.csv", state=state, **more)  # type: ignore[arg-type]  # of the parameters
 
 
-def everything() -> list[Standing]:
+def everything() -> list[FileStatement]:
     """What can be said, of every event of the table, outcome, reason and what was said before."""
     found = []
     for (_, event), state in TRANSITIONS.items():
@@ -32,8 +32,8 @@ def everything() -> list[Standing]:
             for outcome in (None, *RunOutcome):
                 what = happened(event, state, reason=reason, outcome=outcome)
                 found += [standing(what, told) for told in (None, BEFORE)]
-    found.append(standing(Happened(event="arrival.taken_back", path="a.csv", state=ArrivalState.WITHDRAWN), None))
-    found.append(standing(Happened(event="arrival.pruned", path="a.csv", state=ArrivalState.QUARANTINED), None))
+    found.append(standing(RecordedEvent(event="arrival.taken_back", path="a.csv", state=ArrivalState.WITHDRAWN), None))
+    found.append(standing(RecordedEvent(event="arrival.pruned", path="a.csv", state=ArrivalState.QUARANTINED), None))
     return [each for each in found if each is not None]
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_said_twice() -> None:
     """What a sender was told last is no news; a new path, or another reason, is."""
     [said] = [standing(happened(ArrivalEvent.HELD, ArrivalState.HELD, reason=HoldReason.INCOMPLETE, detail="x"), None)]
     assert said is not None
-    told = Told(state=said.state, code=said.code, path="a.csv", text=said.english)
+    told = LastReceipt(state=said.state, code=said.code, path="a.csv", text=said.english)
     assert not is_news(said, "a.csv", told)
     assert is_news(said, "b.csv", told)
     assert is_news(said, "a.csv", None)

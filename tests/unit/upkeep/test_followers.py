@@ -8,21 +8,21 @@ from threading import Event, Thread
 import pytest
 
 from sftpgate.errors import LedgerError
-from sftpgate.upkeep.followers import Follower, run_followers
+from sftpgate.upkeep.followers import FeedFollower, run_followers
 
 WAIT_SECONDS = 20.0
 
 
-def running(stopping: Event, *followers: Follower) -> Thread:
+def running(stopping: Event, *followers: FeedFollower) -> Thread:
     """A thread that runs followers."""
     thread = Thread(target=run_followers, args=(followers, stopping))
     thread.start()
     return thread
 
 
-def follower(name: str, step: Callable[[], bool]) -> Follower:
+def follower(name: str, step: Callable[[], bool]) -> FeedFollower:
     """One that waits for ever between two steps that found nothing more."""
-    return Follower(name=name, step=step, pause_seconds=1000.0)
+    return FeedFollower(name=name, step=step, pause_seconds=1000.0)
 
 
 def test_a_follower_works_until_nothing_is_left() -> None:
@@ -59,7 +59,7 @@ def test_one_that_fails_tries_again_and_keeps_no_other_back(error: Exception, ca
         other.set()
         return False
 
-    broken = Follower(name="broken", step=fails, pause_seconds=0.01)
+    broken = FeedFollower(name="broken", step=fails, pause_seconds=0.01)
     thread = running(stopping, broken, follower("other", works))
     assert other.wait(WAIT_SECONDS)
     assert recovered.wait(WAIT_SECONDS)

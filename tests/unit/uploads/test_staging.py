@@ -14,7 +14,7 @@ import pytest
 from sftpgate.errors import NoSpace, Refused, StorageError, TooLarge, TooScattered, UploadFailed, UploadIncomplete
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.coverage import MAX_RANGES
-from sftpgate.policy.evidence import Grade, Verdict
+from sftpgate.policy.evidence import Grade, GradedEvidence
 from sftpgate.policy.lifecycle import UploadState
 from sftpgate.store.disk import Disk
 from sftpgate.uploads.completeness import Judge
@@ -35,7 +35,7 @@ def write(gate: Gate, upload: Upload, offset: int, content: bytes) -> None:
     upload.write(gate.system.disk, offset, content)
 
 
-def verdict(gate: Gate, upload: Upload) -> Verdict:
+def verdict(gate: Gate, upload: Upload) -> GradedEvidence:
     """What is thought of it."""
     return Judge(gate.system.resources).verdict(upload, upload.progress.finish(upload.fd))
 

@@ -14,14 +14,14 @@ from sftpgate.settings.choices import Algorithms
 from sftpgate.users.expiry import about_to_expire
 from sftpgate.users.keys.authorized import AuthorizedKey, parse_public_key
 from sftpgate.users.keys.changes import expiring
-from sftpgate.users.keys.terms import Terms
+from sftpgate.users.keys.terms import KeyTerms
 from sftpgate.users.registry import User, UserRegistry
 from tests.harness.credentials import make_key
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 WITHIN = 14 * DAY
-TERMS = Terms(min_rsa_bits=2048, signature_algs=offer(Algorithms.DEFAULT).signature_algs, revoked=frozenset())
+TERMS = KeyTerms(min_rsa_bits=2048, signature_algs=offer(Algorithms.DEFAULT).signature_algs, revoked=frozenset())
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from sftpgate.ledger import bans
 from sftpgate.ledger.bans import Failures
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.logs import get_logger
-from sftpgate.policy.bans import BanRules, Standing
+from sftpgate.policy.bans import BanRules, SourceStanding
 from sftpgate.policy.login import LoginRefusal
 from sftpgate.threads import Threads
 
@@ -117,7 +117,7 @@ async def test_the_admin_bans_and_unbans(world: World) -> None:
     process = world.process()
     await process.refresh()
     ledger = world.ledgers[0]
-    for_good = Standing(source="192.0.2.1", score=0, scored_at=START, banned_at=START, by_admin=True, reason="by hand")
+    for_good = SourceStanding(source="192.0.2.1", score=0, scored_at=START, banned_at=START, by_admin=True, reason="by hand")
     with ledger.transaction() as connection:
         bans.ban(connection, for_good)
     world.now += timedelta(days=100)

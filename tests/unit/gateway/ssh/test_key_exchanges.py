@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftpgate.gateway.ssh.key_exchanges import Exchanges, Payer
-from sftpgate.policy.exchanges import PAYER, SHARED, Allowance, Group
+from sftpgate.policy.exchanges import PAYER, SHARED, ExchangeBudget, Group
 
 FLOOD, OTHER = Payer(Group.STRANGER, "192.0.2.1"), Payer(Group.STRANGER, "192.0.2.2")
 SITE, USER = Payer(Group.KNOWN, "198.51.100.1"), Payer(Group.USER, "erp")
@@ -94,7 +94,7 @@ async def test_nothing_is_computed_for_who_is_gone() -> None:
 def test_an_allowance_is_kept(steps: list[tuple[float, float]]) -> None:
     """Whoever waits when it must takes no more than its share of the time, its most and one exchange."""
     now = spent = dearest = 0.0
-    allowance = Allowance.full(PAYER, now)
+    allowance = ExchangeBudget.full(PAYER, now)
     for pause, cost in steps:
         now += max(pause, allowance.wait(now))
         allowance.spend(cost, now)
@@ -105,7 +105,7 @@ def test_an_allowance_is_kept(steps: list[tuple[float, float]]) -> None:
 @pytest.mark.parametrize(("clients", "cost", "most"), [(60, 0.002, 0.0), (60, 0.012, 3.0)])
 def test_sixty_clients_at_a_moment(clients: int, cost: float, most: float) -> None:
     """Sixty clients behind one address do not wait at all with elliptic curves, and some seconds with the dearest group."""
-    allowance = Allowance.full(PAYER, 0.0)
+    allowance = ExchangeBudget.full(PAYER, 0.0)
     now = 0.0
     for _ in range(clients):
         now += allowance.wait(now)

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from sftpgate.gateway.admission.rules import Limits
 from sftpgate.gateway.workers import supervisor as module
 from sftpgate.gateway.workers.listening import bind
-from sftpgate.gateway.workers.supervisor import Plan, Start, Supervisor, WorkerFailed
-from sftpgate.gateway.workers.worker_link import Message, MessageKind
+from sftpgate.gateway.workers.supervisor import Start, Supervisor, SupervisorPlan, WorkerFailed
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerMessage
 
-READY = repr(Message(MessageKind.READY).encode())
+READY = repr(WorkerMessage(MessageKind.READY).encode())
 # a worker that answers each connection with its number, and ends when its link does
 GOOD = f"""
 import socket, sys
@@ -53,7 +53,7 @@ while True:
     raw, fds, _, _ = socket.recv_fds(link, 4096, 1)
     if not said or b"retire" in raw:
         said = True
-        link.send({Message(MessageKind.SANDBOX_STALE).encode()!r})
+        link.send({WorkerMessage(MessageKind.SANDBOX_STALE).encode()!r})
     if not raw or b"stop" in raw or b"retire" in raw:
         break
     for fd in fds:
@@ -93,10 +93,10 @@ class Launches:
             await self.started.wait_for(lambda: len(self.starts) >= count)
 
 
-def plan(workers: int) -> Plan:
+def plan(workers: int) -> SupervisorPlan:
     """What the settings ask for, with limits that are not reached."""
     limits = Limits(max_connections=100, max_unauthenticated=100, max_unauthenticated_per_address=100)
-    return Plan(workers=workers, limits=limits)
+    return SupervisorPlan(workers=workers, limits=limits)
 
 
 @asynccontextmanager
@@ -179,7 +179,7 @@ async def test_a_worker_is_heard_on_its_own_connections_only() -> None:
     """A worker that is in somebody's hands cannot say anything of the other workers' clients."""
     async with running(Launches(LIAR)) as supervisor:
         reader, writer = await asyncio.open_connection(*supervisor.address)
-        assert Message.decode(await reader.read(4096)) == Message(MessageKind.ANSWER, 1)
+        assert WorkerMessage.decode(await reader.read(4096)) == WorkerMessage(MessageKind.ANSWER, 1)
         writer.close()
 
 

@@ -6,19 +6,19 @@ import asyncio
 import socket
 from contextlib import closing
 
-from sftpgate.gateway.workers.worker_link import Message, MessageKind, WorkerLink
+from sftpgate.gateway.workers.worker_link import MessageKind, WorkerLink, WorkerMessage
 
 
 async def test_a_message_carries_a_socket() -> None:
     """A connection that is sent works at the other end, and is closed at ours."""
     ours, theirs = WorkerLink.pair()
-    arrived: asyncio.Future[tuple[Message, socket.socket | None]] = asyncio.get_running_loop().create_future()
+    arrived: asyncio.Future[tuple[WorkerMessage, socket.socket | None]] = asyncio.get_running_loop().create_future()
     one = WorkerLink(ours, lambda *_: None, lambda: None)
     other = WorkerLink(theirs, lambda message, carried: arrived.set_result((message, carried)), lambda: None)
     near, far = socket.socketpair()
-    one.send(Message(MessageKind.CONNECTION, 7), far)
+    one.send(WorkerMessage(MessageKind.CONNECTION, 7), far)
     message, carried = await arrived
-    assert message == Message(MessageKind.CONNECTION, 7)
+    assert message == WorkerMessage(MessageKind.CONNECTION, 7)
     assert far.fileno() == -1
     assert carried is not None
     with closing(near), closing(carried):
@@ -33,11 +33,11 @@ async def test_what_does_not_fit_waits() -> None:
     ours, theirs = WorkerLink.pair()
     one = WorkerLink(ours, lambda *_: None, lambda: None)
     for number in range(5000):
-        one.send(Message(MessageKind.CLOSED, number))
+        one.send(WorkerMessage(MessageKind.CLOSED, number))
     seen: list[int] = []
     done = asyncio.Event()
 
-    def received(message: Message, _: socket.socket | None) -> None:
+    def received(message: WorkerMessage, _: socket.socket | None) -> None:
         seen.append(message.connection)
         if len(seen) == 5000:
             done.set()
@@ -65,7 +65,7 @@ async def test_the_end_of_the_other_process_is_the_end_of_the_link() -> None:
     async with asyncio.timeout(10):
         await ended.wait()
     near, far = socket.socketpair()
-    one.send(Message(MessageKind.CONNECTION, 1), far)
+    one.send(WorkerMessage(MessageKind.CONNECTION, 1), far)
     assert far.fileno() == -1
     near.close()
     assert ends == ["ended"]
