@@ -21,6 +21,7 @@ from typer.main import get_command
 from sftpgate.cli.command_record import looks, record_command, records_itself
 from sftpgate.cli.commands.arrivals import approve, arrivals, discard, reject, release, show
 from sftpgate.cli.commands.audit import audit
+from sftpgate.cli.commands.backup import backup, restore
 from sftpgate.cli.commands.bans import ban_app
 from sftpgate.cli.commands.bug_report import report_bug
 from sftpgate.cli.commands.claims import claim, done, extend, fail
@@ -119,7 +120,7 @@ COLLECT_AFTER = 50_000
 # The order in which --help lists them.
 for _command in (
     *(quickstart, serve, settings, doctor, report_bug, status),
-    *(arrivals, show, receipts, diff, approve, reject, undo, release, discard, sweep, prune, verify, audit),
+    *(arrivals, show, receipts, diff, approve, reject, undo, release, discard, sweep, prune, verify, audit, backup, restore),
     *(run, claim, done, fail, extend),
 ):
     app.command()(_command)

@@ -556,6 +556,11 @@ def last_taken_at(connection: Connection, path: str) -> datetime | None:
     return connection.execute(query.order_by(arrivals.c.seq.desc()).limit(1)).scalar()  # they are taken in their order
 
 
+def with_files(connection: Connection) -> Iterator[Arrival]:
+    """Yield every arrival that has a file, the oldest first; they are read as they are consumed."""
+    return each_where(connection, arrivals.c.location.is_not(None), order_by=(arrivals.c.seq,))
+
+
 def doubly_located(connection: Connection) -> list[tuple[str, int]]:
     """Return the places that more than one live arrival claims to be at, with their number: there must be none."""
     states = [state.value for state in LIVE_STATES]

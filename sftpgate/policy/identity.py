@@ -22,7 +22,7 @@ class FoundIdentity:
     ``store_used``: our own directory is in the store. ``ledger_used``: the ledger has had arrivals. ``kept`` are places in the
     store that only we take files from (archives, held, claimed …), ``taken`` those that programs of the machine take files from:
     how many of them the ledger expects to be filled, and how many are. ``is_beside``: ledger and store are on one filesystem.
-    ``remembered``: the id of the gate that the keys belong to.
+    ``remembered``: the id of the gate that the keys belong to. ``is_restoring``: a backup is being brought back here.
     """
 
     store: str | None
@@ -36,6 +36,7 @@ class FoundIdentity:
     taken_found: int = 0
     is_beside: bool = True
     remembered: str | None = None
+    is_restoring: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -64,6 +65,7 @@ class Mismatch(StrEnum):
     STORE_STRANGE = "none of the files that the ledger expects is in the store: it is another one, or a part of it is not mounted"
     DROP_MISSING = "the drop is missing or empty, and store and ledger are those of a gate in use: is its filesystem mounted?"
     DROP_OTHER = "the drop belongs to another gate than the store and the ledger"
+    RESTORING = "a restore of a backup was cut off, or is under way: the same `sftpgate restore` goes on with it"
     ALL_MISSING = (
         "store, drop and ledger are missing or empty, and the keys are those of a gate in use: is the filesystem of the data "
         "mounted?"
@@ -78,6 +80,8 @@ WHAT_TO_DO = (
 
 def mismatch(seen: FoundIdentity) -> Mismatch | None:
     """Return why a gate must not start on what was seen, or None."""
+    if seen.is_restoring:
+        return Mismatch.RESTORING
     if seen.ledger is not None:
         if seen.store is None:
             return Mismatch.STORE_UNMARKED if seen.store_used else Mismatch.STORE_MISSING

@@ -16,6 +16,7 @@ from sftpgate.store.disk import Disk
 from sftpgate.store.disk_paths import DiskPath
 
 _LIMIT_BYTES = 4096
+RESTORING = "restoring"  # the name of a file of ours that is there while a backup is being brought back
 _KEY = "gate"
 
 _Known = tuple[int, int, int]

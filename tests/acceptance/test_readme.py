@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -19,6 +20,7 @@ from tests.harness.commands import clean_environment
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 ADMIN = ROOT / "docs" / "admin.md"
+BACKUP = ROOT / "docs" / "backup.md"
 MAKE_RUN = "make run "  # what the first block runs; the Makefile runs `sftpgate quickstart`
 
 pytestmark = pytest.mark.timeout(180)
@@ -92,7 +94,7 @@ def newcomer(tmp_path: Path) -> Newcomer:
 
 def test_the_first_minute(newcomer: Newcomer) -> None:
     """Each command of README.md works when it is pasted: a file is sent, processed, and its report is read."""
-    made, send, run = blocks(README)
+    made, send, run, *_ = blocks(README)
     assert made.startswith(MAKE_RUN)
     assert "$(BIN)/sftpgate quickstart" in (ROOT / "Makefile").read_text(encoding="utf-8")
     define = send.partition("\n\n")[0]
@@ -148,8 +150,67 @@ def test_the_commands_that_look(newcomer: Newcomer) -> None:
         assert re.search(r"^sftpgate doctor\b", looks, re.MULTILINE)  # tests/acceptance/test_doctor.py runs it
 
 
+def test_a_backup_is_taken_and_brought_back(newcomer: Newcomer, tmp_path: Path) -> None:
+    """The commands of README.md and docs/backup.md take a backup beside a running gate, and bring it back into an empty
+    directory, where what waited is held until it is released.
+    """
+    define, backup = blocks(README)[1].partition("\n\n")[0], tmp_path / "backup"
+    restore, decide = blocks(BACKUP)[1:3]
+    with newcomer.served():
+        newcomer.shell(blocks(README)[1])
+        newcomer.shell(blocks(README)[3].replace("/backup", str(backup)), first=define)
+    path = f'PATH="{newcomer.directory}/.venv/bin:$PATH"; mkdir -p {tmp_path}/new; cd {tmp_path}/new'
+    lines = [line for line in restore.splitlines() if not line.startswith("sftpgate doctor")]
+    newcomer.shell("\n".join(lines).replace("/backup/gate-2026-01-31", f"{backup}/gate"), first=path)
+    assert "enrols.csv" in newcomer.shell(decide.splitlines()[0], first=path)
+    assert "waiting" in newcomer.shell(decide.splitlines()[-1], first=path)
+    assert re.search(r"^enrols +1 ", newcomer.shell("sftpgate status", first=path), re.MULTILINE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a clone to somebody else")
+def test_root_upgrades_a_clone_of_somebody_else(tmp_path: Path) -> None:
+    """The line of README.md pulls and installs as the owner of a clone, where git refuses root."""
+    [line] = [line for line in blocks(README)[4].splitlines() if "git pull" in line]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == 0 and directory.stat().st_mode & 0o777 == 0o700:
+            directory.chmod(0o755)  # of this test run: the clone's owner must get through
+    origin, clone = tmp_path / "origin", tmp_path / "clone"
+
+    def done(*words: object) -> None:
+        subprocess.run([str(word) for word in words], env=environment, check=True, capture_output=True, timeout=60)
+
+    def commit(text: str) -> None:
+        (origin / "Makefile").write_text(f"runtime:\n\t@id -un > installed; echo {text} >> installed\n", encoding="ascii")
+        done("chown", "-R", "root", origin)
+        git = ("git", "-C", origin, "-c", "user.name=t", "-c", "user.email=t@example.org")
+        done(*git, "add", "Makefile")
+        done(*git, "commit", "-qm", text)
+        done("chown", "-R", "nobody", origin)
+
+    done("git", "init", "-q", "-b", "main", origin)
+    commit("old")
+    done("chown", "-R", "root", origin)
+    done("git", "clone", "-q", origin, clone)
+    done("chown", "-R", "nobody", clone)
+    commit("new")
+    refused = subprocess.run(["git", "pull"], cwd=clone, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert "dubious ownership" in refused.stderr
+    pasted = subprocess.run(
+        ["bash", "-ec", line],
+        cwd=clone,
+        env={**environment, "HOME": "/root"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    assert (clone / "installed").read_text(encoding="ascii") == "nobody\nnew\n"
+
+
 def test_each_block_is_accounted_for() -> None:
     """A block of commands that somebody adds to these pages gets a test."""
-    assert len(blocks(README)) == 3
+    assert len(blocks(README)) == 5
     *_, service = blocks(ADMIN)
     assert len(blocks(ADMIN)) == 3 and "service install" in service  # tests/installation/test_service.py runs it

@@ -33,7 +33,7 @@ from sftpgate.policy.locations import NAMED_BY_ID, area_of
 from sftpgate.policy.managed import MANAGED_AREAS
 from sftpgate.store.disk import Disk
 from sftpgate.store.disk_paths import DiskPath
-from sftpgate.store.identity import Mark, read_id, read_seal, write_id, write_seal
+from sftpgate.store.identity import RESTORING, Mark, read_id, read_seal, write_id, write_seal
 from sftpgate.store.layout import Layout
 from sftpgate.store.locks import LocalLocks
 
@@ -56,6 +56,7 @@ def look(layout: Layout, disk: Disk, ledger: Ledger, remembered: str | None = No
         store_used=there[0] and disk.is_dir(layout.managed),
         ledger_used=False,
         remembered=remembered,
+        is_restoring=any(disk.exists(each.parent / RESTORING) for each in (layout.identity, layout.drop_identity)),
     )
     if not ledger.is_made():
         return seen

@@ -116,6 +116,12 @@ def before(connection: Connection, arrival: str, seq: int) -> Event | None:
     return None if row is None else _event(*row[1:])
 
 
+def arrivals_since(connection: Connection, seq: int) -> list[str]:
+    """Return the arrivals that events after the record numbered ``seq`` speak of, each once."""
+    query = select(events.c.arrival).where(events.c.seq > seq, events.c.arrival.is_not(None)).distinct()
+    return [str(found) for found in connection.scalars(query)]
+
+
 def doubt_of(connection: Connection, arrival: str) -> str:
     """Return what spoke against an arrival's being complete when it came; empty if the record has nothing of it."""
     return next((str(event.details["why"]) for event in history(connection, arrival) if "why" in event.details), "")

@@ -109,6 +109,14 @@ class Ledger:
             begin_reading(connection)
             yield connection
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[Connection]:
+        """Yield a connection of its own that sees the ledger as it is now, whatever is recorded until the end of the block."""
+        with _translated(), self._engine.connect() as connection:
+            begin_reading(connection)
+            get_fact(connection, _VERSION_FACT)  # what is read first says which state is seen
+            yield connection
+
     def check(self) -> str | None:
         """Return what is wrong with the database, or None."""
         try:

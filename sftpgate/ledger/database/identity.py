@@ -52,7 +52,7 @@ def expected_files(connection: Connection) -> list[Arrival]:
 
 def place(connection: Connection) -> str | None:
     """Return where the gate was when it was last looked at; None if nobody has looked yet."""
-    return get_fact(connection, _PLACE)
+    return get_fact(connection, _PLACE) or None
 
 
 def set_place(connection: Connection, value: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,29 @@ def _copy_back(tmp_path: Path) -> None:
     """Put a copy in the place of a gate, as tar or rsync makes one."""
     (tmp_path / "data").rename(tmp_path / "before")
     shutil.copytree(tmp_path / "before", tmp_path / "data")
+
+
+WAYS = {
+    "tar": "tar -C data -cf data.tar . && rm -r data && mkdir data && tar -C data -xpf data.tar",
+    "rsync": "rsync -aH data/ other && rm -r data && rsync -aH other/ data",
+    "cp": "cp -a data other && rm -r data && cp -a other data",
+}
+
+
+@pytest.mark.promise("P4")
+@pytest.mark.parametrize("way", WAYS)
+def test_each_usual_way_is_known(make_gate: Any, tmp_path: Path, way: str) -> None:
+    """A gate that was kept and brought back by tar, rsync or cp, into the very place that was emptied, holds what waited."""
+    if shutil.which(way) is None:
+        pytest.skip(f"{way} is not installed")
+    gate = make_gate(tools=TOOLS)
+    _fill(gate)
+    gate.system.close()
+    subprocess.run(["sh", "-ec", WAYS[way]], cwd=tmp_path, check=True)
+    again = make_gate(tools=TOOLS)
+    again.sweeper.recover()
+    assert _standing(again) == HELD
+    assert verify(again.system.resources, again.system.journal, content=True) == []
 
 
 HELD = [
