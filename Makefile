@@ -121,6 +121,10 @@ large: .venv/.dev  ## files of gigabytes that are made to hurt, each judged by i
 installation: .venv/.dev  ## the wheel, and the service on a machine with systemd: needs root, some minutes
 	$(BIN)/python -m pytest --timeout 300 tests/installation
 
+.PHONY: upgrade
+upgrade: .venv/.dev  ## gates that earlier versions have left, opened by this one: half a minute
+	$(BIN)/python -m pytest -n $(WORKERS) --timeout 120 tests/upgrade
+
 .PHONY: clients
 clients: .venv/.dev  ## real SFTP clients; those that are not installed are skipped, and said
 	$(BIN)/python -m pytest -n $(WORKERS) --timeout 300 tests/clients

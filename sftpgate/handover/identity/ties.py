@@ -20,13 +20,12 @@ from dataclasses import replace
 
 from sftpgate.errors import IdentityError, SftpgateError, StoreAway
 from sftpgate.ids import Clock, new_id
-from sftpgate.ledger import arrivals
-from sftpgate.ledger.arrivals import Arrival
 from sftpgate.ledger.audit import chain, event_log
 from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.audit.event_log import Event
 from sftpgate.ledger.database import identity as records
 from sftpgate.ledger.database.connection import Connection, Ledger
+from sftpgate.ledger.database.identity import ExpectedFile
 from sftpgate.logs import get_logger
 from sftpgate.policy.identity import WHAT_TO_DO, Age, FoundIdentity, Mismatch, age, mismatch
 from sftpgate.policy.locations import NAMED_BY_ID, area_of
@@ -91,7 +90,7 @@ def _device(ledger: Ledger) -> int | None:
         return None
 
 
-def is_there(layout: Layout, disk: Disk, item: Arrival) -> bool:
+def is_there(layout: Layout, disk: Disk, item: ExpectedFile) -> bool:
     """Return whether a file that could be that of ``item`` is where the ledger has it, or where its last move began."""
     for where in (item.location, item.pending_from):
         found = disk.lstat(layout.disk_path(where)) if where is not None else None
@@ -171,7 +170,7 @@ def count_missing(layout: Layout, disk: Disk, ledger: Ledger) -> tuple[int, int]
     expected = missing = last = 0
     while True:
         with ledger.reading() as connection:
-            rows = arrivals.live_after(connection, last, _PAGE)
+            rows = records.live_files_after(connection, last, _PAGE)
         if not rows:
             return expected, missing
         last = rows[-1].seq

@@ -5,15 +5,18 @@ All functions take an open connection of a ledger whose tables are there (``Ledg
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, or_, select
 
-from sftpgate.ledger.arrivals import Arrival, select_where
 from sftpgate.ledger.database.connection import get_fact, set_fact
 from sftpgate.ledger.database.schema import arrivals
 from sftpgate.policy.lifecycle import LIVE_STATES
+from sftpgate.policy.locations import Location
 
 _IDENTITY, _SEAL = "identity", "seal"
 _PLACE, _RESTORED = "place", "restored"
+_EXPECTED = select(arrivals.c.seq, arrivals.c.location, arrivals.c.pending_from, arrivals.c.size, arrivals.c.inode)
 _SAMPLE = 500  # of the newest files: enough to tell one store from another, few enough for any start
 
 
@@ -43,11 +46,30 @@ def has_arrivals(connection: Connection) -> bool:
     return connection.execute(select(arrivals.c.seq).limit(1)).first() is not None
 
 
-def expected_files(connection: Connection) -> list[Arrival]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedFile:
+    """Where the file of an arrival must be, and how it is known: what a ledger of any version says, as it is not upgraded yet."""
+
+    seq: int
+    location: Location | None
+    pending_from: Location | None
+    size: int
+    inode: int
+
+
+def expected_files(connection: Connection) -> list[ExpectedFile]:
     """Return the newest of the arrivals whose files must be somewhere on the disk."""
     live = [state.value for state in LIVE_STATES]
     has_file = or_(arrivals.c.state.in_(live), arrivals.c.archived_as.is_not(None))
-    return select_where(connection, arrivals.c.location.is_not(None), has_file, limit=_SAMPLE, order_by=(arrivals.c.seq.desc(),))
+    query = _EXPECTED.where(arrivals.c.location.is_not(None), has_file).order_by(arrivals.c.seq.desc()).limit(_SAMPLE)
+    return [ExpectedFile(**row) for row in connection.execute(query).mappings()]
+
+
+def live_files_after(connection: Connection, seq: int, limit: int) -> list[ExpectedFile]:
+    """Return the same of arrivals that are not at their end, in their order, from the one after ``seq`` on."""
+    live = arrivals.c.state.in_([state.value for state in LIVE_STATES])
+    query = _EXPECTED.where(live, arrivals.c.seq > seq).order_by(arrivals.c.seq).limit(limit)
+    return [ExpectedFile(**row) for row in connection.execute(query).mappings()]
 
 
 def place(connection: Connection) -> str | None:

@@ -36,7 +36,8 @@ def upgrade(connection: Connection, found: str, at: datetime) -> None:
         version = SCHEMA_VERSION + 1
     if version > SCHEMA_VERSION:
         raise LedgerError(
-            f"the ledger has version {found}, this program knows up to {SCHEMA_VERSION}: use the program that wrote it"
+            f"the ledger has version {found}, this program knows up to {SCHEMA_VERSION}: use the program that wrote it, or "
+            "restore the backup from before the upgrade (docs/backup.md)"
         )
     for step in range(version, SCHEMA_VERSION):
         _STEPS[step](connection, at)
