@@ -53,13 +53,13 @@ class Rehearsal:
 
 
 class Guard:
-    """Judges files by the contracts of their tools."""
+    """Judges files by the contracts of their tools. Guards may share their ``judges``; ``stop`` then ends them for all."""
 
-    def __init__(self, resources: Resources, journal: Journal, placer: Placer) -> None:
+    def __init__(self, resources: Resources, journal: Journal, placer: Placer, judges: Judges | None = None) -> None:
         self._resources = resources
         self._journal = journal
         self._placer = placer
-        self._judges = Judges()
+        self._judges = judges or Judges()
         self._conversions = Conversions(resources, journal, placer)
         self._is_stopped = False
 

@@ -14,8 +14,8 @@ from sftpgate.app.doctor.checks import check_owners
 from sftpgate.app.doctor.findings import Level
 from sftpgate.errors import ExitCode
 from sftpgate.store.filesystems import mount_of
-from sftpgate.users.host_keys.files import ensure_host_keys
 from tests.harness.credentials import keygen, make_key
+from tests.harness.host_keys import give_host_keys
 
 if TYPE_CHECKING:
     from tests.harness.command_line import Cli
@@ -29,7 +29,7 @@ def healthy(cli: Cli) -> Cli:
     cli.environment["SFTPGATE_PORT"] = "0"
     cli.environment["SFTPGATE_FREE_SPACE_FLOOR"] = "1"
     cli.environment["SFTPGATE_ALLOW_ROOT"] = "true"
-    ensure_host_keys(cli.directory / "keys")
+    give_host_keys(cli.directory / "keys")
     cli("user", "add", "erp", "--password-stdin", text=PASSWORD + "\n")
     cli("store", "mkdir", "north")
     (cli.data / "ledger.db").chmod(0o640)

@@ -13,7 +13,6 @@ from sftpgate.app import arrivals as decisions
 from sftpgate.app.composition import build
 from sftpgate.app.runs.claims import make_claims
 from sftpgate.app.upkeep import make_sender_acts, make_sweeper
-from sftpgate.contracts.judges import Judges
 from sftpgate.drop.opening import OpenMode
 from sftpgate.drop.sender_view import SenderView
 from sftpgate.errors import ClaimLost, SftpgateError
@@ -40,6 +39,7 @@ from sftpgate.uploads.upload import Upload
 from sftpgate.users.registry import UserRegistry
 from tests.crash.machine import Clock
 from tests.crash.receipts import make_writer
+from tests.harness.handover import JUDGES
 from tests.harness.senders import make_sender
 
 ONCE = frozenset({1})
@@ -49,9 +49,6 @@ PERHAPS = frozenset({0, 1})
 NEW = OpenMode(create=True, truncate=True, exclusive=False, append=False)
 RESUME = OpenMode(create=True, truncate=False, exclusive=False, append=False)
 APPEND = OpenMode(create=True, truncate=False, exclusive=False, append=True)
-
-
-_JUDGES = Judges()  # one process for all worlds of a test run: a judge has no state
 
 
 @dataclass(slots=True)
@@ -132,8 +129,7 @@ class World:
         registry = UserRegistry(base / "keys")
         self.acts = make_sender_acts(self.system, self.publisher, registry)
         self.claims = make_claims(self.system)
-        self.guard = Guard(self.system.resources, self.system.journal, self.system.placer)
-        self.guard._judges = _JUDGES
+        self.guard = Guard(self.system.resources, self.system.journal, self.system.placer, JUDGES)
         self.held: list[Claim] = []
         self.sweeper = make_sweeper(self.system, self.acts, registry)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sftpgate.app.composition import build
 from sftpgate.app.upkeep import make_sender_acts
+from sftpgate.contracts.judges import Judges
 from sftpgate.drop.sender_acts import SenderActs
 from sftpgate.errors import SftpgateError
 from sftpgate.ledger import arrivals
@@ -22,6 +23,8 @@ from sftpgate.uploads.terms import Sender
 from sftpgate.uploads.upload import Upload
 from sftpgate.users.registry import UserRegistry
 from tests.harness.senders import begin, make_sender
+
+JUDGES = Judges()  # one process for all guards of a test process that nobody stops: a judge keeps nothing of a file
 
 
 @dataclass

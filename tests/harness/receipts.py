@@ -13,13 +13,13 @@ from sftpgate.ledger.database.connection import Ledger
 from sftpgate.site import Site
 from sftpgate.upkeep.receipts.references import References
 from sftpgate.upkeep.receipts.writer import ReceiptRules, Receipts
-from sftpgate.users.host_keys.files import ensure_host_keys
 from sftpgate.users.host_keys.signatures import Signers
+from tests.harness.host_keys import give_host_keys
 
 
 def make_receipts(site: Site, *, wants: Callable[[str], bool] = lambda _: True, ledger: Ledger | None = None) -> Receipts:
     """The follower of a site, which has joined; its host keys are made."""
-    ensure_host_keys(site.settings.keys_dir)
+    give_host_keys(site.settings.keys_dir)
     rules = ReceiptRules(wants=wants, signer=Signers(site.settings.keys_dir).current)
     made = Receipts(ledger or site.ledger, site.clock, References(site.layout, site.disk), rules)
     made.step()

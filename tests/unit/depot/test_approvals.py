@@ -20,7 +20,7 @@ from sftpgate.policy.approvals import APPROVED_FOR
 from sftpgate.policy.lifecycle import ArrivalState, HoldReason
 from sftpgate.policy.runs import RunOutcome
 from sftpgate.runners.claim_ends import ClaimEnd
-from tests.harness.handover import Gate
+from tests.harness.handover import JUDGES, Gate
 
 HEADER = b"uid;name\n"
 GOOD, BAD, WORSE, BETTER = (HEADER + text for text in (b"u1;a\nu2;b\nu3;c\n", b"u1;a\n", b"u9;a\n", b"u1;a\nu2;b\nu3;c\nu4;d\n"))
@@ -54,7 +54,7 @@ def gate(make_gate: Any) -> Gate:
 
 def judge(gate: Gate) -> None:
     """What the server does a few times a second."""
-    guard = Guard(gate.system.resources, gate.system.journal, gate.system.placer)
+    guard = Guard(gate.system.resources, gate.system.journal, gate.system.placer, JUDGES)
     guard.judge_held()
     guard.end_approvals()
 

@@ -24,7 +24,7 @@ from sftpgate.runners.claim_ends import ClaimEnd
 from sftpgate.settings.tree import Settings
 from sftpgate.upkeep.rehearsals import OldRehearsals
 from sftpgate.upkeep.verdict_reports import VerdictReports
-from tests.harness.handover import Gate
+from tests.harness.handover import JUDGES, Gate
 
 HEADER = b"uid;name\n"
 CONTRACT: dict[str, Any] = {"header": ["uid", "name"], "key": ["uid"], "group": "name", "max_removed": "40%"}
@@ -45,7 +45,7 @@ def gate(make_gate: Any) -> Gate:
     made: Gate = make_gate(tools=TOOLS)
     made.acts.make_home("")
     made.put("people.csv", rows(10))
-    Guard(made.system.resources, made.system.journal, made.system.placer).judge_held()
+    Guard(made.system.resources, made.system.journal, made.system.placer, JUDGES).judge_held()
     claims = make_claims(made.system)
     claim = claims.take("people")
     assert claim is not None
@@ -127,7 +127,7 @@ def test_the_same_verdict(gate: Gate, writer: VerdictReports, kind: str) -> None
         assert gate.now(in_earnest).hold_reason is HoldReason.INCOMPLETE and "The upload looks interrupted: " in text
         in_earnest = gate.put("people.csv", FILES[kind])  # the same once more is believed
     assert gate.now(in_earnest).hold_reason is HoldReason.UNCHECKED
-    assert Guard(gate.system.resources, gate.system.journal, gate.system.placer).judge_held() == 1
+    assert Guard(gate.system.resources, gate.system.journal, gate.system.placer, JUDGES).judge_held() == 1
     assert gate.now(in_earnest).state is (ArrivalState.HELD if tried else ArrivalState.WAITING)
     assert verdict_of(in_earnest) == tried
     assert all(each.sentence() in text for each in tried) and ("would be held" in text) == bool(tried)
