@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from sftpgate.errors import FileExchanged, NoSuchFile, SftpgateError
 from sftpgate.handover.placement.stock_consumer import Consumer
-from sftpgate.handover.second_names import Kept
+from sftpgate.handover.second_names import SecondNames
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.lifecycle import Area
@@ -34,7 +34,7 @@ _DIGESTS = 10_000  # files whose digests are remembered: after a restore until t
 class Files:
     """The files of arrivals. One instance per process; used under the store's lock if it moves."""
 
-    def __init__(self, contents: Contents, kept: Kept, *, consumer: Consumer | None = None) -> None:
+    def __init__(self, contents: Contents, kept: SecondNames, *, consumer: Consumer | None = None) -> None:
         self.contents = contents
         self.consumer = consumer
         self.kept = kept

@@ -36,7 +36,7 @@ from sftpgate.handover.identity.ties import Ties
 from sftpgate.handover.pending_moves import PendingMoves
 from sftpgate.handover.placement.stock_consumer import Consumer
 from sftpgate.handover.resources import Resources
-from sftpgate.handover.second_names import Kept
+from sftpgate.handover.second_names import SecondNames
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival, ArrivalId
 from sftpgate.logs import get_logger
@@ -65,7 +65,7 @@ class Journal:
     ) -> None:
         self._resources = resources
         layout, disk = resources.layout, resources.disk
-        self.kept = Kept(layout, disk, reader_time or timedelta(0))
+        self.kept = SecondNames(layout, disk, reader_time or timedelta(0))
         self.locks: Locks = LocalLocks(layout, disk)
         self.contents: Contents = LocalContents(layout, disk, resources.modes)
         self.files = Files(self.contents, self.kept, consumer=consumer)

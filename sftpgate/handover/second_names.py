@@ -28,7 +28,7 @@ from sftpgate.store.layout import Layout
 _AT_ONCE = 500  # names that are looked up in one query
 
 
-class Kept:
+class SecondNames:
     """The second names of one store. ``reader_time`` is how long a plain program may take from its open to its unlink."""
 
     def __init__(self, layout: Layout, disk: Disk, reader_time: timedelta) -> None:

@@ -14,7 +14,7 @@ from sftpgate.errors import IsADirectory
 from sftpgate.handover.changes import Change
 from sftpgate.handover.placement.batch_locks import is_own_lock
 from sftpgate.handover.resources import Resources
-from sftpgate.handover.second_names import Kept
+from sftpgate.handover.second_names import SecondNames
 from sftpgate.ledger.arrivals import Arrival
 from sftpgate.policy.checks import is_shown_by_disk
 from sftpgate.policy.lifecycle import UNCLAIMED_STATES, Area, ArrivalEvent, ArrivalState
@@ -26,7 +26,7 @@ from sftpgate.policy.placement import Fate, Placement, fate_of_earlier
 class Targets:
     """Finds the places of files, and clears them."""
 
-    def __init__(self, resources: Resources, kept: Kept, names: NameRules) -> None:
+    def __init__(self, resources: Resources, kept: SecondNames, names: NameRules) -> None:
         self._resources = resources
         self._kept = kept
         self._names = names
