@@ -45,10 +45,19 @@ async def watching(settings: Settings) -> AsyncIterator[SideProcess | None]:
 
 
 def _directory_of_this_start(settings: Settings) -> Path:
-    """Return the directory in which workers count, made; they and the monitor inherit its name."""
+    """Return the directory in which workers count, made; they and the monitor inherit its name.
+
+    Raises SettingsError: it is the first thing that a start writes, and a volume of somebody else is found out here.
+    """
     directory = settings.data_dir / "metrics" / str(os.getpid())
     _remove_left_over(directory.parent)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write into the data directory {settings.data_dir}: {error.strerror}; give it to the user that sftpgate runs "
+            f"as (its number is {os.geteuid()})"
+        ) from error
     os.environ[DIRECTORY_VARIABLE] = str(directory)
     return directory
 
