@@ -1,8 +1,8 @@
-"""The ``sftpgate`` command: which commands there are, and what a script sees of an error.
+"""The ``sftpgate`` command: what it is called with, and what a script sees of an error.
 
 An error is one line on stderr, ``sftpgate: …``, and an exit code of ``docs/exit-codes.md``; this module is the only
-place where one becomes the other. Only this module knows all commands. ``sftpgate --help`` and shell completion must
-be quick, and cron starts a process a minute: the modules of commands import nothing but typer and the standard
+place where one becomes the other. ``sftpgate --help`` and shell completion must be quick, and cron starts a process a
+minute: commands are made when they are asked for (``catalogue``), their modules import nothing but typer and the standard
 library (and rules that cost nothing) before they run, and Typer does without rich.
 """
 
@@ -18,32 +18,8 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from sftpgate.cli.command_record import looks, record_command, records_itself
-from sftpgate.cli.commands.arrivals import approve, arrivals, discard, reject, release, show
-from sftpgate.cli.commands.audit import audit
-from sftpgate.cli.commands.backup import backup, restore
-from sftpgate.cli.commands.bans import ban_app
-from sftpgate.cli.commands.bug_report import report_bug
-from sftpgate.cli.commands.claims import claim, done, extend, fail
-from sftpgate.cli.commands.contracts import contract_app
-from sftpgate.cli.commands.differences import diff, undo
-from sftpgate.cli.commands.doctor import doctor
-from sftpgate.cli.commands.expectations import expect_app
-from sftpgate.cli.commands.host_keys import hostkey_app
-from sftpgate.cli.commands.keys import key_app
-from sftpgate.cli.commands.monitor import monitor
-from sftpgate.cli.commands.notify import notify_app
-from sftpgate.cli.commands.prune import prune
-from sftpgate.cli.commands.quarantine import quarantine_app
-from sftpgate.cli.commands.receipts import receipts
-from sftpgate.cli.commands.run import run
-from sftpgate.cli.commands.serve import deliver, follow, serve, worker
-from sftpgate.cli.commands.service import service_app
-from sftpgate.cli.commands.status import status
-from sftpgate.cli.commands.store import store_app
-from sftpgate.cli.commands.sweep import sweep, verify
-from sftpgate.cli.commands.tools import tool_app
-from sftpgate.cli.commands.users import user_app
+from sftpgate.cli.catalogue import Root
+from sftpgate.cli.command_record import record_command
 from sftpgate.errors import ExitCode, SftpgateError, StoreBusy
 
 # 128 and the signal's number, as shells have it
@@ -52,6 +28,7 @@ _BROKEN_PIPE = 141
 
 app = typer.Typer(
     name="sftpgate",
+    cls=Root,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     invoke_without_command=True,
@@ -88,60 +65,8 @@ def sftpgate(
         raise typer.Exit(ExitCode.USAGE)
 
 
-@records_itself
-def quickstart() -> None:
-    """Set everything up, prove it with a sample file, and serve until Ctrl-C.
-
-    Example: sftpgate quickstart
-    """
-    from sftpgate.cli.commands.quickstart import quickstart as command
-
-    command()
-
-
-@looks
-def settings(
-    json: Annotated[bool, typer.Option("--json", help="Print a list of objects.")] = False,
-    defaults: Annotated[bool, typer.Option("--defaults", help="List every setting with its default and its meaning.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/settings.md.")] = False,
-) -> None:
-    """List the settings that are in force: name, where it comes from, and value. Passwords are not shown.
-
-    Example: sftpgate settings | grep -v default
-    """
-    from sftpgate.cli.commands.settings import settings as command
-
-    command(json=json, defaults=defaults, markdown=markdown)
-
-
 # Objects between two collections: most of what a command makes are modules, and nothing of them is garbage.
 COLLECT_AFTER = 50_000
-
-# The order in which --help lists them.
-for _command in (
-    *(quickstart, serve, settings, doctor, report_bug, status),
-    *(arrivals, show, receipts, diff, approve, reject, undo, release, discard, sweep, prune, verify, audit, backup, restore),
-    *(run, claim, done, fail, extend),
-):
-    app.command()(_command)
-app.command(hidden=True)(worker)
-app.command(hidden=True)(follow)
-app.command(hidden=True)(deliver)
-app.command(hidden=True)(monitor)
-for _group, _name in (
-    (tool_app, "tool"),
-    (contract_app, "contract"),
-    (expect_app, "expect"),
-    (quarantine_app, "quarantine"),
-    (store_app, "store"),
-    (user_app, "user"),
-    (key_app, "key"),
-    (hostkey_app, "hostkey"),
-    (ban_app, "ban"),
-    (notify_app, "notify"),
-    (service_app, "service"),
-):
-    app.add_typer(_group, name=_name)
 
 
 def main() -> NoReturn:

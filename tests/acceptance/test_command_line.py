@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.main import get_command
 
+from sftpgate.cli.catalogue import ENTRIES
 from sftpgate.cli.main import app
 from sftpgate.errors import ExitCode
 
@@ -86,14 +87,49 @@ def test_help_is_quick(cli: Cli) -> None:
 
 
 def test_help_imports_nothing_heavy(cli: Cli) -> None:
-    """Help and completion do without the database, the settings, SSH and rich."""
-    code = "import sys; from sftpgate.cli.main import app; print(*sys.modules)"
+    """Help and completion, of whatever commands, do without the database, the settings, SSH and rich."""
+    code = (
+        "import sys; from sftpgate.cli.main import app; from typer.main import get_command\n"
+        "made = list(get_command(app).commands.values()); print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [*cli.command()[:1], "-c", code], env=cli.env, capture_output=True, text=True, check=True
     ).stdout.split()
     assert {"sqlalchemy", "pydantic", "asyncssh", "rich", "structlog", "cryptography", "asyncio"}.isdisjoint(loaded)
     ours = [name for name in loaded if name.startswith("sftpgate.") and not name.startswith("sftpgate.cli")]
     assert len(ours) <= _HELP_IMPORTS, ours  # what only a command's work needs is imported when it works
+
+
+def test_a_command_imports_no_other(cli: Cli) -> None:
+    """The whole help makes no command, and a command's help that command alone."""
+    code = (
+        "import sys; from sftpgate.cli.main import main; sys.argv = ['sftpgate', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "finally: print(*(name for name in sys.modules if name.startswith('sftpgate.cli.commands.')), file=sys.stderr)"
+    )
+    for words, modules in (([], []), (["ban", "list"], ["sftpgate.cli.commands.bans"])):
+        done = subprocess.run(
+            [*cli.command()[:1], "-c", code, *words, "--help"], env=cli.env, capture_output=True, text=True, check=True
+        )
+        assert done.stderr.split() == modules
+        assert "Usage: sftpgate" in done.stdout
+
+
+def test_the_whole_help_says_what_the_commands_say() -> None:
+    """The root's help lists each command with the first sentence of its own help, and hides what is hidden."""
+    made = {path[0]: command for path, command in COMMANDS.items() if len(path) == 1}
+    said = {entry.name: (entry.sentence, entry.hidden) for entry in ENTRIES}
+    assert said == {name: (command.get_short_help_str(1000), command.hidden) for name, command in made.items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "position", "wanted"), [("sftpgate ba", 1, {"backup", "ban"}), ("sftpgate ban l", 2, {"list"})]
+)
+def test_completion(cli: Cli, words: str, position: int, wanted: set[str]) -> None:
+    """A shell completes commands, and the commands of a group; hidden ones are not offered."""
+    asked = {"_SFTPGATE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+    done = subprocess.run(cli.command(), env=cli.env | asked, capture_output=True, text=True, check=False)
+    assert set(done.stdout.split()) == wanted, done.stderr
 
 
 def test_no_command_shows_the_help(cli: Cli) -> None:

@@ -153,6 +153,12 @@ class People(threading.Thread):
                 self.process.kill()
 
 
+def _verify(gate: Gate) -> None:
+    """Disk and ledger agree. What ``verify`` says otherwise is in the failure's first line, which is all that a summary shows."""
+    done = gate.attempt("verify", "--content")
+    assert done.returncode == ExitCode.OK, " | ".join([f"verify: {done.returncode}", *f"{done.stdout}{done.stderr}".splitlines()])
+
+
 def _files(gate: Gate) -> list[Path]:
     """All complete files: everything but staging, notes, locks, reports, and the second names of waiting and claimed files."""
     roots = [gate.data / "sync", gate.data / "store"]
@@ -207,7 +213,7 @@ def test_kills_lose_nothing(tmp_path: Path, workers: int) -> None:
         gate.stop()
         while gate.attempt("run", "--all").returncode == ExitCode.OK:
             pass
-        gate.command("verify", "--content")
+        _verify(gate)
 
     known = set().union(*(sender.sent for sender in senders))
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
@@ -264,7 +270,7 @@ def test_kills_let_nothing_go(tmp_path: Path) -> None:
         assert gate.attempt("sweep").returncode in (ExitCode.OK, ExitCode.NOTHING_TO_DO)
         while gate.attempt("run", "--all").returncode == ExitCode.OK:
             pass
-        gate.command("verify", "--content")
+        _verify(gate)
 
     lines = {digest: count for sender in senders for digest, count in sender.lines.items()}
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
