@@ -66,6 +66,7 @@ def load() -> None:
         with suppress(ImportError):
             importlib.import_module(name)
     tree = get_command(command_line.app)
+    list(getattr(tree, "commands", {}).values())  # each is made when it is asked for
     vars(command_line)[get_command.__name__] = lambda _: tree
     gc.freeze()
 
