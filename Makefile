@@ -71,6 +71,7 @@ setup: .venv/.dev  ## virtual environment with everything for development
 # -- use -------------------------------------------------------------------------------------------------------------
 
 .PHONY: run
+run: CANDIDATES = /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11
 run: .venv/.runtime  ## set everything up, prove it with a sample file, and serve on 127.0.0.1:2222 until Ctrl-C
 	@exec $(BIN)/sftpgate quickstart
 

@@ -169,6 +169,23 @@ def test_the_dockerfile_copies_what_the_runtime_needs(tmp_path: Path) -> None:
     assert "requirements.lock" in done.stdout
 
 
+def test_a_first_run_prefers_the_distributions_python(tmp_path: Path) -> None:
+    """`make run` takes the distribution's Python, if it suits, and not one that comes first on the path."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(TOP / name, tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "python3").write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+    (other / "python3").chmod(0o755)
+    env = {"PATH": f"{other}:/usr/bin:/bin"}
+    planned = subprocess.run(["make", "-n", "run"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    suits = "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"
+    there = Path("/usr/bin/python3").exists() and not subprocess.run(["/usr/bin/python3", "-c", suits], check=False).returncode
+    assert f"{'/usr/bin/python3' if there else 'python3'} -m venv .venv" in planned.stdout, planned.stderr
+    if there:
+        assert "\npython3 -m venv" not in planned.stdout
+
+
 def test_the_runtime_of_root_is_for_all(tmp_path: Path) -> None:
     """`make runtime` as root takes the distribution's Python, and refuses one that only root can execute, saying what to do."""
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):

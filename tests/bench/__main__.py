@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench import commands, disk, sessions, transfers
-from tests.bench.contenders import PEERS, Openssh, OpensshWithoutPostQuantum, Server, Sftpgate
+from tests.bench.contenders import PEERS, Openssh, OpensshWithMover, OpensshWithoutPostQuantum, Server, Sftpgate
 from tests.bench.report import REFERENCE, Report, absolute, compared, document, plot, shown
 from tests.bench.scratch import Scratch
 from tests.bench.series import Series, interleaved
@@ -130,6 +130,14 @@ def small_files(bench: Bench, relaxed: Server) -> None:
     bench.compare('in 4 sessions, "relaxed"', transfers.small_files_together, servers=pair, ours=RELAXED, target=1.3)
 
 
+def to_claimable(bench: Bench, mover: Server) -> None:
+    """Small files until a tool can have them, against what a user would build instead."""
+    pair = {mover.name: mover, "sftpgate": bench.servers["sftpgate"]}
+    title = f"from put to claimable, hashed, flushed and recorded; instead of OpenSSH alone: {mover.name}"
+    bench.compare(title, transfers.claimable, servers=pair, target=0.5)
+    bench.compare("the same in 4 sessions, and against the same", transfers.claimable_together, servers=pair, target=0.7)
+
+
 def connections(bench: Bench, plain: Server) -> None:
     """Many short connections, and one over a long line."""
     bench.compare("connect, log in, put 4 KiB, quit", transfers.connect, target=6.0)
@@ -243,6 +251,7 @@ def main() -> None:
         plain = started(OpensshWithoutPostQuantum(made / "plain"))
         connections(bench, plain)
         small_files(bench, relaxed)
+        to_claimable(bench, started(OpensshWithMover(made / "mover")))
         large_files(bench)
         many_sessions(bench)
         command_line(bench)

@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 START_SECONDS = 30.0
 HOST = "127.0.0.1"
+MOVER = Path(__file__).with_name("mover.py")
 
 
 class Server(ABC):
@@ -104,6 +105,10 @@ class Server(ABC):
     def memory_bytes(self) -> int:
         """Memory of all its processes, shared pages in their shares."""
         return sum(process.memory_full_info().pss for process in self.processes())
+
+    def claimable(self, files: int) -> None:
+        """Return when so many more files can be claimed. Ours can be when their CLOSE is answered."""
+        assert files > 0
 
     def sftp(self, *options: str, batch: str = "-") -> list[str]:
         """OpenSSH's client, with its own defaults."""
@@ -200,6 +205,51 @@ class OpensshWithoutPostQuantum(Openssh):
 
     name = "OpenSSH without post-quantum"
     options = {"KexAlgorithms": "-sntrup*,mlkem*"}
+
+
+class OpensshWithMover(Openssh):
+    """OpenSSH's server with a home-made mover beside it, which hashes, flushes and records: ``mover.py``."""
+
+    name = "OpenSSH with a mover"
+    options = {"Subsystem": "sftp /usr/lib/openssh/sftp-server"}
+    programs = (*Openssh.programs, "/usr/lib/openssh/sftp-server")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._mover: subprocess.Popen[str] | None = None
+        self._counted = 0
+
+    def start(self) -> None:
+        super().start()
+        store = self.directory / "store"
+        store.mkdir()
+        words = [sys.executable, str(MOVER), str(self.files), str(store), str(self.directory / "ledger.db")]
+        self._mover = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        self._counted = self._count()
+
+    def stop(self) -> None:
+        if self._mover is not None:
+            self._mover.terminate()
+            self._mover.communicate()
+            self._mover = None
+        super().stop()
+
+    def processes(self) -> list[psutil.Process]:
+        assert self._mover is not None
+        return [*super().processes(), psutil.Process(self._mover.pid)]
+
+    def claimable(self, files: int) -> None:
+        wanted = self._counted + files
+        while self._counted < wanted:
+            self._counted = self._count()
+
+    def _count(self) -> int:
+        assert self._mover is not None
+        assert self._mover.stdout is not None
+        line = self._mover.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name}: the mover has ended")
+        return int(line)
 
 
 class Proftpd(Server):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -85,7 +87,7 @@ class Report:
             "processors": str(psutil.cpu_count()),
             "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
             "kernel": platform.release(),
-            "Python": platform.python_version(),
+            "Python": f"{platform.python_version()}, {_build()}",
             "OpenSSH": version_of("ssh", "-V"),
             "load before": f"{psutil.getloadavg()[0]:.1f}",
         } | {what: f"{seconds * 1e6:.0f} µs" for what, seconds in self.disk.items()}
@@ -113,6 +115,13 @@ class Report:
         path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def _build() -> str:
+    """How the Python was built, as far as it can tell. Distributions optimise theirs in their own ways, which it does not say."""
+    if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""):
+        return "built with --enable-optimizations"
+    return "the distribution's" if sys.base_prefix == "/usr" else "built without --enable-optimizations"
+
+
 def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *lines))
 
@@ -124,7 +133,9 @@ Written by `make bench`: the last run. A column is a server; its number says how
 than {reference} it was in the same round, the median of {rounds} rounds in which the servers took turns.
 Servers of others have fewer rounds. The client is OpenSSH's `sftp` with its defaults, unless the
 row says otherwise. sftpgate runs as a user gets it: it hashes, records and flushes every file; the
-others do none of that. The second table is of sftpgate alone.
+others do none of that. The row "from put to claimable" compares it with what does: OpenSSH's server
+with a small program beside it (`tests/bench/mover.py`), which makes the OK no safer. The second
+table is of sftpgate alone.
 
 {machine}
 

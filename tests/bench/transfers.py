@@ -72,6 +72,26 @@ def small_files_together(server: Server, scratch: Scratch) -> float:
     return _together(server, [_tree(server, part, scratch.fresh()) for part in scratch.small_parts])
 
 
+def claimable(server: Server, scratch: Scratch) -> float:
+    """``put -r`` of small files in one session, until all can be claimed: hashed, flushed and recorded."""
+
+    def work() -> None:
+        small_files(server, scratch)
+        server.claimable(_count(scratch.small))
+
+    return timed(work)
+
+
+def claimable_together(server: Server, scratch: Scratch) -> float:
+    """As many in four sessions."""
+
+    def work() -> None:
+        small_files_together(server, scratch)
+        server.claimable(sum(map(_count, scratch.small_parts)))
+
+    return timed(work)
+
+
 def far_away(server: Server, scratch: Scratch) -> float:
     """16 MiB over a line with a round trip of 50 ms, less the time to connect."""
     near = server.port
@@ -98,6 +118,10 @@ def _tree(server: Server, local: Path, name: str, options: str = "") -> str:
     """Into a directory that is there: ``put -r`` cannot make it where a server resolves only paths that exist (ProFTPD)."""
     target = f"{server.target}/{name}"
     return f"mkdir {target}\nmkdir {target}/{local.name}\nput {options} -r {local} {target}"
+
+
+def _count(directory: Path) -> int:
+    return sum(1 for _ in directory.iterdir())
 
 
 def _together(server: Server, batches: Sequence[str]) -> float:
