@@ -251,7 +251,10 @@ def main() -> None:
         plain = started(OpensshWithoutPostQuantum(made / "plain"))
         connections(bench, plain)
         small_files(bench, relaxed)
-        to_claimable(bench, started(OpensshWithMover(made / "mover")))
+        if OpensshWithMover.is_here():
+            to_claimable(bench, started(OpensshWithMover(made / "mover")))
+        else:
+            say(f"{OpensshWithMover.name}: its programs are not here, left out")
         large_files(bench)
         many_sessions(bench)
         command_line(bench)

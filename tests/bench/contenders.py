@@ -175,7 +175,7 @@ class Openssh(Server):
     """sshd with internal-sftp: the reference."""
 
     name = "OpenSSH"
-    programs = ("/usr/sbin/sshd",)
+    programs: ClassVar[tuple[str, ...]] = ("/usr/sbin/sshd",)
     options: ClassVar[dict[str, str]] = {}
 
     def argv(self) -> list[str]:
