@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from sftpgate.policy.lags import Lag, delivery_behind, followers_behind, receivers_off
+
 BEAT_SECONDS = 15.0  # a worker says that it is alive every half second; above what a busy machine delays it
 LOCK_SECONDS = 15.0  # far above what a change takes, and half of what one waits before it gives up (store/shared/file_lock.py)
 STUCK_SECONDS = 30.0  # a CLOSE that waits so long: above the ledger's busy timeout
 SWEEPS_MISSED = 3
-UNTOLD = timedelta(hours=1)  # a message that is due so long: a receiver that restarts is back by then
 SWEEP_MARGIN = timedelta(seconds=60)  # a sweep itself takes time
 
 
@@ -45,6 +46,7 @@ class Seen:
     stale_locks: tuple[str, ...]  # directories of the drop with a batch lock that is too old, and whose it is
     shortages: tuple[str, ...] = ()  # of room for store, drop and ledger, in words
     expected: tuple[str, ...] = ()  # files that are late, missing, held, or that no tool takes, in words
+    lags: tuple[Lag, ...] = ()  # how far each follower of the record is behind
     untold_since: datetime | None = None  # the oldest message that somebody should have by now
     turned_off: tuple[str, ...] = ()  # receivers of notifications that are sent nothing any more
 
@@ -107,12 +109,9 @@ def _expected_files(seen: Seen) -> Iterator[Problem]:
 
 
 def _untold(seen: Seen) -> Iterator[Problem]:
-    if seen.untold_since is not None and seen.now - seen.untold_since > UNTOLD:
-        since = seen.untold_since.isoformat(timespec="seconds")
-        reason = f"a notification is due since {since}: `sftpgate notify receivers` says who is away"
-        yield Problem(check="notifications", condition=Condition.DEGRADED, reason=reason)
-    for receiver in seen.turned_off:
-        reason = f"nothing is sent to {receiver} any more, as it asked: `sftpgate notify resume {receiver}`, or take it out"
+    for reason in followers_behind(seen.lags, seen.now, seen.sweep_interval):
+        yield Problem(check="followers", condition=Condition.DEGRADED, reason=reason)
+    for reason in (*delivery_behind(seen.untold_since, seen.now), *receivers_off(seen.turned_off)):
         yield Problem(check="notifications", condition=Condition.DEGRADED, reason=reason)
 
 

@@ -96,6 +96,7 @@ def _of_ledger(stock: Stock, now: float) -> Iterator[Metric]:
     untold = stock.untold.oldest.timestamp() if stock.untold.oldest is not None else now
     yield _gauge("sftpgate_oldest_notification_seconds", "Age of the oldest of these; 0: none.", max(0.0, now - untold))
     yield _gauge("sftpgate_receivers_off", "Receivers that are sent nothing any more.", len(stock.turned_off))
+    yield from _of_followers(stock, now)
     runs = CounterMetricFamily("sftpgate_runs", "Runs of tools that ended, by outcome.", labels=["outcome"])
     for outcome, count in sorted(stock.runs.items()):
         runs.add_metric([outcome], count)
@@ -112,6 +113,16 @@ def _of_ledger(stock: Stock, now: float) -> Iterator[Metric]:
         yield _gauge(
             "sftpgate_last_sweep_timestamp_seconds", "When the last sweep ended, in Unix time.", stock.swept_at.timestamp()
         )
+
+
+def _of_followers(stock: Stock, now: float) -> Iterator[Metric]:
+    events = GaugeMetricFamily("sftpgate_follower_behind_events", "Events that a follower has to read.", labels=["follower"])
+    age = GaugeMetricFamily("sftpgate_follower_behind_seconds", "Age of the oldest of these; 0: none.", labels=["follower"])
+    for lag in stock.lags:
+        events.add_metric([lag.name], lag.events)
+        age.add_metric([lag.name], max(0.0, now - lag.since.timestamp()) if lag.since is not None else 0.0)
+    yield events
+    yield age
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -23,6 +23,7 @@ from sftpgate.handover.identity.gate_memory import remembered
 from sftpgate.handover.identity.ties import problem_of
 from sftpgate.handover.placement.batch_locks import BatchLock, BatchLocks
 from sftpgate.ledger import overview, runs
+from sftpgate.ledger.audit import feed
 from sftpgate.ledger.audit.chain import ends
 from sftpgate.ledger.database.connection import Ledger, get_fact
 from sftpgate.ledger.outbox import lanes, messages
@@ -30,6 +31,7 @@ from sftpgate.ledger.outbox.messages import Backlog
 from sftpgate.ledger.overview import HeldBack, Waiting
 from sftpgate.monitor.health import BEAT_SECONDS, Seen
 from sftpgate.policy.expectations import ALARMS
+from sftpgate.policy.lags import Lag
 from sftpgate.policy.names import NameRules
 from sftpgate.policy.space import shortages
 from sftpgate.settings.choices import Language
@@ -52,6 +54,7 @@ class Stock:
     swept_at: datetime | None = None
     runs: Counter[str] = field(default_factory=Counter)
     expected: list[Expected] = field(default_factory=list)
+    lags: list[Lag] = field(default_factory=list)
     untold: Backlog = field(default_factory=Backlog)
     turned_off: tuple[str, ...] = ()
     problem: str | None = None
@@ -111,8 +114,9 @@ class Snapshot:
                         swept_at=_ended(last),
                         runs=self._tally.update(runs.outcomes(connection, *self._tally.position)),
                         expected=now_of(connection, {each.name: each for each in self._terms()}, datetime.now(UTC)),
+                        lags=feed.lags(connection),
                         untold=messages.backlog(connection, datetime.now(UTC)),
-                        turned_off=tuple(sorted(lane.name for lane in lanes.known(connection).values() if lane.off_at)),
+                        turned_off=tuple(lanes.turned_off(connection)),
                     )
             except LedgerError as error:
                 return Stock(problem=error.message)
@@ -144,6 +148,7 @@ class Snapshot:
             publishing_seconds=publishing,
             store_lock_seconds=store_lock,
             expected=tuple(each.sentence(Language.ENGLISH) for each in stock.expected if each.state in ALARMS),
+            lags=tuple(stock.lags),
             untold_since=stock.untold.oldest,
             turned_off=stock.turned_off,
             stale_locks=() if stock.problem else tuple(self.stale_locks(now)),

@@ -15,6 +15,7 @@ from enum import StrEnum
 _STEPS = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)  # seconds
 _JITTER = 0.2
 LONGEST_WAIT = timedelta(days=1)
+LONGEST_WAIT_WITH_LUCK = LONGEST_WAIT * (1 + _JITTER)  # between two attempts: nothing that is true waits longer
 PAUSE_STEPS = (5, 30, 60, 300, 900)  # seconds for which nothing is sent to a receiver that is not there
 
 

@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
@@ -19,8 +20,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from docs.generate import ROOT
+from sftpgate.ledger.audit import event_log, feed
+from sftpgate.ledger.audit.actor import SYSTEM
+from sftpgate.ledger.audit.event_log import Event
+from sftpgate.ledger.database.connection import Ledger
 from sftpgate.meter import DIRECTORY_VARIABLE
-from tests.harness.servers import Gate, until
+from tests.harness.servers import Gate, until, words_of
 
 DASHBOARD = ROOT / "docs/monitoring/grafana-dashboard.json"
 ALERTS = ROOT / "docs/monitoring/alerts.yml"
@@ -144,6 +149,44 @@ def test_a_missing_worker_and_a_stale_lock(monitored: Monitored) -> None:
     until(lambda: monitored.health() == (200, "degraded", ["batch lock"]), "the lock is stale")
     lock.unlink()
     until(lambda: monitored.health() == (200, "ready", []), "it is back")
+
+
+def _happen(gate: Gate, at: datetime) -> None:
+    """Put something on the record that the writer of receipts has to look at."""
+    with closing(Ledger(f"sqlite:///{gate.data}/ledger.db")) as ledger, ledger.transaction() as connection:
+        event_log.record(connection, [Event(at=at, event="arrival.done", actor=SYSTEM)])
+
+
+def _has_read_all(gate: Gate) -> bool:
+    """Whether the writer of receipts has read the whole record. If not, what is no news waits until there is some."""
+    with closing(Ledger(f"sqlite:///{gate.data}/ledger.db")) as ledger, ledger.reading() as connection:
+        has = all(lag.events == 0 for lag in feed.lags(connection) if lag.name == "receipts")
+    if not has:
+        _happen(gate, datetime.now(UTC))
+    return has
+
+
+def test_followers_that_stand_still(monitored: Monitored) -> None:
+    """If what follows the record stands still, health, metrics, `status` and `doctor` say so, how many events wait and since
+    when; when it goes on, all is well again.
+    """
+    gate = monitored.gate
+    [followers] = [pid for pid in gate.children() if "follow" in words_of(pid)]
+    until(lambda: _has_read_all(gate), "it has read all there is")
+    os.kill(followers, signal.SIGSTOP)
+    try:
+        at = datetime.now(UTC) - timedelta(hours=1)
+        _happen(gate, at)
+        until(lambda: monitored.health() == (200, "degraded", ["followers"]), "somebody sees that it stands still")
+        said = f"since {at.isoformat(timespec='seconds')} wait for receipts"
+        assert said in monitored.get("/healthz")[1].decode()
+        until(lambda: monitored.samples()["sftpgate_follower_behind_seconds", "receipts"] > 3500, "the metrics have it")
+        assert monitored.samples()["sftpgate_follower_behind_events", "receipts"] >= 1
+        assert said in gate.command("status")
+        assert said in gate.attempt("doctor").stdout
+    finally:
+        os.kill(followers, signal.SIGCONT)
+    until(lambda: monitored.health() == (200, "ready", []), "it has read on")
 
 
 def test_a_monitor_that_came_too_late(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from sftpgate.app.doctor.findings import Finding, Findings, Level
 from sftpgate.app.doctor.findings import error as _error
 from sftpgate.app.doctor.findings import warning as _warning
 from sftpgate.app.doctor.identity import LOST_LEDGER, check_identity, files_without_ledger
-from sftpgate.app.doctor.notifications import check_notifications
+from sftpgate.app.doctor.notifications import check_followers, check_notifications
 from sftpgate.app.doctor.places import check_acls, check_homes, check_stuck
 from sftpgate.app.doctor.processes import check_process
 from sftpgate.app.doctor.rights import check_modes, check_settings_file, check_tool_users
@@ -69,6 +69,7 @@ def examine(settings: Settings, now: datetime) -> Findings:
         ("homes", lambda: check_homes(settings)),
         ("tools", lambda: check_tools(settings)),
         ("notifications", lambda: check_notifications(settings)),
+        ("followers", lambda: check_followers(settings, now)),
         ("waiting files", lambda: check_waiting(settings)),
         ("port", lambda: check_port(settings.host, settings.port)),
         ("open files", check_open_files),

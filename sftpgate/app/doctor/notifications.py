@@ -1,12 +1,17 @@
-"""The check of ``sftpgate doctor`` about notifications: whether what the settings name is there. Only looks; sends nothing."""
+"""The checks of ``sftpgate doctor`` about those who hear of things: whether what the settings name is there, and whether what
+follows the record keeps up. Only looks; sends nothing.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+from datetime import datetime
 from importlib.util import find_spec
 
+from sftpgate.app.context import ledger_for_reading
 from sftpgate.app.doctor.findings import Findings, error, warning
+from sftpgate.app.status.lags import lag_notes
 from sftpgate.settings.tree import Settings
 from sftpgate.upkeep.notifications.audience import audience_of
 from sftpgate.upkeep.notifications.ways.chat import MISSING
@@ -36,3 +41,14 @@ def check_notifications(settings: Settings) -> Findings:
             yield error(CHECK, f"notify.to.{name}: {MISSING}", "install it where sftpgate is installed")
         if not any(name in rule.to for rule in notify.rules.values()):
             yield warning(CHECK, f"notify.to.{name} is told of nothing: no rule names it", "make a rule, or take it out")
+
+
+def check_followers(settings: Settings, now: datetime) -> Findings:
+    """Yield what does not keep up with what happens: followers of the record, the delivery, receivers that are turned off."""
+    with ledger_for_reading(settings) as ledger:
+        if ledger is None:
+            return
+        with ledger.reading() as connection:
+            notes = lag_notes(settings, connection, now)
+    for note in notes:
+        yield warning("followers", note, "read the server's log; restart it if that says nothing")

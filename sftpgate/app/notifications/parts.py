@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -12,18 +13,20 @@ from sftpgate.app.composition import pointers_of
 from sftpgate.ids import Clock
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.database.identity import identity
+from sftpgate.ledger.outbox import lanes
 from sftpgate.policy.reachable_addresses import networks
 from sftpgate.settings.choices import Language
 from sftpgate.settings.tree import Settings
 from sftpgate.threads import Threads
 from sftpgate.upkeep.followers import FeedFollower
 from sftpgate.upkeep.notifications.audience import Audience, Correspondent, Receiver, audience_of
-from sftpgate.upkeep.notifications.courier import Courier
+from sftpgate.upkeep.notifications.courier import Courier, drop_strangers, prune
 from sftpgate.upkeep.notifications.follower import NAME, Announcer, leave
 from sftpgate.upkeep.notifications.ways.way import Way
 from sftpgate.upkeep.notifications.wording import Reader
 from sftpgate.users.registry import account_in
 
+NOBODY_SECONDS = 3600.0  # between two looks whether something is left to end, if nobody is told of anything
 FOLLOW_SECONDS = 0.5  # between two looks at the record; with the courier's own, a message is under way within two seconds
 
 
@@ -41,12 +44,11 @@ def correspondent(keys_dir: Path, language: Language, user: str) -> Corresponden
 
 
 def follower(settings: Settings, ledger: Ledger, clock: Clock) -> list[FeedFollower]:
-    """Return the follower that writes into the outbox; none if nobody is to be told of anything. Then the record does not wait
-    for it either.
+    """Return the follower that writes into the outbox. If nobody is to be told of anything, the record does not wait for it, and
+    it ends what an earlier setting left in the outbox, and keeps that for as long as it would.
     """
     if not settings.notify.is_wanted:
-        leave(ledger)
-        return []
+        return [FeedFollower(name=NAME, step=partial(_clear, settings, ledger, clock), pause_seconds=NOBODY_SECONDS)]
     announcer = Announcer(
         ledger,
         make_audience(settings),
@@ -60,6 +62,18 @@ def follower(settings: Settings, ledger: Ledger, clock: Clock) -> list[FeedFollo
         return announcer.read_on() > 0
 
     return [FeedFollower(name=NAME, step=step, pause_seconds=FOLLOW_SECONDS)]
+
+
+def _clear(settings: Settings, ledger: Ledger, clock: Clock) -> bool:
+    """Do a slice of what is left to do when nobody is told of anything any more; return whether there is more."""
+    leave(ledger)
+    now, keep = clock(), timedelta(seconds=settings.notify.keep)
+    with ledger.reading() as connection:
+        has_lanes = lanes.are_strange(connection, (), now)
+    if has_lanes:
+        with ledger.transaction() as connection:
+            lanes.put_in_order(connection, (), now)
+    return drop_strangers(ledger, (), now) or (settings.notify.keep > 0 and prune(ledger, now - keep))
 
 
 def make_courier(settings: Settings, ledger: Ledger, threads: Threads, clock: Clock) -> Courier:

@@ -15,6 +15,7 @@ from sftpgate.app.composition import name_rules, pointers_of, utc_now
 from sftpgate.app.doctor.identity import identity_note, lost_ledger_note
 from sftpgate.app.doctor.places import stuck
 from sftpgate.app.expectations import overview as expected_files
+from sftpgate.app.status.lags import lag_notes
 from sftpgate.app.status.records import (
     GateStatus,
     HeldArrival,
@@ -76,6 +77,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> GateSta
         claims = [_without_boot(claim) for claim in overview.open_claims(connection)]
         last_sweep = _last_sweep(get_fact(connection, LAST_SWEEP))
         is_begun = get_fact(connection, COMPLETE) is not None
+        lags = lag_notes(settings, connection, now)
     return GateStatus(
         directory=directory,
         tools=_tools(settings, waiting, last_runs, put_off),
@@ -95,6 +97,7 @@ def collect(settings: Settings, ledger: Ledger | None, now: datetime) -> GateSta
             *_shortages(settings),
             *_stuck(settings),
             *_notes(settings, last_sweep, now),
+            *lags,
         ],
     )
 

@@ -33,6 +33,7 @@ from sftpgate.ledger.audit.event_log import Record
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.database.schema import events as records
 from sftpgate.ledger.database.schema import followers
+from sftpgate.policy.lags import Lag
 
 BATCH = 100  # events that fit, in one batch: publishers wait for its transaction
 LOOKED_AT = 10_000  # events that one batch looks at, whether they fit or not; above BATCH, or it would be the limit
@@ -93,6 +94,14 @@ def all_followers(connection: Connection) -> list[Follower]:
     return [
         Follower(name=name, position=position, behind=head - position, moved_at=moved_at)
         for name, position, moved_at in connection.execute(query)
+    ]
+
+
+def lags(connection: Connection) -> list[Lag]:
+    """Return how far each follower is behind, by name."""
+    return [
+        Lag(name=each.name, events=each.behind, since=_oldest_unread(connection, each.position) if each.behind else None)
+        for each in all_followers(connection)
     ]
 
 
@@ -163,6 +172,11 @@ def read_by_all(connection: Connection, cutoff: datetime) -> int | None:
     is_kept = (records.c.seq > slowest, records.c.at >= cutoff - GRACE)
     first_kept = connection.execute(select(records.c.seq).where(*is_kept).order_by(records.c.seq).limit(1)).scalar()
     return chain.ends(connection).head_seq if first_kept is None else int(first_kept) - 1
+
+
+def _oldest_unread(connection: Connection, position: int) -> datetime | None:
+    query = select(records.c.at).where(records.c.seq > position).order_by(records.c.seq).limit(1)
+    return connection.execute(query).scalar()
 
 
 def _position(connection: Connection, name: str) -> int:

@@ -6,11 +6,11 @@ message, but for one of them, after a pause that grows. One that said that it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, inspect, select, update
 
 from sftpgate.ledger.database.schema import outbox_lanes
 
@@ -25,6 +25,11 @@ class Lane:
     off_at: datetime | None = None
     off_because: str = ""
     passed_by: int = 0
+
+
+def is_there(connection: Connection) -> bool:
+    """Return whether the ledger has an outbox: one of an earlier version has none until it is upgraded."""
+    return inspect(connection).has_table(outbox_lanes.name)
 
 
 def known(connection: Connection) -> dict[str, Lane]:
@@ -49,6 +54,32 @@ def put(connection: Connection, lane: Lane) -> None:
     }
     if not connection.execute(update(outbox_lanes).where(outbox_lanes.c.lane == lane.name).values(values)).rowcount:
         connection.execute(insert(outbox_lanes).values(lane=lane.name, **values))
+
+
+def turned_off(connection: Connection) -> list[str]:
+    """Return the names of the lanes that are off."""
+    query = select(outbox_lanes.c.lane).where(outbox_lanes.c.off_at.is_not(None)).order_by(outbox_lanes.c.lane)
+    return list(connection.scalars(query))
+
+
+def are_strange(connection: Connection, names: Collection[str], longest_pause_ends: datetime) -> bool:
+    """Return whether ``put_in_order`` would change any."""
+    query = select(outbox_lanes.c.lane).where(_is_strange(names) | _is_too_late(longest_pause_ends)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def put_in_order(connection: Connection, names: Collection[str], longest_pause_ends: datetime) -> None:
+    """Forget all lanes but ``names``, and end pauses that no receiver can have got: the clock was set back since."""
+    connection.execute(delete(outbox_lanes).where(_is_strange(names)))
+    connection.execute(update(outbox_lanes).where(_is_too_late(longest_pause_ends)).values(not_before=None))
+
+
+def _is_strange(names: Collection[str]) -> ColumnElement[bool]:
+    return outbox_lanes.c.lane.not_in(sorted(names))
+
+
+def _is_too_late(longest_pause_ends: datetime) -> ColumnElement[bool]:
+    return outbox_lanes.c.not_before > longest_pause_ends
 
 
 def pass_by(connection: Connection, counts: Mapping[str, int]) -> None:

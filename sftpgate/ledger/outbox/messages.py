@@ -92,6 +92,17 @@ class Settled:
     due_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestTimes:
+    """What times of messages can be at ``now``: none is made later, the next attempt is due by ``longest_wait_ends``, and whoever
+    took one has it until ``longest_lease_ends`` at most.
+    """
+
+    now: datetime
+    longest_wait_ends: datetime
+    longest_lease_ends: datetime
+
+
 def add(connection: Connection, messages: Sequence[Message]) -> None:
     """Put messages into the outbox; what is gathered goes into the message that gathers it already, if that is not due yet."""
     fresh = [message for message in messages if message.gathers is None or not _gathered(connection, message)]
@@ -181,6 +192,19 @@ def are_strange(connection: Connection, lanes: Collection[str]) -> bool:
     return connection.execute(_strange(lanes).limit(1)).first() is not None
 
 
+def are_ahead(connection: Connection, limits: LatestTimes) -> bool:
+    """Return whether ``bring_back`` would change any."""
+    return connection.execute(select(outbox.c.seq).where(_is_ahead(limits)).limit(1)).first() is not None
+
+
+def bring_back(connection: Connection, limits: LatestTimes) -> int:
+    """Make messages due now whose times cannot be: the clock was set back since. At most a slice; return how many."""
+    seqs = list(connection.scalars(select(outbox.c.seq).where(_is_ahead(limits)).limit(SLICE)))
+    values = {"created_at": limits.now, "due_at": limits.now, "taken_until": None, "gathers": None}
+    connection.execute(update(outbox).where(outbox.c.seq.in_(seqs)).values(values))
+    return len(seqs)
+
+
 def prune(connection: Connection, before: datetime) -> int:
     """Forget messages that were done before then, at most a slice; return how many."""
     seqs = list(connection.scalars(select(outbox.c.seq).where(outbox.c.done_at < before).limit(SLICE)))
@@ -253,6 +277,14 @@ def _older(lane: str, before: datetime, now: datetime) -> Select[Any]:
     is_free = or_(outbox.c.taken_until.is_(None), outbox.c.taken_until <= now)
     is_old = (outbox.c.due_at <= now, outbox.c.created_at <= before)
     return select(outbox.c.seq, outbox.c.kind).where(_is_due(lane), *is_old, is_free)
+
+
+def _is_ahead(limits: LatestTimes) -> ColumnElement[bool]:
+    is_made_later = outbox.c.created_at > limits.longest_lease_ends  # some slack: gates that share a ledger have a clock each
+    waits_too_long = and_(outbox.c.attempts > 0, outbox.c.due_at > limits.longest_wait_ends)
+    is_taken_too_long = outbox.c.taken_until > limits.longest_lease_ends
+    is_ahead = or_(is_made_later, waits_too_long, is_taken_too_long)
+    return and_(outbox.c.state == MessageState.DUE.value, is_ahead)
 
 
 def _strange(lanes: Collection[str]) -> Select[Any]:

@@ -11,7 +11,7 @@ Blocking work is in threads. What is wrong with the ledger (a full disk) is wait
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,7 +25,7 @@ from sftpgate.ledger.outbox import lanes, messages
 from sftpgate.ledger.outbox.lanes import Lane
 from sftpgate.ledger.outbox.messages import SLICE, Message, MessageState, Settled
 from sftpgate.logs import get_logger
-from sftpgate.policy.deliveries import Attempt, Verdict, next_attempt, pause_until
+from sftpgate.policy.deliveries import LONGEST_WAIT_WITH_LUCK, Attempt, Verdict, next_attempt, pause_until
 from sftpgate.policy.notification_rules import ABOUT_US
 from sftpgate.settings.notify import NotifySettings
 from sftpgate.threads import Threads
@@ -100,8 +100,13 @@ class Courier:
             return Attempt(verdict=Verdict.LATER, said=f"an error of sftpgate itself ({type(error).__name__}): see the log")
 
     async def keep_house(self) -> None:
-        """Give up what is too old, forget what was done long ago, and end what nobody is there for any more."""
-        await self._threads.run(self._drop_strangers)
+        """Bring back times that a wrong clock left, give up what is too old, forget what was done long ago, and end what nobody
+        is there for any more.
+        """
+        await self._threads.run(self._put_lanes_in_order)
+        for work in (self._bring_back, self._drop_strangers):
+            while await self._threads.run(work):
+                pass
         for lane in self._ways:
             is_more = True
             while is_more:
@@ -204,21 +209,54 @@ class Courier:
         log.error("notify.given_up", receiver=receiver, messages=count)
         _note(connection, "notify.given_up", now, receiver=receiver, count=count)
 
-    def _drop_strangers(self) -> None:
+    def _put_lanes_in_order(self) -> None:
+        """Forget receivers that are not in the settings any more, and pauses that a clock which was ahead has left."""
+        names, until = list(self._ways), self._clock() + LONGEST_WAIT_WITH_LUCK
         with self._ledger.reading() as connection:
-            if not messages.are_strange(connection, list(self._ways)):
+            if not lanes.are_strange(connection, names, until):
                 return
         with self._ledger.transaction() as connection:
-            count = messages.drop_strangers(connection, list(self._ways), self._clock())
-        log.warning("notify.dropped", messages=count, reason="their receiver is not in the settings any more")
+            lanes.put_in_order(connection, names, until)
 
-    def _prune(self) -> bool:
-        before = self._clock() - timedelta(seconds=self._settings.keep)
+    def _bring_back(self) -> bool:
+        """Make a slice of messages due whose times were written while the clock was ahead; return whether there may be more."""
+        now = self._clock()
+        limits = messages.LatestTimes(
+            now=now, longest_wait_ends=now + LONGEST_WAIT_WITH_LUCK, longest_lease_ends=now + lease_of(self._settings)
+        )
         with self._ledger.reading() as connection:
-            if not messages.are_done(connection, before):
+            if not messages.are_ahead(connection, limits):
                 return False
         with self._ledger.transaction() as connection:
-            return messages.prune(connection, before) == SLICE
+            count = messages.bring_back(connection, limits)
+        log.warning("notify.brought_back", messages=count, reason="the clock was set back: they are due now")
+        return count == SLICE
+
+    def _drop_strangers(self) -> bool:
+        return drop_strangers(self._ledger, list(self._ways), self._clock())
+
+    def _prune(self) -> bool:
+        return prune(self._ledger, self._clock() - timedelta(seconds=self._settings.keep))
+
+
+def drop_strangers(ledger: Ledger, names: Collection[str], now: datetime) -> bool:
+    """End a slice of the messages to lanes that are none of ``names``; return whether there may be more."""
+    with ledger.reading() as connection:
+        if not messages.are_strange(connection, names):
+            return False
+    with ledger.transaction() as connection:
+        count = messages.drop_strangers(connection, names, now)
+    log.warning("notify.dropped", messages=count, reason="their receiver is not in the settings any more")
+    return count == SLICE
+
+
+def prune(ledger: Ledger, before: datetime) -> bool:
+    """Forget a slice of the messages that were done before then; return whether there may be more."""
+    with ledger.reading() as connection:
+        if not messages.are_done(connection, before):
+            return False
+    with ledger.transaction() as connection:
+        return messages.prune(connection, before) == SLICE
 
 
 def lease_of(settings: NotifySettings) -> timedelta:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from sftpgate.ids import Clock
 from sftpgate.ledger import arrivals, runs, verdicts
@@ -44,6 +45,7 @@ BATCH = 50  # events in one transaction: publishers wait for it
 # How far the record may go on without a word for us before our position is moved: each move is a commit. Far below the days for
 # which old events wait for us.
 IDLE_EVENTS = 1000
+IDLE_TIME = timedelta(minutes=10)  # nor for how long; below UNREAD of policy/lags.py, after which we are said to stand still
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class Receipts:
         self._references = references
         self._rules = rules
         self._has_joined = False
+        self._idle: tuple[int, datetime] | None = None  # where we are while nothing is news, and since when
 
     def step(self) -> bool:
         """Write the receipts of the next events; return whether there may be more to write."""
@@ -72,7 +75,7 @@ class Receipts:
             self._has_joined = True
         with self._ledger.reading() as connection:
             batch = feed.read(connection, NAME, events=EVENTS, limit=BATCH)
-            if not (batch.records or batch.missed) and batch.end - batch.begin < IDLE_EVENTS:
+            if batch.is_empty or (not (batch.records or batch.missed) and not self._is_passed_over(batch)):
                 return False
             unsigned = list(self._of_batch(connection, batch))
         signer = self._rules.signer() if unsigned else None
@@ -89,6 +92,15 @@ class Receipts:
             feed.leave(connection, NAME)
         self._has_joined = False
         return False
+
+    def _is_passed_over(self, batch: Batch) -> bool:
+        """Return whether a batch without news has grown so long, or so old, that it is time to move on: what came before our
+        first look, we cannot know the age of. Each move is a commit.
+        """
+        now, is_first_look = self._clock(), self._idle is None
+        if self._idle is None or self._idle[0] != batch.begin:
+            self._idle = (batch.begin, now)
+        return is_first_look or batch.end - batch.begin >= IDLE_EVENTS or abs(now - self._idle[1]) >= IDLE_TIME
 
     def _say(self, batch: Batch, written: list[Receipt]) -> None:
         if batch.missed:

@@ -15,6 +15,7 @@ from sftpgate.ledger.audit.actor import sender
 from sftpgate.ledger.audit.event_log import Event
 from sftpgate.ledger.audit.feed import Batch, Follower
 from sftpgate.ledger.database.connection import Connection, Ledger, get_fact, set_fact
+from sftpgate.policy.lags import Lag
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ARRIVALS = ["arrival.received", "arrival.held"]
@@ -137,7 +138,7 @@ def test_two_under_one_name(ledger: Ledger) -> None:
 
 
 def test_followers_are_apart(ledger: Ledger) -> None:
-    """Each follower has a position of its own; the list says how far behind it is; one that left is not known."""
+    """Each follower has a position of its own; the lists say how far behind it is, and since when; one that left is not known."""
     joined(ledger)
     joined(ledger, "late")
     happen(ledger, 1, 2, 3)
@@ -147,6 +148,8 @@ def test_followers_are_apart(ledger: Ledger) -> None:
             Follower(name="late", position=1, behind=3, moved_at=AT),
             Follower(name="receipts", position=4, behind=0, moved_at=AT),
         ]
+        first, _, _ = [record.event.at for record in batch_of(ledger, "late").records]
+        assert feed.lags(connection) == [Lag(name="late", events=3, since=first), Lag(name="receipts")]
         feed.leave(connection, "late")
         feed.leave(connection, "late")
     with pytest.raises(UnknownFollower, match="late"):

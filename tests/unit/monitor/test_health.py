@@ -9,6 +9,7 @@ import pytest
 
 from sftpgate.monitor.health import Condition, Seen, condition, problems
 from sftpgate.monitor.snapshot import RunTally
+from sftpgate.policy.lags import Lag
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 WELL = Seen(
@@ -48,6 +49,7 @@ def test_all_is_well() -> None:
         ({"publishing_seconds": 31.0}, "publisher", Condition.DEGRADED),
         ({"store_lock_seconds": 16.0}, "store lock", Condition.NOT_READY),
         ({"stale_locks": ("house",)}, "batch lock", Condition.DEGRADED),
+        ({"lags": (Lag(name="receipts", events=7, since=NOW - timedelta(minutes=31)),)}, "followers", Condition.DEGRADED),
         ({"untold_since": NOW - timedelta(minutes=61)}, "notifications", Condition.DEGRADED),
         ({"turned_off": ("hook",)}, "notifications", Condition.DEGRADED),
     ],
@@ -69,6 +71,17 @@ def test_the_worst_comes_first() -> None:
 def test_a_start_has_time_for_its_first_sweep() -> None:
     """A gate that has just started is not blamed for the sweep of an earlier one."""
     assert problems(replace(WELL, started_at=NOW - timedelta(seconds=100), swept_at=NOW - timedelta(days=3))) == []
+
+
+def test_followers_that_keep_up() -> None:
+    """Events that came a moment ago, and those that wait for a sweep where sweeps are far between, are no problem."""
+    recent = Lag(name="receipts", events=7, since=NOW - timedelta(minutes=29))
+    assert problems(replace(WELL, lags=(recent, Lag(name="expectations")))) == []
+    of_sweeps = Lag(name="verdict reports", events=7, since=NOW - timedelta(minutes=89))
+    seldom = replace(WELL, sweep_interval=timedelta(minutes=30), lags=(of_sweeps,))
+    assert problems(seldom) == []
+    [problem] = problems(replace(seldom, sweep_interval=timedelta(seconds=30)))
+    assert "7 events since 2026-01-02T10:31:00+00:00 wait for verdict reports" in problem.reason
 
 
 def test_runs_are_counted_once() -> None:
