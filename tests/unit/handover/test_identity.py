@@ -44,7 +44,7 @@ def _forget_identity(data: Path) -> None:
     (data / "store/.sftpgate/seal").unlink(missing_ok=True)
     (data / "sync/.sftpgate/identity").unlink()
     with sqlite3.connect(data / "ledger.db") as connection:
-        connection.execute("DELETE FROM facts WHERE name IN ('identity', 'seal')")
+        connection.execute("DELETE FROM facts WHERE name IN ('identity', 'seal', 'place')")
     connection.close()
 
 
