@@ -53,15 +53,18 @@ def put_on_record(
     """Write that ``actor`` has done something.
 
     Before the first start this makes the ledger, if ``may_begin`` and if the server could write to it then. Otherwise there is
-    no record yet, and nothing is written. Raises LedgerError if there is no ledger, and the keys remember a gate that had one.
+    no record yet, and nothing is written. A ledger of an earlier version is upgraded. Raises LedgerError if there is no ledger,
+    and the keys remember a gate that had one; and if the ledger is of a later version.
     """
-    if not ledger.is_made():
+    is_made = ledger.is_made()
+    if not is_made:
         if not may_begin or not _server_could_write(ledger):
             return
         if remembered(keys) is not None:
             raise LedgerError(
                 "there is no ledger, and the keys are those of a gate in use: is the filesystem of the data mounted?"
             )
+    if not is_made or not ledger.is_current():
         ledger.create()
     with ledger.transaction() as connection:
         event_log.record(connection, [Event(at=at, event=event, actor=actor, details=dict(details))])

@@ -106,7 +106,20 @@ def become_owner(store: Path, groups: Sequence[int] = ()) -> None:
 
 @contextlib.contextmanager
 def ledger_for_reading(settings: Settings) -> Iterator[Ledger | None]:
-    """Yield the ledger, or None if there is none yet: nothing has ever arrived then."""
+    """Yield the ledger, or None if there is none yet: nothing has ever arrived then. Raises LedgerError if it is of another
+    version than this program's.
+    """
+    with ledger_of_any_version(settings) as ledger:
+        if ledger is not None:
+            ledger.require_version()
+        yield ledger
+
+
+@contextlib.contextmanager
+def ledger_of_any_version(settings: Settings) -> Iterator[Ledger | None]:
+    """Yield the ledger, or None if there is none yet, for what has to be said or done before an upgrade too: tables and columns
+    may be missing in it.
+    """
     from sftpgate.ledger.database.connection import Ledger
 
     ledger = Ledger(settings.ledger)

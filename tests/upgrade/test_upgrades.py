@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from sftpgate.app.runs.claims import make_claims
-from sftpgate.errors import LedgerError
+from sftpgate.errors import ExitCode, LedgerError
 from sftpgate.ledger import arrivals, claims
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.database.schema import SCHEMA_VERSION
@@ -27,7 +28,12 @@ from sftpgate.upkeep.verify import verify
 from tests.harness.commands import clean_environment
 from tests.harness.handover import Gate
 
-GATES = sorted((Path(__file__).parent / "gates").glob("*.tar.xz"), key=lambda path: int(path.stem[7:].partition(".")[0]))
+
+def _version_of(packed: Path) -> int:
+    return int(packed.stem.removeprefix("ledger-").partition(".")[0])
+
+
+GATES = sorted((Path(__file__).parent / "gates").glob("*.tar.xz"), key=_version_of)
 TOOLS = {
     "users": {"file": "users.csv", "command": ["true"]},
     "enrols": {"file": "enrols.csv", "command": ["true"], "arrivals": "queue"},
@@ -59,6 +65,14 @@ def _version(ledger: Path) -> str:
 def _standing(gate: Gate) -> Standing:
     with gate.system.ledger.reading() as connection:
         return [(row.path, row.state.value, row.hold_reason, row.sha256) for row in arrivals.find(connection)]
+
+
+def _command(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of an admin who is in the gate's directory."""
+    command = [sys.executable, "-c", "from sftpgate.cli.main import main; main()"]
+    return subprocess.run(
+        [*command, *words], cwd=directory, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def _end(gate: Gate, tool: str) -> None:
@@ -95,18 +109,38 @@ def test_every_file_is_where_it_was(earlier: Path) -> None:
 @pytest.mark.promise("P2", "P8")
 def test_the_commands_of_an_admin_work(earlier: Path) -> None:
     """Without anything being done by hand, `verify` is content with what an earlier version has left, and `run` goes on."""
-    command = [sys.executable, "-c", "from sftpgate.cli.main import main; main()"]
 
     def said(*words: str) -> str:
-        done = subprocess.run(
-            [*command, *words], cwd=earlier, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
-        )
+        done = _command(earlier, *words)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
     assert "enrols" in said("run", "enrols")
     assert "agree" in said("verify", "--content")
     assert said("user", "list").count("erp") == 1
+
+
+@pytest.mark.promise("P7", "P8")
+@pytest.mark.parametrize("earlier", [path for path in GATES if _version_of(path) < SCHEMA_VERSION], indirect=True)
+def test_before_the_upgrade(earlier: Path) -> None:
+    """A command that looks at records says that the ledger is not upgraded yet, and by what it is; `doctor` and `report-bug` work
+    all the same. None of them changes the ledger. What closes a user's account upgrades it, and is on the record.
+    """
+    ledger = earlier / "data/ledger.db"
+    before, version = _rows(ledger), _version(ledger)
+    (earlier / "sftpgate.toml").touch()
+    for words in (["arrivals"], ["audit"], ["ban", "list"], ["expect", "list"], ["notify", "list"]):
+        done = _command(earlier, *words)
+        assert done.returncode == ExitCode.TRY_AGAIN, words
+        assert f"has version {version}, this program's is {SCHEMA_VERSION}: it is upgraded when" in done.stderr, words
+    doctor = _command(earlier, "doctor").stdout
+    assert f"it has version {version}" in doctor and "no such" not in doctor
+    report = _command(earlier, "report-bug", "--json")
+    assert json.loads(report.stdout)["ledger"] == {"database": "sqlite", "schema": version}, report.stderr
+    assert (_rows(ledger), _version(ledger)) == (before, version)
+    assert _command(earlier, "user", "disable", "erp").returncode == 0
+    assert _version(ledger) == str(SCHEMA_VERSION)
+    assert "cli.user.disable" in _command(earlier, "audit").stdout
 
 
 @pytest.mark.promise("P2", "P8")
@@ -146,6 +180,6 @@ def test_an_earlier_program_is_refused(tmp_path: Path) -> None:
 
 def test_each_version_has_its_gate() -> None:
     """The earliest version and the newest landed ones are there, and all are small."""
-    versions = [int(path.stem[7:].partition(".")[0]) for path in GATES]
+    versions = [_version_of(path) for path in GATES]
     assert versions[0] == 1 and len(versions) >= 6
     assert all(os.path.getsize(path) < 50_000 for path in GATES)

@@ -19,7 +19,6 @@ from sftpgate.app.doctor.versions import versions
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.audit import event_log
 from sftpgate.ledger.database.connection import Connection, Ledger
-from sftpgate.ledger.database.schema import SCHEMA_VERSION
 from sftpgate.policy.disclosure import public_text
 from sftpgate.policy.lifecycle import ArrivalState
 from sftpgate.settings.in_force import in_force
@@ -43,9 +42,11 @@ def bug_report(settings: Settings, ledger: Ledger | None, now: datetime) -> dict
     }
     if ledger is None:
         return report | {"ledger": "not made yet"}
+    report["ledger"] = {"database": ledger.url.get_backend_name(), "schema": ledger.version()}
+    if not ledger.is_current():
+        return report
     with ledger.reading() as connection:
         return report | {
-            "ledger": {"database": ledger.url.get_backend_name(), "schema": SCHEMA_VERSION},
             "arrivals": _states(connection),
             "events": _events(connection, now - LATELY),
         }

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sftpgate.app.composition import group_id, name_rules
-from sftpgate.app.context import ledger_for_reading
+from sftpgate.app.context import ledger_of_any_version
 from sftpgate.app.doctor.findings import Finding, Findings, Level
 from sftpgate.app.doctor.findings import error as _error
 from sftpgate.app.doctor.findings import warning as _warning
@@ -326,7 +326,7 @@ def check_waiting(settings: Settings) -> Findings:
     """Yield whether each file that waits is some tool's."""
     from sftpgate.app.status.collecting import SHOWN, without_tool
 
-    with ledger_for_reading(settings) as ledger:
+    with ledger_of_any_version(settings) as ledger:
         if ledger is None:
             return
         with ledger.reading() as connection:

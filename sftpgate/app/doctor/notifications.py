@@ -9,7 +9,7 @@ import shutil
 from datetime import datetime
 from importlib.util import find_spec
 
-from sftpgate.app.context import ledger_for_reading
+from sftpgate.app.context import ledger_of_any_version
 from sftpgate.app.doctor.findings import Findings, error, warning
 from sftpgate.app.status.lags import lag_notes
 from sftpgate.settings.tree import Settings
@@ -45,7 +45,7 @@ def check_notifications(settings: Settings) -> Findings:
 
 def check_followers(settings: Settings, now: datetime) -> Findings:
     """Yield what does not keep up with what happens: followers of the record, the delivery, receivers that are turned off."""
-    with ledger_for_reading(settings) as ledger:
+    with ledger_of_any_version(settings) as ledger:
         if ledger is None:
             return
         with ledger.reading() as connection:

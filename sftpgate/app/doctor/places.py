@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from sftpgate.app.context import ledger_of_any_version
 from sftpgate.app.doctor.findings import Finding, Findings, Level, error, warning
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
-from sftpgate.ledger.database.connection import Ledger
 from sftpgate.settings.tree import Settings
 from sftpgate.store.content import LocalContents
 from sftpgate.store.disk import Disk
@@ -38,16 +38,13 @@ def check_stuck(settings: Settings) -> Findings:
 
 def stuck(settings: Settings) -> list[tuple[Arrival, str]]:
     """Return the arrivals whose last move cannot be made, each with what is in its way."""
-    ledger = Ledger(settings.ledger)
-    if ledger.file is not None and not ledger.file.exists():
-        return []
     contents = LocalContents(Layout(settings.store, settings.drop), Disk(), FileModes())
-    try:
+    with ledger_of_any_version(settings) as ledger:
+        if ledger is None or not ledger.is_current():
+            return []
         with ledger.reading() as connection:
             pending = arrivals.pending(connection)
         return [(item, found) for item in pending if item.location and (found := contents.obstacle(item.location))]
-    finally:
-        ledger.close()
 
 
 def check_acls(settings: Settings) -> Findings:

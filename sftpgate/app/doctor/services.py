@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sftpgate.app.composition import pointers_of
+from sftpgate.app.context import ledger_of_any_version
 from sftpgate.app.doctor.findings import Findings, error, warning
 from sftpgate.ledger import overview, runs
 from sftpgate.ledger.database.connection import Ledger
@@ -166,15 +167,12 @@ def seconds(span: str) -> float | None:
 def check_runs(settings: Settings, now: datetime) -> Findings:
     """Yield whether anything runs the tools: a file that waits for longer than a day for a tool that did not run since."""
     pointers = [pointer for pointer in pointers_of(settings) if settings.tools[pointer.tool].enabled]
-    ledger = Ledger(settings.ledger)
-    try:
-        if not pointers or (ledger.file is not None and not ledger.file.exists()):
+    with ledger_of_any_version(settings) as ledger:
+        if not pointers or ledger is None or not ledger.is_current():
             return
         with ledger.reading() as connection:
             found = overview.waiting(connection)
             last = {pointer.tool: runs.last_of_tool(connection, pointer.tool) for pointer in pointers}
-    finally:
-        ledger.close()
     for pointer in pointers:
         since = min((item.oldest_at for item in found if pointer.fits(item.path)), default=now)
         run = last[pointer.tool]

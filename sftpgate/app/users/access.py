@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sftpgate.app.audit import record_act
-from sftpgate.app.context import ledger_for_reading
+from sftpgate.app.context import ledger_of_any_version
 from sftpgate.gateway.ssh.algorithms import offer
 from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.audit.event_log import Detail
@@ -40,7 +40,7 @@ class Access:
     @contextmanager
     def ledger(self) -> Iterator[Ledger | None]:
         """Yield the ledger for looking; None before the first start."""
-        with ledger_for_reading(self.settings) as ledger:
+        with ledger_of_any_version(self.settings) as ledger:
             yield ledger
 
     def record(self, event: str, **details: Detail) -> None:

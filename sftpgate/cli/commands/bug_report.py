@@ -19,12 +19,12 @@ def report_bug(json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     """
     from datetime import UTC, datetime
 
-    from sftpgate.app.context import ledger_for_reading, read_settings
+    from sftpgate.app.context import ledger_of_any_version, read_settings
     from sftpgate.app.doctor.bug_report import bug_report
     from sftpgate.cli.output import emit_record
 
     settings = read_settings()
-    with ledger_for_reading(settings) as ledger:
+    with ledger_of_any_version(settings) as ledger:
         report = bug_report(settings, ledger, datetime.now(UTC))
     if json:
         emit_record(report, json=True)

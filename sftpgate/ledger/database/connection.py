@@ -82,6 +82,21 @@ class Ledger:
         with self.reading() as connection:
             return inspect(connection).has_table(facts.name)
 
+    def version(self) -> str | None:
+        """Return the version of its tables; None if they were never made whole. Raises LedgerError if there are none."""
+        with self.reading() as connection:
+            return get_fact(connection, _VERSION_FACT)
+
+    def is_current(self) -> bool:
+        """Return whether it has this program's version. Raises LedgerError if it has no tables."""
+        return self.version() == str(SCHEMA_VERSION)
+
+    def require_version(self) -> None:
+        """Raise LedgerError if it is of an earlier version, which nobody has upgraded yet, or of a later one."""
+        found = self.version()
+        if found is not None:
+            migrations.require_current(found)
+
     def step(self, operation: str) -> None:
         """Do nothing. Called before each commit; the crash suite overrides it, and nothing else does."""
 

@@ -30,6 +30,20 @@ def begin(connection: Connection, at: datetime) -> None:
 
 def upgrade(connection: Connection, found: str, at: datetime) -> None:
     """Bring tables and records from version ``found`` to this program's. Raises LedgerError if there is no way."""
+    for step in range(_known(found), SCHEMA_VERSION):
+        _STEPS[step](connection, at)
+
+
+def require_current(found: str) -> None:
+    """Raise LedgerError if version ``found`` is not this program's."""
+    if _known(found) < SCHEMA_VERSION:
+        raise LedgerError(
+            f"the ledger has version {found}, this program's is {SCHEMA_VERSION}: it is upgraded when the server starts, or "
+            "by `sftpgate sweep`"
+        )
+
+
+def _known(found: str) -> int:
     try:
         version = int(found)
     except ValueError:
@@ -39,8 +53,7 @@ def upgrade(connection: Connection, found: str, at: datetime) -> None:
             f"the ledger has version {found}, this program knows up to {SCHEMA_VERSION}: use the program that wrote it, or "
             "restore the backup from before the upgrade (docs/backup.md)"
         )
-    for step in range(version, SCHEMA_VERSION):
-        _STEPS[step](connection, at)
+    return version
 
 
 def _chain_events(connection: Connection, at: datetime) -> None:
