@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, NewType
 
 from sqlalchemy import (
@@ -258,8 +259,14 @@ def newest_below(connection: Connection, directory: str) -> int:
 
 def newest_of(connection: Connection, path: str, *, owner: str, states: Collection[ArrivalState], limit: int) -> list[Arrival]:
     """Return the last ``limit`` live arrivals of a path and an owner in these states, the newest first."""
-    conditions = (_LIVE, arrivals.c.path == path, _in_states(states), func.coalesce(arrivals.c.owner, "") == owner)
-    return select_where(connection, *conditions, limit=limit, order_by=(arrivals.c.seq.desc(),))
+    rows = _newest_of(frozenset(states), limit).rows(connection, [{"path": path, "owner": owner}])
+    return [_of_values(row) for row in rows]
+
+
+@cache
+def _newest_of(states: frozenset[ArrivalState], limit: int) -> Prepared:
+    is_owners = func.coalesce(arrivals.c.owner, literal_column("''")) == bindparam("owner")
+    return Prepared(_first(limit, _ALL.where(_LIVE, _AT_PATH, _in_states(states), is_owners).order_by(arrivals.c.seq.desc())))
 
 
 def pending(connection: Connection) -> list[Arrival]:

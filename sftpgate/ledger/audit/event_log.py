@@ -34,7 +34,7 @@ from sftpgate.ledger.arrivals import like_pattern
 from sftpgate.ledger.audit import chain
 from sftpgate.ledger.audit.actor import SYSTEM, Actor, sender
 from sftpgate.ledger.database.prepared import Prepared
-from sftpgate.ledger.database.schema import events, microseconds
+from sftpgate.ledger.database.schema import events, microseconds, utc_time
 from sftpgate.logs import printable
 
 Detail = str | int | float | bool | None
@@ -48,6 +48,13 @@ _MAX_ADDRESS = 64
 _FIELDS = ("seq", "at", "event", "actor", "address", "arrival", "details", "hash")
 _INSERT = Prepared(insert(events).values({name: bindparam(name) for name in _FIELDS}))
 _COLUMNS = (events.c.seq, events.c.at, events.c.event, events.c.actor, events.c.address, events.c.arrival, events.c.details)
+_BEFORE = Prepared(
+    select(*_COLUMNS)
+    .where(events.c.arrival == bindparam("arrival"), events.c.seq < bindparam("before"))
+    .order_by(events.c.seq.desc())
+    .limit(literal_column("1"))
+    .offset(literal_column("0"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +118,8 @@ def history(connection: Connection, arrival: str) -> list[Event]:
 
 def before(connection: Connection, arrival: str, seq: int) -> Event | None:
     """Return the last event of an arrival before the record numbered ``seq``; None if there is none."""
-    query = select(*_COLUMNS).where(events.c.arrival == arrival, events.c.seq < seq).order_by(events.c.seq.desc()).limit(1)
-    row = connection.execute(query).first()
-    return None if row is None else _event(*row[1:])
+    rows = _BEFORE.rows(connection, [{"arrival": arrival, "before": seq}])
+    return None if not rows else _event(utc_time(rows[0][1]), *rows[0][2:])
 
 
 def arrivals_since(connection: Connection, seq: int) -> list[str]:

@@ -9,10 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, literal_column, select
 
+from sftpgate.ledger.database.prepared import Prepared
 from sftpgate.ledger.database.schema import receipts
-from sftpgate.ledger.receipts.records import ALL, Receipt, file_name, one
+from sftpgate.ledger.receipts.records import ALL, FIRST, Receipt, file_name, one_of_values
+
+_NEWEST_AT = Prepared(
+    ALL.where(*(receipts.c[name] == bindparam(name) for name in ("owner", "directory", "name")))
+    .order_by(receipts.c.seq.desc())
+    .limit(FIRST)
+    .offset(literal_column("0"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +36,8 @@ class ListedReceipt:
 
 def newest_at(connection: Connection, owner: str, directory: str, name: str) -> Receipt | None:
     """Return the newest receipt of a user about files of this place, or None."""
-    is_there = (receipts.c.owner == owner, receipts.c.directory == directory, receipts.c.name == name)
-    return one(connection.execute(ALL.where(*is_there).order_by(receipts.c.seq.desc()).limit(1)).first())
+    place = {"owner": owner, "directory": directory, "name": name}
+    return one_of_values(_NEWEST_AT.rows(connection, [place]))
 
 
 def names_in(connection: Connection, owner: str, directory: str, *, after: str = "", limit: int) -> list[str]:

@@ -10,10 +10,24 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    tuple_,
+)
 
-from sftpgate.ledger.database.schema import arrivals, receipts
+from sftpgate.ledger.database.prepared import Prepared
+from sftpgate.ledger.database.schema import arrivals, receipts, utc_time
 
 _PAGE = 500
 _FILE = re.compile(r".+\.(?P<arrival>[0-9A-Z]{26})\.(?P<number>[1-9][0-9]{0,8})-[a-z]+\.json", re.DOTALL)
@@ -45,6 +59,13 @@ class Receipt:
 
 _FIELDS = [field.name for field in fields(Receipt)]
 ALL = select(*(receipts.c[name] for name in _FIELDS))
+FIRST: ColumnElement[int] = literal_column("1")  # the limit of prepared statements that return one row, as a part of them
+_LAST_OF = Prepared(
+    ALL.where(receipts.c.arrival == bindparam("arrival"))
+    .order_by(receipts.c.number.desc())
+    .limit(FIRST)
+    .offset(literal_column("0"))
+)
 
 
 def add(connection: Connection, written: Sequence[Receipt]) -> None:
@@ -61,8 +82,7 @@ def of_arrival(connection: Connection, arrival: str) -> list[Receipt]:
 
 def last_of(connection: Connection, arrival: str) -> Receipt | None:
     """Return the newest receipt of an arrival, or None."""
-    query = ALL.where(receipts.c.arrival == arrival).order_by(receipts.c.number.desc()).limit(1)
-    return one(connection.execute(query).first())
+    return one_of_values(_LAST_OF.rows(connection, [{"arrival": arrival}]))
 
 
 def numbered(connection: Connection, arrival: str, number: int) -> Receipt | None:
@@ -110,6 +130,14 @@ def key_of(file: str) -> tuple[str, int] | None:
 def one(row: Row[tuple[object, ...]] | None) -> Receipt | None:
     """Return the receipt of a row, or None of none. For this package."""
     return None if row is None else _receipt(row)
+
+
+def one_of_values(rows: Sequence[Sequence[Any]]) -> Receipt | None:
+    """Return the receipt of the first row of a prepared statement, or None of none. For this package."""
+    if not rows:
+        return None
+    values = dict(zip(_FIELDS, rows[0], strict=True))
+    return Receipt(**values | {"at": utc_time(values["at"])})
 
 
 def _receipt(row: Row[tuple[object, ...]]) -> Receipt:

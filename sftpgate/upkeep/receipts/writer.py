@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 
 from sftpgate.ids import Clock
 from sftpgate.ledger import arrivals, runs, verdicts
@@ -116,9 +117,10 @@ class Receipts:
         gate = identity(connection) or ""
         last: dict[str, Receipt | None] = {}
         came: dict[tuple[str, str], int] = {}  # by sender and path, the number of the arrival that came there last
+        wants = cache(self._rules.wants)  # which reads a file
         for record in batch.records:
             item = known.get(_arrival_of(record))
-            if item is None or item.owner == LOCAL_OWNER or not self._rules.wants(item.owner):
+            if item is None or item.owner == LOCAL_OWNER or not wants(item.owner):
                 continue
             previous = last[item.id] if item.id in last else records.last_of(connection, item.id)
             made = self._of_record(connection, gate, item, record, previous, came)
