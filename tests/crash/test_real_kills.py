@@ -84,10 +84,11 @@ class Sender(threading.Thread):
 
 
 class Runner(threading.Thread):
-    """Runs the tool again and again, which writes down what it was given."""
+    """Runs the tool again and again, which writes down what it was given. ``said`` is a file of what went wrong."""
 
     def __init__(self, gate: Gate) -> None:
         super().__init__(daemon=True)
+        self.said = gate.directory / "runner.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.ended = threading.Event()
         self._gate = gate
@@ -95,14 +96,15 @@ class Runner(threading.Thread):
     def run(self) -> None:
         """Run."""
         while not self.ended.wait(0.2):
-            self.process = subprocess.Popen(
-                self._gate.words("run", "--all"),
-                env=self._gate.environment,
-                cwd=self._gate.directory,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with self.said.open("ab") as said:
+                self.process = subprocess.Popen(
+                    self._gate.words("run", "--all"),
+                    env=self._gate.environment,
+                    cwd=self._gate.directory,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    start_new_session=True,
+                )
             self.process.wait()
 
     def kill(self) -> None:
@@ -227,6 +229,7 @@ def test_kills_lose_nothing(tmp_path: Path, workers: int) -> None:
     assert {digest: counts[digest] for digest in acknowledged if counts[digest] != 1} == {}, "P2, P3: not once"
     assert [digest for digest, count in counts.items() if count > 1] == [], "P4: twice"
     assert set(runs) <= known, "P1: a tool was given what is not whole"
+    assert "a bug of sftpgate" not in runner.said.read_text(encoding="utf-8")
     again = sum(runs.values()) - len(runs)
     assert again <= kills["runner"], "P4: processed again though nobody killed its runner"
     assert len(acknowledged) >= LEAST_ACKNOWLEDGED, "nothing gets through"
@@ -287,6 +290,7 @@ def test_kills_let_nothing_go(tmp_path: Path) -> None:
     assert [path for path, digest in places.items() if digest not in lines] == [], "P1: not whole"
     assert short <= people.approved, "P1: run though its contract holds it, and nobody approved it"
     assert {digest: counts[digest] for digest in acknowledged if counts[digest] != 1} == {}, "P2, P3: not once"
+    assert "a bug of sftpgate" not in runner.said.read_text(encoding="utf-8")
     assert sum(runs.values()) - len(runs) <= kills["runner"], "P4: processed again though nobody killed its runner"
     waiting = {digest for path, digest in places.items() if path.parent == gate.data / "store"}
     assert not {digest for digest in waiting if lines[digest] < LEAST_LINES} - people.approved, "P1: in the store, unapproved"

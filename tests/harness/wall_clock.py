@@ -8,6 +8,11 @@ import pytest
 
 HOUR, YEAR = 3600, 365 * 86400
 
+# libfaketime 0.9.10 refuses (EINVAL) to sleep until a time of the monotonic clock, as Python's own sleep does.
+_SLEEP = """import select, time
+time.sleep = lambda seconds: select.select([], [], [], seconds) and None
+"""
+
 
 def _library() -> Path:
     """Return libfaketime's library for processes with threads; the test is skipped if it is not installed."""
@@ -22,6 +27,9 @@ class WallClock:
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "clock"
+        site = directory / "clock-site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(_SLEEP, encoding="ascii")
         self.environment = {
             "LD_PRELOAD": str(_library()),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
@@ -29,6 +37,7 @@ class WallClock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",  # its name in releases before 0.9.11
             "FAKETIME_DONT_RESET": "1",
+            "PYTHONPATH": str(site),
         }
         self.set(0)
 
