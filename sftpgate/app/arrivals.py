@@ -25,6 +25,7 @@ from sftpgate.ledger.audit.actor import Actor
 from sftpgate.ledger.audit.event_log import Event
 from sftpgate.ledger.contracts import approvals
 from sftpgate.ledger.contracts.approvals import Approval
+from sftpgate.ledger.database import identity
 from sftpgate.ledger.database.connection import Ledger
 from sftpgate.ledger.runs import Run
 from sftpgate.policy.approvals import APPROVED_FOR
@@ -165,8 +166,10 @@ def release_restored(site: Site, actor: Actor) -> list[Arrival]:
     """Let everything go on that is held because a backup was brought back, the oldest first; return what became of it.
 
     For an admin who knows that nothing of it was processed since. A file that cannot go on (a newer one of its name waits)
-    stays held, and is returned as it is.
+    stays held, and is returned as it is. Files that no arrival has yet are taken by the next sweep or run.
     """
+    with site.ledger.transaction() as connection:
+        identity.set_restored_at(connection, None)
     decided: list[Arrival] = []
     last = 0
     while True:

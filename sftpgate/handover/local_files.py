@@ -24,13 +24,14 @@ from sftpgate.handover.local_arrivals import local_arrival
 from sftpgate.handover.resources import Resources
 from sftpgate.ledger import arrivals
 from sftpgate.ledger.arrivals import Arrival
+from sftpgate.ledger.database import identity
 from sftpgate.ledger.database.connection import get_fact, set_fact
 from sftpgate.logs import get_logger
 from sftpgate.policy.lifecycle import Area, ArrivalState
 from sftpgate.policy.locations import Location, area_of, location, path_in
 from sftpgate.policy.pointers import Pointer, tool_for
 from sftpgate.policy.quiet import LocalStanding, Look, Observation, is_quiet, standing
-from sftpgate.policy.restored import left_alone
+from sftpgate.policy.restored import LAY_HERE, lay_here, left_alone
 from sftpgate.store.digest import sha256_of
 from sftpgate.store.kernel.open_files import has_writer
 
@@ -154,6 +155,7 @@ class LocalFiles:
         self._changed.clear()
         found: list[tuple[str, os.stat_result | None, Mapping[str, ArrivalState]]] = []
         with self._resources.ledger.reading() as connection:
+            restored_at = identity.restored_at_ns(connection)
             known = {row.location for row in arrivals.line_at(connection, paths)}
             for path in paths:
                 where = location(self._area, path)
@@ -161,11 +163,13 @@ class LocalFiles:
                 alike = arrivals.ended_alike(connection, path, status.st_size, status.st_mtime_ns) if status else {}
                 if status is not None or where in known:
                     found.append((path, status, alike))
-        return [self._examined(path, status, alike) for path, status, alike in found]
+        return [self._examined(path, status, alike, restored_at) for path, status, alike in found]
 
-    def _examined(self, path: str, status: os.stat_result | None, alike: Mapping[str, ArrivalState]) -> LocalFile:
-        """Return ``status``: None if an arrival has the file; ``alike``: how those of its path, size and time came to their
-        end.
+    def _examined(
+        self, path: str, status: os.stat_result | None, alike: Mapping[str, ArrivalState], restored_at: int | None
+    ) -> LocalFile:
+        """Say what one file is. ``status``: None if an arrival has it; ``alike``: how those of its path, size and time came to
+        their end; ``restored_at``: when a backup was brought back, in nanoseconds.
         """
         where, reason = location(self._area, path), ""
         if status is not None:
@@ -175,7 +179,7 @@ class LocalFiles:
         if linked:
             reason = LinkedFile().message
         elif quiet and status is not None:
-            reason = self._why_left_alone(where, status, alike) or ""
+            reason = self._why_left_alone(where, status, alike, restored_at) or ""
         found = standing(is_known=status is None, is_quiet=quiet, is_linked=linked, is_restored=bool(reason) and not linked)
         return LocalFile(path=path, standing=found, reason=reason)
 
@@ -239,17 +243,24 @@ class LocalFiles:
         log.warning(self._refused, path=path, reason=LinkedFile().message)
         return True
 
-    def _why_left_alone(self, where: Location, status: os.stat_result, alike: Mapping[str, ArrivalState]) -> str | None:
-        """Return why a file is not taken: it came to its end before, a backup brought it back, and it must not run again
-        (promise P4); None if it is another one. Its content is read once for as long as it stays as it is.
+    def _why_left_alone(
+        self, where: Location, status: os.stat_result, alike: Mapping[str, ArrivalState], restored_at: int | None
+    ) -> str | None:
+        """Return why a file is not taken: it came to its end before, or may have, a backup brought it back, and it must not run
+        again (promise P4); None if it is another one. Its content is read once for as long as it stays as it is.
         """
-        if not alike:
+        lies_here = lay_here(status.st_ctime_ns, restored_at)
+        if not alike and not lies_here:
+            self._restored.pop(where, None)
             return None
         seen = (status.st_ino, status.st_ctime_ns)
-        if (known := self._restored.get(where)) is not None and known[:2] == seen:
+        if (known := self._restored.get(where)) is not None and known[:2] == seen and lies_here == (known[2] == LAY_HERE):
             return known[2]
-        has_tool = tool_for(path_in(where), self._pointers()) is not None
-        reason = left_alone_because(self._resources, where, alike, has_tool=has_tool)
+        if lies_here:
+            reason: str | None = LAY_HERE
+        else:
+            has_tool = tool_for(path_in(where), self._pointers()) is not None
+            reason = left_alone_because(self._resources, where, alike, has_tool=has_tool)
         if reason is not None and (where in self._restored or len(self._restored) < SEEN_LIMIT):
             self._restored[where] = (*seen, reason)
             log.warning(self._left_alone, path=path_in(where), reason=reason)

@@ -1,4 +1,4 @@
-"""Files that a backup brings back: whether one has the time that was recorded, and what is said of one that came to its end.
+"""Files that a backup brings back: whether one has the time that was recorded, and why one is not taken again by itself.
 
 A backup keeps a time as its form can: a plain ``tar`` in whole seconds, others in micro- or milliseconds, FAT in two seconds.
 Such a file has the recorded time, cut to one of these. A file with any other time is a new one, whatever its content.
@@ -20,6 +20,12 @@ _REASONS = {
     ArrivalState.TAKEN: "another program took this very file before",
 }
 
+# Of a file that no arrival has, in a gate that was brought back: nothing that is left knows whether it was processed since.
+LAY_HERE = (
+    "it lay here when a backup was brought back, and may have been processed since; touch it, or `sftpgate release --restored`, "
+    "to have it taken"
+)
+
 
 def is_time_kept(recorded_ns: int, found_ns: int) -> bool:
     """Return whether a file's time is the recorded one, as exact as a backup kept it."""
@@ -35,3 +41,10 @@ def left_alone(state: ArrivalState, *, has_tool: bool) -> str | None:
         return None
     reason = _REASONS.get(state)
     return None if reason is None else f"{reason}; touch it to have it taken again"
+
+
+def lay_here(changed_ns: int, restored_at_ns: int | None) -> bool:
+    """Return whether a file lay there when a backup was brought back. ``changed_ns`` is its change time, which no copy brings
+    along and which each touch makes new; ``restored_at_ns``: None if no backup was, or if an admin has let all of it go.
+    """
+    return restored_at_ns is not None and changed_ns <= restored_at_ns

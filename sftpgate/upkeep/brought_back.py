@@ -2,7 +2,8 @@
 
 Whether a gate was brought back is known by ``handover.identity.copies``. Then every file that could go on by itself is held as
 ``restored``, until an admin releases or discards it: what waits, is queued or claimed, and what is held for something that
-ends by itself. What is held for people, or is in quarantine, stays there.
+ends by itself. What is held for people, or is in quarantine, stays there. A file that no arrival has yet is not taken until it
+is touched or all is released: ``policy.restored.lay_here``.
 
 Runs at a start, before anybody is let in and before any command can claim, by one process at a time. A crash in it leaves the
 mark in the ledger: the next start goes on. Everything blocks.
@@ -43,6 +44,7 @@ def hold_restored(resources: Resources, journal: Journal) -> int:
             details: dict[str, event_log.Detail] = {"reason": because, "held": held}
             event_log.record(connection, [Event(at=resources.clock(), event="store.brought_back", actor=SYSTEM, details=details)])
             records.set_restored(connection, None)
+            records.set_restored_at(connection, resources.clock())
     log.warning("store.brought_back", reason=f"{because}; what waited is held, as it may have been processed since", held=held)
     return held
 

@@ -6,6 +6,7 @@ All functions take an open connection of a ledger whose tables are there (``Ledg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection, or_, select
 
@@ -15,7 +16,7 @@ from sftpgate.policy.lifecycle import LIVE_STATES
 from sftpgate.policy.locations import Location
 
 _IDENTITY, _SEAL = "identity", "seal"
-_PLACE, _RESTORED = "place", "restored"
+_PLACE, _RESTORED, _RESTORED_AT = "place", "restored", "restored_at"
 _EXPECTED = select(arrivals.c.seq, arrivals.c.location, arrivals.c.pending_from, arrivals.c.size, arrivals.c.inode)
 _SAMPLE = 500  # of the newest files: enough to tell one store from another, few enough for any start
 
@@ -90,3 +91,14 @@ def restored(connection: Connection) -> str | None:
 def set_restored(connection: Connection, because: str | None) -> None:
     """Say that what waits has to be held, and why; None: it has been."""
     set_fact(connection, _RESTORED, because or "")
+
+
+def restored_at_ns(connection: Connection) -> int | None:
+    """Return when what waited in a backup was held, in nanoseconds of wall time; None if there is nothing to let go."""
+    value = get_fact(connection, _RESTORED_AT)
+    return int(value) if value else None
+
+
+def set_restored_at(connection: Connection, at: datetime | None) -> None:
+    """Say when it was held; None: what is left of it may go."""
+    set_fact(connection, _RESTORED_AT, "" if at is None else str(int(at.timestamp() * 1e9)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,36 @@ def test_it_is_marked_once(make_gate: Any, tmp_path: Path) -> None:
             assert records.restored(connection) is None
     first.close()
     second.close()
+
+
+@pytest.mark.promise("P4")
+def test_local_files_that_no_arrival_has(make_gate: Any, tmp_path: Path) -> None:
+    """A local file that lay in drop or store when a backup was brought back is taken by nobody, and it is said why, until it is
+    touched or everything is released. One that comes afterwards is taken.
+    """
+    gate = make_gate(tools=TOOLS)
+    gate.put("first.csv")
+    gate.system.close()
+    for name in ("sync/by-program.csv", "sync/touched.csv", "store/users.csv"):
+        (tmp_path / "data" / name).write_bytes(b"1\n")
+        os.utime(tmp_path / "data" / name, (1, 1))
+    _copy_back(tmp_path)
+    again = make_gate(tools=TOOLS)
+    again.sweeper.recover()
+    before = _standing(again)
+
+    def sweep() -> list[tuple[str, str, str | None]]:
+        again.clock.ahead += timedelta(hours=1)
+        again.sweeper.run()
+        again.clock.ahead += timedelta(hours=1)
+        again.sweeper.run()
+        return [row for row in _standing(again) if row not in before]
+
+    assert sweep() == []
+    assert make_claims(again.system).take("users") is None
+    (tmp_path / "data/sync/later.csv").write_bytes(b"2\n")
+    os.utime(tmp_path / "data/sync/touched.csv")
+    assert {row[:2] for row in sweep()} == {("later.csv", "waiting"), ("touched.csv", "waiting")}
+    release_restored(again.system, command())
+    assert ("by-program.csv", "waiting", None) in sweep()
+    assert make_claims(again.system).take("users") is not None
