@@ -182,7 +182,7 @@ docs: .venv/.dev  ## write the generated parts of docs/ anew
 # -- maintenance -----------------------------------------------------------------------------------------------------
 
 UV_COMPILE = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(LOCK_FLAGS)
+	--no-emit-index-url --no-emit-find-links --extra console --custom-compile-command "make lock" $(LOCK_FLAGS)
 
 .PHONY: lock
 lock: .venv/.dev  ## resolve the lock files anew, as far as pyproject.toml demands; LOCK_FLAGS=--upgrade for all

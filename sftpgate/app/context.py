@@ -104,6 +104,17 @@ def become_owner(store: Path, groups: Sequence[int] = ()) -> None:
     os.setuid(status.st_uid)
 
 
+def use_scratch(settings: Settings) -> None:
+    """Let SQLite sort in files of a directory that a confined process may write in; it would take /var/tmp. Called before the
+    library is loaded, which reads that once.
+    """
+    from sftpgate.gateway.workers.sandbox import SCRATCH_VARIABLE
+    from sftpgate.hidden_names import MANAGED_NAME
+
+    elsewhere = settings.store_dir and settings.drop_dir and settings.ledger_url
+    os.environ.setdefault(SCRATCH_VARIABLE, str(settings.store / MANAGED_NAME if elsewhere else settings.data_dir))
+
+
 @contextlib.contextmanager
 def ledger_for_reading(settings: Settings) -> Iterator[Ledger | None]:
     """Yield the ledger, or None if there is none yet: nothing has ever arrived then. Raises LedgerError if it is of another

@@ -110,6 +110,7 @@ ENTRIES = (
     ),
     Listed("deliver", "serve:deliver", "Deliver notifications, for `sftpgate serve`, which starts it.", hidden=True),
     Listed("monitor", "monitor:monitor", "Show metrics and health, for `sftpgate serve`, which starts it.", hidden=True),
+    Listed("console", "console:console", "Serve API and console, for `sftpgate serve`, which starts it.", hidden=True),
     Listed("tool", "tools:tool_app", "See the tools, point them at files, enable and disable them."),
     Listed("contract", "contracts:contract_app", "Contracts: what a tool's file has to be."),
     Listed("expect", "expectations:expect_app", "Expected files: which came, which are late, what could be expected."),

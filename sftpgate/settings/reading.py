@@ -29,6 +29,7 @@ _OTHER_VARIABLES = {CONFIG_VARIABLE, "SFTPGATE_FILE", "SFTPGATE_TOOL", "SFTPGATE
 # tables of tables, whose keys are looked at as those of the file
 _NESTED = (f"{ENV_PREFIX}TOOLS__", f"{ENV_PREFIX}EXPECT__", f"{ENV_PREFIX}NOTIFY__")
 _PATHS = ("data_dir", "keys_dir", "store_dir", "drop_dir")
+_FILES = ("console_tls_certificate", "console_tls_key")
 _SQLITE = "sqlite:///"
 
 
@@ -81,7 +82,7 @@ def of_text(text: str, path: Path) -> Settings:
 
 def _anchor(values: dict[str, Any], directory: Path) -> None:
     """Make the relative paths of a TOML file absolute: they are relative to its directory."""
-    for name in _PATHS:
+    for name in (*_PATHS, *_FILES):
         if isinstance(values.get(name), str):
             values[name] = str(directory / values[name])
     url = values.get("ledger_url")
@@ -133,7 +134,7 @@ def _validated(values: dict[str, Any], path: Path | None) -> Settings:
     except ValidationError as error:
         raise SettingsError(explain(error, path)) from error
     given, here, beside = settings.model_fields_set, Path.cwd(), path.absolute().parent if path else Path.cwd()
-    found = {name: value for name in _PATHS if (value := getattr(settings, name)) is not None}
+    found = {name: value for name in (*_PATHS, *_FILES) if (value := getattr(settings, name)) is not None}
     return settings.model_copy(update={name: (here if name in given else beside) / value for name, value in found.items()})
 
 

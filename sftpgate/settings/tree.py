@@ -196,6 +196,19 @@ class Settings(BaseSettings):
     )
     metrics_host: str = Field("127.0.0.1", description="address of that port; it has no login: leave it on the loopback")
 
+    # API and console
+    console_port: int | None = Field(
+        None, ge=0, le=65535, description="port of the API and the console; 0 takes a free one; default: none"
+    )
+    console_host: str = Field("127.0.0.1", description="address of that port")
+    console_tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate of that port, and of those above it; default: no TLS, for a proxy in front"
+    )
+    console_tls_key: Path | None = Field(None, description="PEM file of its private key, without a password")
+    console_proxies: Networks = Field(
+        (), description="networks of HTTP proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed"
+    )
+
     # strangers
     trusted_networks: Networks = Field((), description="networks that are never banned, such as 10.0.0.0/8")
     ban_threshold: float = Field(
@@ -263,6 +276,12 @@ class Settings(BaseSettings):
         require_names(value)
         require_apart(value)
         return value
+
+    @model_validator(mode="after")
+    def _both_halves_of_tls(self) -> Self:
+        if (self.console_tls_certificate is None) != (self.console_tls_key is None):
+            raise ValueError("console_tls_certificate and console_tls_key belong together: set both, or none")
+        return self
 
     @model_validator(mode="after")
     def _rehearsals_apart(self) -> Self:

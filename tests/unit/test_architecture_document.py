@@ -39,7 +39,7 @@ def test_every_package_is_named() -> None:
 
 def test_the_page_fits_on_a_page() -> None:
     """The architecture is told on one page."""
-    assert len(DOCUMENT.read_text(encoding="utf-8").splitlines()) <= 110
+    assert len(DOCUMENT.read_text(encoding="utf-8").splitlines()) <= 114
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,7 +71,7 @@ def test_anchors_exist(path: Path) -> None:
 
 def test_who_knows_the_settings() -> None:
     """The whole tree of settings is known above, and below by those that the page names."""
-    above = {"cli", "monitor", "scripts", "app", "settings"}
+    above = {"cli", "api", "console", "monitor", "scripts", "web", "app", "settings"}
     text = DOCUMENT.read_text(encoding="utf-8")
     for path in sorted((ROOT / "sftpgate").rglob("*.py")):
         place = path.relative_to(ROOT / "sftpgate")

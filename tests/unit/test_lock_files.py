@@ -22,6 +22,7 @@ def test_every_dependency_is_locked(lock: str) -> None:
     """A dependency that pyproject.toml names is in the lock files; ``make lock`` puts it there."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = project["project"]["dependencies"] + project["dependency-groups"]["build"]
+    wanted += project["project"]["optional-dependencies"]["console"]  # which `make` installs
     if lock == "requirements-dev.lock":
         wanted += project["dependency-groups"]["test"] + project["dependency-groups"]["lint"]
     names = {re.split(r"[<>=\[;~! ]", requirement)[0].lower() for requirement in wanted}

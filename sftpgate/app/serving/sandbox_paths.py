@@ -8,7 +8,7 @@ reach it, and only a new one can: ``Bounds.is_stale`` says so. Looks only; block
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,20 @@ def sandbox_paths(settings: Settings, environ: Mapping[str, str]) -> SandboxPath
     return SandboxPaths(readable=tuple(_outermost(readable, writable)), writable=tuple(writable))
 
 
+def console_paths(settings: Settings, environ: Mapping[str, str]) -> SandboxPaths:
+    """Return what the process of API and console reaches: what a worker reaches, but of the keys directory the users, which it
+    changes, and nothing of the server's own keys.
+    """
+    worker = sandbox_paths(settings, environ)
+    host_keys, users = settings.keys_dir / "host", settings.keys_dir / "users"
+    of_keys = {path.resolve() for path in (settings.keys_dir, host_keys, *links_below(settings.keys_dir))}
+    others = [path for path in settings.keys_dir.glob("*") if path.name not in (host_keys.name, users.name)]
+    writable = [*(path for path in worker.writable if path.resolve() not in of_keys), users]
+    writable = _outermost(writable, [])
+    readable = [path for path in worker.readable if path.resolve() not in of_keys]
+    return SandboxPaths(readable=tuple(_outermost([*readable, *others], writable)), writable=tuple(writable))
+
+
 def _outermost(paths: list[Path], others: list[Path]) -> list[Path]:
     """Return ``paths``, without those that lie in another one of them, or in one of ``others``."""
     kept: dict[Path, Path] = {}
@@ -67,22 +81,24 @@ def _outermost(paths: list[Path], others: list[Path]) -> list[Path]:
 class Bounds:
     """The sandbox of this process. One per process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, paths: Callable[[Settings, Mapping[str, str]], SandboxPaths] = sandbox_paths) -> None:
         self._settings = settings
+        self._paths = paths
         self._known: frozenset[_Identity] | None = None
 
     def set(self) -> None:
         """Confine this process, if the settings and the kernel want it. Raises as ``confine``."""
         if self._settings.sandbox is Sandbox.OFF:
             return
-        make_directory(self._settings.keys_dir / "host")
-        paths = sandbox_paths(self._settings, os.environ)
+        for name in ("host", "users"):
+            make_directory(self._settings.keys_dir / name)
+        paths = self._paths(self._settings, os.environ)
         if confine(self._settings.sandbox, paths.readable, paths.writable):
             self._known = frozenset(_identities(paths))
 
     def is_stale(self) -> bool:
         """Return whether this process is confined, and what it should reach is not what it may reach."""
-        return self._known is not None and not self._known.issuperset(_identities(sandbox_paths(self._settings, os.environ)))
+        return self._known is not None and not self._known.issuperset(_identities(self._paths(self._settings, os.environ)))
 
 
 def _identities(paths: SandboxPaths) -> Iterator[_Identity]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
+from sftpgate.app.serving.console_process import ConsoleProcess
 from sftpgate.app.serving.monitor_process import watching
 from sftpgate.app.serving.service_manager import ServiceManager
 from sftpgate.app.serving.side_process import SideProcess
@@ -34,6 +35,8 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
     require_calendars(settings)
     stop_seconds = settings.shutdown_grace + STOP_MARGIN_SECONDS
     listeners = bind(settings.host, settings.port)
+    console = ConsoleProcess()
+    console.listen(settings)
     if settings.run_as:
         become(settings.run_as)
     elif os.geteuid() == 0 and not settings.allow_root:
@@ -54,10 +57,11 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
         log.info("gate.ready", address=host, port=port, pid=os.getpid(), workers=settings.worker_count)
         followers.start()  # not before: the first worker makes the ledger, and brings an earlier one to this version
         notifier.keep(wanted=settings.notify.is_wanted)
+        console.start()
 
     stop_at_signals(stop)
     async with watching(settings) as monitor:
-        beside = [followers] if monitor is None else [monitor, followers]
+        beside = [each for each in (monitor, followers, console.process) if each is not None]
         loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, beside, notifier)
         supervisor.sandbox_stale = partial(_reload, supervisor, beside, notifier)
         beating = asyncio.create_task(manager.beat())
@@ -65,6 +69,7 @@ async def run_supervisor(settings: Settings, announce: Callable[[str], None], ma
             await supervisor.run(ready)
         finally:
             beating.cancel()
+            await console.stop()
             await followers.stop()
             await notifier.stop()
             log.info("gate.stopped")

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sftpgate.cli.command_record import records_itself
-
-if TYPE_CHECKING:
-    from sftpgate.settings.tree import Settings
 
 
 @records_itself
@@ -53,7 +49,6 @@ def worker(
 
     Example: sftpgate worker 5 --number 1 --leader
     """
-    import os
     import signal
     import socket
     import warnings
@@ -61,12 +56,12 @@ def worker(
     import uvloop
 
     from sftpgate import logs
-    from sftpgate.app.context import become_owner
-    from sftpgate.gateway.workers.sandbox import SCRATCH_VARIABLE, hide_memory
+    from sftpgate.app.context import become_owner, use_scratch
+    from sftpgate.gateway.workers.sandbox import hide_memory
     from sftpgate.settings.reading import load
 
     loaded = load()
-    os.environ.setdefault(SCRATCH_VARIABLE, str(_scratch(loaded)))  # read when the library is loaded, and never again
+    use_scratch(loaded)
     from sftpgate.app.serving.worker_process import run_worker
 
     # which key exchange a client may use is the profile's business, and the log's; this would be said at random
@@ -84,20 +79,19 @@ def follow(parent: Annotated[int, typer.Option(help="Process with which this one
 
     Example: sftpgate follow --parent 4711
     """
-    import os
     import signal
     from threading import Event
 
     from sftpgate import logs
-    from sftpgate.app.context import become_owner
-    from sftpgate.gateway.workers.sandbox import SCRATCH_VARIABLE, hide_memory
+    from sftpgate.app.context import become_owner, use_scratch
+    from sftpgate.gateway.workers.sandbox import hide_memory
     from sftpgate.settings.reading import load
 
     stopping = Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the supervisor too, which tells us
     loaded = load()
-    os.environ.setdefault(SCRATCH_VARIABLE, str(_scratch(loaded)))
+    use_scratch(loaded)
     from sftpgate.app.serving.followers import run_until
 
     become_owner(loaded.store)
@@ -127,11 +121,3 @@ def deliver(parent: Annotated[int, typer.Option(help="Process with which this on
     logs.configure(loaded.log_level, serving=True)
     hide_memory()
     asyncio.run(run_notifier(loaded, parent))
-
-
-def _scratch(settings: Settings) -> Path:
-    """Return a directory that a confined worker may write in: SQLite sorts in files, and would take /var/tmp."""
-    from sftpgate.hidden_names import MANAGED_NAME
-
-    elsewhere = settings.store_dir and settings.drop_dir and settings.ledger_url
-    return settings.store / MANAGED_NAME if elsewhere else settings.data_dir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sftpgate.app.serving.sandbox_paths import sandbox_paths
+from sftpgate.app.serving.sandbox_paths import console_paths, sandbox_paths
 from sftpgate.gateway.workers.sandbox import SCRATCH_VARIABLE
 from sftpgate.settings.expect import ExpectSettings
 from sftpgate.settings.reading import CONFIG_VARIABLE
@@ -58,3 +58,17 @@ def test_calendar_files(tmp_path: Path) -> None:
     table = ExpectSettings(path="a.csv", by=("0 5 * * *",), calendars=(tmp_path / "shared/holidays.ics",))
     settings = Settings(data_dir=tmp_path / "data", keys_dir=tmp_path / "keys", expect={"a": table})
     assert tmp_path / "shared" in sandbox_paths(settings, {}).readable
+
+
+def test_api_and_console_have_no_host_keys(tmp_path: Path) -> None:
+    """The process of API and console reaches users, and lists of revoked keys, but nothing of the server's own keys, also behind
+    links.
+    """
+    keys, elsewhere = tmp_path / "keys", tmp_path / "elsewhere"
+    for directory in (keys / "users/erp", keys / "host", elsewhere / "host"):
+        directory.mkdir(parents=True)
+    (keys / "host/ssh_host_rsa_key").symlink_to(elsewhere / "host")
+    (keys / "revoked_keys").touch()
+    paths = console_paths(Settings(data_dir=tmp_path / "data", keys_dir=keys), {})
+    assert paths.writable == (tmp_path / "data", keys / "users")
+    assert paths.readable == (keys / "revoked_keys",)
